@@ -1,0 +1,57 @@
+"""What data and models exchange: one training step's batch, and the image pairs of the robustness scores."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class TaskBatch(NamedTuple):
+    """One task's share of a step.
+
+    Tasks that share a batch (NIH's four) point at the same rows of :attr:`Batch.images`.
+
+    Attributes:
+        rows: The task's rows of ``Batch.images``, B of them.
+        targets: (B, number of labels) float32 with 1 / 0 / NaN = unknown; a ``multiclass`` target is one-hot.
+            (B, 0) for a ``boxes`` task.
+        boxes: For a ``boxes`` task one (n_i, 4) float32 tensor an image, x1 y1 x2 y2 in input pixels, n_i >= 0;
+            an empty list for the other kinds.
+    """
+
+    rows: slice
+    targets: Tensor
+    boxes: list[Tensor]
+
+
+class Batch(NamedTuple):
+    """All images of one step, so that the base network sees them in one forward.
+
+    Attributes:
+        images: (N, 1, S, S) uint8 grey images, 0-255; normalised on the device by the module.
+        tasks: Each task's rows and targets, in the order of the active tasks.
+    """
+
+    images: Tensor
+    tasks: dict[str, TaskBatch]
+
+
+class Pair(NamedTuple):
+    """Originals and what the phone received; one item holds both, so that no sampler can split a pair.
+
+    A data set item has these fields without the leading dimension (``id`` a string); a batch has them stacked.
+
+    Attributes:
+        original: (B, 1, S, S) uint8.
+        received: (B, 1, S, S) uint8, the same images after the channel (WhatsApp), through the same decoder and resize.
+        label: (B,) float32, 1 = has the decision's label (COVID-19), 0 = has not, NaN = unknown.
+        lung: (B, S, S) bool, the lung fields of the original; all False where no lung was found.
+        id: B names, unique in the data set (the original's file name).
+    """
+
+    original: Tensor
+    received: Tensor
+    label: Tensor
+    lung: Tensor
+    id: list[str]

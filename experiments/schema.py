@@ -1,0 +1,352 @@
+"""The schema that every experiment YAML obeys: names, types, defaults (the defaults are the paper's settings).
+
+Paths are relative to the folder that the command is started in; ``extends`` is relative to the file that says it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+# OmegaConf reads the annotations at run time and knows typing's own generics.
+from typing import Any, Dict, List, Optional
+
+from omegaconf import MISSING
+
+
+class TaskKind(Enum):
+    multilabel = "multilabel"  # sigmoid cross-entropy, a label each
+    multiclass = "multiclass"  # softmax cross-entropy over the labels
+    boxes = "boxes"  # bounding-box regression
+
+
+class Balance(Enum):
+    none = "none"
+    classes = "classes"  # every class comes up equally often
+
+
+class SplitPolicy(Enum):
+    patient_disjoint = "patient_disjoint"  # no patient in two splits of any source
+    paper = "paper"  # lists as published, RSNA 75/25 by image
+
+
+class Target(Enum):
+    decision = "decision"  # explain the decision made: the logit, negated for a negative one
+    positive = "positive"  # always explain the positive logit
+
+
+@dataclass
+class Source:
+    """A data set in its own on-disk layout; the kind names the adapter."""
+
+    kind: str = MISSING
+    root: str = MISSING
+
+
+@dataclass
+class CovidxSource(Source):
+    """COVID-Net's COVIDx, list formats v1-v9. Lists are globs below the root."""
+
+    kind: str = "covidx"
+    train_list: str = "train*.txt"
+    val_list: Optional[str] = "val*.txt"
+    test_list: Optional[str] = "test*.txt"
+
+
+@dataclass
+class RsnaSource(Source):
+    """RSNA Pneumonia Detection Challenge, stage 2."""
+
+    kind: str = "rsna"
+    images: str = "stage_2_train_images"
+    labels: str = "stage_2_train_labels.csv"
+    class_info: Optional[str] = "stage_2_detailed_class_info.csv"
+    mapping: Optional[str] = "pneumonia-challenge-dataset-mappings_2018.json"
+
+
+@dataclass
+class NihSource(Source):
+    """NIH ChestX-ray14; either revision of Data_Entry, images_*/images/ or one folder."""
+
+    kind: str = "nih"
+    entries: str = "Data_Entry_2017*.csv"
+    train_val_list: str = "train_val_list.txt"
+    test_list: str = "test_list.txt"
+
+
+@dataclass
+class WacxrSource(Source):
+    """WaCXR: originals and what WhatsApp made of them, two folders with class folders, paired by stem."""
+
+    kind: str = "wacxr"
+    originals: str = "covid_binary_test"
+    received: str = "covid_binary_test_whatsapp"
+
+
+@dataclass
+class CsvSource(Source):
+    """A user's own table: one row an image (or one a box), and the columns' names.
+
+    Attributes:
+        table: The CSV, below the root; image paths in it are below the root too.
+        labels: Label name -> column with 1 / 0 / blank; or leave empty and name one ``label_column``.
+        label_column: A column with the class name (several separated by ``|``).
+        box_columns: Four columns x1, y1, x2, y2 in image pixels, blank where there is no box.
+    """
+
+    kind: str = "csv"
+    table: str = MISSING
+    separator: str = ","
+    image_column: str = "image"
+    patient_column: Optional[str] = None
+    split_column: Optional[str] = None
+    labels: Dict[str, str] = field(default_factory=dict)
+    label_column: Optional[str] = None
+    box_columns: List[str] = field(default_factory=list)
+
+
+@dataclass
+class FolderSource(Source):
+    """A user's own class folders: ``<root>/<class>/*`` or ``<root>/<train|val|test>/<class>/*``."""
+
+    kind: str = "folder"
+
+
+SOURCE_KINDS: dict[str, type[Source]] = {
+    cls.kind: cls for cls in (CovidxSource, RsnaSource, NihSource, WacxrSource, CsvSource, FolderSource)
+}
+
+
+@dataclass
+class Augment:
+    """Training augmentation (paper: Data preprocessing). 0 switches a step off."""
+
+    translate: float = 0.10  # share of the side, both axes
+    rotate: float = 10.0  # degrees
+    zoom: float = 0.15  # share
+    intensity: float = 0.10  # share of the grey range
+    hflip: float = 0.5  # probability
+    jpeg: float = 0.0  # probability of a JPEG recompression; the paper has none (see `covidmt data check`)
+    jpeg_quality: List[int] = field(default_factory=lambda: [40, 95])
+
+
+@dataclass
+class Pairs:
+    """Where the image pairs of PI and OLS come from.
+
+    Attributes:
+        val: Source whose validation split is sent through ``channel`` at every validation epoch.
+        test: A source of kind ``wacxr`` for `trainer.test`; null: no test.
+        limit: At most so many pairs an epoch, drawn by seed and balanced over the classes; null: all.
+    """
+
+    val: str = "covidx"
+    test: Optional[str] = "wacxr"
+    channel: str = "whatsapp"
+    limit: Optional[int] = None
+
+
+@dataclass
+class Masks:
+    """Lung masks.
+
+    Attributes:
+        folders: Folders with ``<image stem>.png`` masks that a data set brings; they win.
+        segmenter: Checkpoint of ``covidmt lungs train``, or a lungs experiment YAML that is trained once when
+            needed; fills the cache for the images without a mask of their own. null: such images count as
+            having no lung found.
+        cache: Folder of computed masks, keyed by image content and segmenter.
+    """
+
+    folders: List[str] = field(default_factory=list)
+    segmenter: Optional[str] = None
+    cache: str = "mlruns/masks"
+
+
+@dataclass
+class Data:
+    root: str = "data"
+    image_size: int = 512
+    split_policy: SplitPolicy = SplitPolicy.patient_disjoint
+    val_fraction: float = 0.1  # of the patients left after the published validation and test sets
+    epoch_length: str = "primary"  # primary | longest | a number of steps
+    num_workers: int = 4
+    sources: Dict[str, Source] = field(default_factory=dict)
+    pairs: Pairs = field(default_factory=Pairs)
+    masks: Masks = field(default_factory=Masks)
+    augment: Augment = field(default_factory=Augment)
+
+
+@dataclass
+class Task:
+    """One task; its name is its key under ``tasks``.
+
+    Attributes:
+        share_batch: Draw one batch with the other tasks of the same source that say so too.
+        balance: ``classes``: every class comes up equally often.
+        upsample: Label -> label: repeat the images of the first until they are as many as the second's.
+        class_weights: A weight per label in the loss.
+    """
+
+    name: str = ""
+    source: str = MISSING
+    kind: TaskKind = TaskKind.multilabel
+    labels: List[str] = field(default_factory=list)
+    batch_size: int = 4  # per process
+    share_batch: bool = True
+    balance: Balance = Balance.none
+    upsample: Dict[str, str] = field(default_factory=dict)
+    class_weights: Optional[List[float]] = None
+    loss_weight: float = 1.0
+
+
+@dataclass
+class BoxHead:
+    """Bounding-box head (paper: FPN + box regression subnet)."""
+
+    channels: int = 256
+    l2: float = 1e-4  # factor of the regularised least squares
+    objectness: bool = True  # our addition: a branch that says whether there is a box
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    max_boxes: int = 10
+
+
+@dataclass
+class Model:
+    """Base network and heads.
+
+    Attributes:
+        backbone: A torchvision name (``resnet50``) or ``timm:<name>``.
+        pretrained: ImageNet weights from the hub cache; ``weights`` wins.
+        weights: A local weights file (``covidmt weights fetch``), or ``package:<module>/<file>`` for a file that an
+            installed Python package brings.
+    """
+
+    backbone: str = "resnet50"
+    pretrained: bool = True
+    weights: Optional[str] = None
+    transition_channels: int = 512
+    channels_last: bool = False
+    boxes: BoxHead = field(default_factory=BoxHead)
+
+
+@dataclass
+class Optimizer:
+    name: str = "Adam"  # any of torch.optim
+    lr: float = 2e-4
+    options: Dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Scheduler:
+    name: Optional[str] = "MultiStepLR"  # any of torch.optim.lr_scheduler; null: none
+    interval: str = "epoch"  # epoch | step
+    options: Dict[str, Any] = field(default_factory=lambda: {"milestones": [8, 16, 20]})
+
+
+@dataclass
+class Robustness:
+    """PI and OLS (DESIGN: Definitions). The decision: does the image show ``label`` or not?"""
+
+    task: str = "covidx"
+    label: str = "COVID-19"
+    threshold: float = 0.5  # probability at and above which the decision is positive
+    eta: float = 0.4  # IOL below which saliency is out of the lungs (Eq. 4)
+    region_threshold: float = 0.5  # share of the heat map's maximum
+    target: Target = Target.decision
+    batch_size: int = 16
+    overlays: int = 6  # pairs drawn as pictures at every validation epoch
+
+
+@dataclass
+class Tracking:
+    """MLflow.
+
+    Attributes:
+        uri: Tracking URI; null: the environment's MLFLOW_TRACKING_URI, else the project's own sqlite store.
+        log_checkpoint: Upload the best checkpoint as an artifact.
+    """
+
+    uri: Optional[str] = None
+    experiment: str = "covidmt"
+    run_name: Optional[str] = None
+    tags: Dict[str, str] = field(default_factory=dict)
+    system_metrics: bool = True
+    log_checkpoint: bool = True
+
+
+@dataclass
+class Experiment:
+    """What ``covidmt train`` runs.
+
+    Attributes:
+        active_tasks: The tasks to learn, in order, the first is the primary one; null: all.
+        trainer: Arguments of Lightning's Trainer; ``{class_path: ..., init_args: {...}}`` makes an object.
+    """
+
+    name: str = MISSING
+    seed: int = 0
+    data: Data = field(default_factory=Data)
+    tasks: Dict[str, Task] = field(default_factory=dict)
+    active_tasks: Optional[List[str]] = None
+    model: Model = field(default_factory=Model)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    robustness: Robustness = field(default_factory=Robustness)
+    tracking: Tracking = field(default_factory=Tracking)
+    trainer: Dict[str, Any] = field(default_factory=lambda: {"max_epochs": 25})
+
+    @property
+    def active(self) -> list[Task]:
+        """The active tasks in order."""
+        return [self.tasks[name] for name in (self.active_tasks or self.tasks)]
+
+
+@dataclass
+class LungFolder:
+    """Images and lung masks in two folders, paired by stem.
+
+    Attributes:
+        table: A CSV below the root with the columns ``image``, ``mask`` (paths below the root) and optionally
+            ``split`` and ``patientid``; null: every image with a mask, split by seed.
+    """
+
+    root: str = MISSING
+    images: str = "images"
+    masks: str = "masks"
+    table: Optional[str] = None
+
+
+@dataclass
+class LungData:
+    root: str = "data"
+    image_size: int = 256
+    folders: Dict[str, LungFolder] = field(default_factory=dict)
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+    batch_size: int = 1
+    num_workers: int = 4
+    augment: Augment = field(default_factory=lambda: Augment(hflip=0.0, intensity=0.2))
+
+
+@dataclass
+class LungModel:
+    """A segmentation-models-pytorch U-Net."""
+
+    encoder: str = "resnet34"
+    encoder_weights: Optional[str] = "imagenet"  # null: from scratch
+    weights: Optional[str] = None  # local encoder weights file, or package:<module>/<file>
+
+
+@dataclass
+class LungsExperiment:
+    """What ``covidmt lungs train`` runs; the defaults are paper 001's (batch 1, 1e-4, 50 epochs)."""
+
+    name: str = MISSING
+    seed: int = 0
+    data: LungData = field(default_factory=LungData)
+    model: LungModel = field(default_factory=LungModel)
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(lr=1e-4))
+    tracking: Tracking = field(default_factory=lambda: Tracking(experiment="covidmt-lungs"))
+    trainer: Dict[str, Any] = field(default_factory=lambda: {"max_epochs": 50})
