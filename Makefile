@@ -1,0 +1,26 @@
+# A fresh machine with Python 3.11 or newer needs no more than `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: env demo test lint
+
+env: .venv/.done
+
+.venv/.done: constraints.txt pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'covidmt needs Python 3.11 or newer; try: make env PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: env
+	$(BIN)/covidmt data demo demo-data
+	$(BIN)/covidmt train experiments/demo.yaml
+
+test: env
+	$(BIN)/pytest -n 2
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check

@@ -1,0 +1,154 @@
+"""The command line. Heavy imports stay inside the commands, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.errors import UserError
+
+app = typer.Typer(
+    name="covidmt",
+    help="Chest X-ray models that must survive a phone: train, and measure prediction instability (PI) and "
+    "out-of-lung saliency (OLS). Any command takes --debug: a mistake then shows its traceback too.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at data sets, or make made-up ones.", no_args_is_help=True)
+lungs_app = typer.Typer(help="Lung segmentation: train a U-Net, write masks.", no_args_is_help=True)
+weights_app = typer.Typer(help="ImageNet weights for machines without internet.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(lungs_app, name="lungs")
+app.add_typer(weights_app, name="weights")
+
+ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="An experiment YAML.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Overrides, e.g. data.root=/data/cxr trainer.devices=4"),
+]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the resolved experiment and stop.")]
+
+
+@app.command()
+def train(experiment: ExperimentFile, overrides: Overrides = None, print_config: PrintConfig = False) -> None:
+    """Train an experiment; PI, OLS and Grad-CAM pictures go to MLflow at every validation epoch."""
+    from experiments.load import load_experiment, to_yaml
+
+    loaded = load_experiment(experiment, overrides or [])
+    if print_config:
+        from covidmt.trainer import check_arguments
+
+        check_arguments(loaded.trainer)
+        typer.echo(to_yaml(loaded), nl=False)
+        return
+    from covidmt.train import train
+
+    train(loaded)
+
+
+@app.command()
+def ui(
+    uri: Annotated[str | None, typer.Option(help="Tracking URI; default: as for training.")] = None,
+    port: Annotated[int, typer.Option(help="Port on localhost.")] = 5000,
+) -> None:
+    """Open the MLflow UI on the project's own store."""
+    from covidmt.ui import open_ui
+
+    open_ui(uri, port)
+
+
+@app.command()
+def sync() -> None:
+    """Send what a run could not send while its tracking server was away."""
+    from covidmt.spool import sync_and_report
+
+    sync_and_report()
+
+
+@data_app.command()
+def check(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    limit: Annotated[int | None, typer.Option(help="Open at most so many files of each class.")] = None,
+) -> None:
+    """Counts per split and class, problems, leakage between splits, shortcut risks."""
+    from rich.console import Console
+
+    from datamodules.check import check as check_data
+    from datamodules.check import print_report
+    from experiments.load import load_experiment
+
+    report = check_data(load_experiment(experiment, overrides or []), limit=limit)
+    print_report(report, Console())
+    if report.errors:
+        raise UserError(f"{len(report.errors)} problem(s) that would stop or spoil a training, listed above")
+
+
+@data_app.command()
+def demo(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or new folder, or an older demo set.")],
+    seed: Annotated[int, typer.Option(help="Another seed draws other chests.")] = 0,
+) -> None:
+    """Write made-up chest X-rays in each data set's own layout, with lung masks."""
+    from datamodules.synthetic import write_demo
+
+    write_demo(directory, seed=seed)
+    typer.echo(f"made-up data sets: {directory}")
+
+
+@lungs_app.command("train")
+def lungs_train(experiment: ExperimentFile, overrides: Overrides = None, print_config: PrintConfig = False) -> None:
+    """Train the lung U-Net; ends with F1, Jaccard, precision and recall per class."""
+    from experiments.load import load_lungs_experiment, to_yaml
+
+    loaded = load_lungs_experiment(experiment, overrides or [])
+    if print_config:
+        typer.echo(to_yaml(loaded), nl=False)
+        return
+    from covidmt.lungs import train
+
+    train(loaded)
+
+
+@lungs_app.command("masks")
+def lungs_masks(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `covidmt lungs train`.")],
+    images: Annotated[Path, typer.Argument(help="An image or a folder of images.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the masks, <image stem>.png.")],
+) -> None:
+    """Write a lung mask for every image of a folder."""
+    from covidmt.lungs import write_masks
+
+    write_masks(checkpoint, images, out)
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    name: Annotated[str, typer.Argument(help="A base network: resnet50, timm:tf_efficientnet_lite0, ...")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the file goes.")],
+) -> None:
+    """Download ImageNet weights into a folder, to be carried to a machine without internet."""
+    from lightning_modules.weights import fetch
+
+    path = fetch(name, directory)
+    typer.echo(f"{path}\nuse it with: model.weights={path}")
+
+
+def main() -> None:
+    """Entry point: a :class:`UserError` is one message and exit status 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments, prog_name="covidmt")
+    except UserError as error:
+        if len(arguments) < len(sys.argv) - 1:
+            raise
+        typer.secho(f"covidmt: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

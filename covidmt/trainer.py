@@ -1,0 +1,89 @@
+"""Lightning's Trainer from the ``trainer:`` section of an experiment."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from experiments.errors import UserError
+from experiments.load import nearest
+
+ARGUMENTS = [name for name in inspect.signature(Trainer.__init__).parameters if name not in ("self", "kwargs")]
+
+
+def check_arguments(arguments: dict[str, Any]) -> None:
+    """Refuse what Trainer does not have, and what would break the scores.
+
+    Raises:
+        UserError: Naming the key.
+    """
+    for name in arguments:
+        if name not in ARGUMENTS:
+            raise UserError(f"trainer.{name}: Lightning's Trainer has no such argument{nearest(name, ARGUMENTS)}")
+    if arguments.get("use_distributed_sampler"):
+        raise UserError(
+            "trainer.use_distributed_sampler: the batches are dealt to the processes by covidmt's own samplers; "
+            "Lightning's would count images twice. Leave it out"
+        )
+    if arguments.get("fast_dev_run"):
+        raise UserError(
+            "trainer.fast_dev_run: it switches tracking off, so it would prove nothing about it; "
+            "use trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.limit_val_batches=1"
+        )
+
+
+def make_trainer(arguments: dict[str, Any], logger: Logger, callbacks: list[Callback], directory: Path) -> Trainer:
+    """Our logger and callbacks, and every argument of the experiment's own.
+
+    Args:
+        arguments: The ``trainer:`` section. ``{class_path: ..., init_args: {...}}`` anywhere in it makes an object;
+            loggers and callbacks named there are added to covidmt's.
+        logger: The MLflow logger.
+        callbacks: covidmt's callbacks.
+        directory: Lightning's ``default_root_dir``, unless the section names one.
+
+    Raises:
+        UserError: An argument or a value that Trainer refuses, with its reason.
+    """
+    check_arguments(arguments)
+    chosen = {name: _instantiate(value, f"trainer.{name}") for name, value in arguments.items()}
+    loggers = [logger, *_as_list(chosen.pop("logger", None))]
+    callbacks = [*callbacks, *_as_list(chosen.pop("callbacks", None))]
+    defaults: dict[str, Any] = {"default_root_dir": directory, "num_sanity_val_steps": 1, "log_every_n_steps": 10}
+    try:
+        return Trainer(**{**defaults, **chosen, "use_distributed_sampler": False}, logger=loggers, callbacks=callbacks)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
+        raise UserError(f"trainer: Lightning refuses these settings: {error}") from error
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None or isinstance(value, bool):
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _instantiate(value: Any, key: str) -> Any:
+    """Objects for ``class_path`` / ``init_args``, at any depth."""
+    if isinstance(value, list):
+        return [_instantiate(item, f"{key}[{index}]") for index, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if "class_path" not in value:
+        return {name: _instantiate(item, f"{key}.{name}") for name, item in value.items()}
+    path = str(value["class_path"])
+    module, _, name = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}.class_path: {path!r} cannot be imported: {error}") from error
+    arguments = {name: _instantiate(item, f"{key}.{name}") for name, item in (value.get("init_args") or {}).items()}
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{key}.init_args: {path} refuses them: {error}") from error

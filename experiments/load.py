@@ -1,0 +1,253 @@
+"""From a YAML file and dotted overrides to a typed experiment; every mistake named with its file and key."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from experiments.errors import UserError
+from experiments.schema import SOURCE_KINDS, Balance, Experiment, LungsExperiment, TaskKind
+
+SHIPPED = Path(__file__).parent
+T = TypeVar("T", Experiment, LungsExperiment)
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment YAML with its ``extends`` chain and apply ``key.path=value`` overrides.
+
+    Raises:
+        UserError: Missing file, bad YAML, unknown key, wrong type, or settings that do not fit together.
+    """
+    experiment = _load(Experiment, path, overrides)
+    for name, task in experiment.tasks.items():
+        if task.name not in ("", name):
+            raise UserError(f"{path}: tasks.{name}.name: a task's name is its key; leave 'name' out")
+        task.name = name
+    _check(experiment, str(path))
+    return experiment
+
+
+def load_lungs_experiment(path: str | Path, overrides: Sequence[str] = ()) -> LungsExperiment:
+    """The same for a lung segmentation experiment."""
+    return _load(LungsExperiment, path, overrides)
+
+
+def to_dict(experiment: Experiment | LungsExperiment) -> dict[str, Any]:
+    """Plain containers (dict, list, str, numbers): for YAML, checkpoints and hashes."""
+    plain = OmegaConf.to_container(OmegaConf.structured(experiment), enum_to_str=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def to_yaml(experiment: Experiment | LungsExperiment) -> str:
+    """The resolved experiment as YAML; loading it again gives the same experiment."""
+    return yaml.safe_dump(to_dict(experiment), sort_keys=False, allow_unicode=True)
+
+
+def from_dict(schema: type[T], values: dict[str, Any]) -> T:
+    """Inverse of :func:`to_dict`."""
+    config = OmegaConf.structured(schema)
+    _merge(config, values, "saved experiment")
+    return _to_object(config, schema, "saved experiment")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?`` for the known word nearest to a wrong one, else the known words."""
+    known = list(known)
+    match = get_close_matches(word, known, n=1, cutoff=0.5)
+    if match:
+        return f"; did you mean {match[0]!r}?"
+    return f"; known: {', '.join(sorted(known))}" if known else ""
+
+
+def _load(schema: type[T], path: str | Path, overrides: Sequence[str]) -> T:
+    config = OmegaConf.structured(schema)
+    config.name = Path(path).stem
+    for where, values in _layers(Path(path)):
+        _merge(config, values, where)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise UserError(f"command line: {override!r} is not an override; write key.path=value")
+        _merge(config, _override(key, text), f"command line ({override})")
+    return _to_object(config, schema, str(path))
+
+
+def _override(key: str, text: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"command line: the value of {key} is not YAML: {text!r}") from error
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _layers(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The file and what it extends, the base first."""
+    layers: list[tuple[str, dict[str, Any]]] = []
+    seen: list[Path] = []
+    while True:
+        path = _find(path)
+        if path.resolve() in seen:
+            raise UserError(f"{path}: 'extends' goes round in a circle: {' -> '.join(p.name for p in seen)}")
+        seen.append(path.resolve())
+        values = _read(path)
+        base = values.pop("extends", None)
+        layers.insert(0, (str(path), values))
+        if base is None:
+            return layers
+        if not isinstance(base, str):
+            raise UserError(f"{path}: 'extends' takes one file name, not {base!r}")
+        path = path.parent / base
+
+
+def _find(path: Path) -> Path:
+    """The file; ``experiments/<shipped>.yaml`` is found from any working folder."""
+    if path.is_file():
+        return path
+    if path.parent.name == SHIPPED.name and (SHIPPED / path.name).is_file():
+        return SHIPPED / path.name
+    known = {p.name for p in [*SHIPPED.glob("*.yaml"), *path.parent.glob("*.yaml")]}
+    raise UserError(f"{path}: no such experiment file{nearest(path.name, known)}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: an experiment is a mapping of keys to values, not a {type(values).__name__}")
+    return {str(key): value for key, value in values.items()}
+
+
+def _merge(config: DictConfig, values: dict[str, Any], where: str) -> None:
+    """Merge one layer; its mistakes are reported with the layer's name."""
+    try:
+        _choose_adapters(config, values, where)
+        config.merge_with(OmegaConf.create(values))
+    except ConfigKeyError as error:
+        known = [f.name for f in dataclasses.fields(error.object_type)] if error.object_type else []
+        raise UserError(f"{where}: unknown key {error.full_key!r}{nearest(str(error.key), known)}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{where}: {error.full_key or 'value'}: {str(error.msg).splitlines()[0]}") from error
+
+
+def _choose_adapters(config: DictConfig, values: dict[str, Any], where: str) -> None:
+    """Give every source the fields of its kind, before the layer's values are merged into them."""
+    data = values.get("data")
+    sources = data.get("sources") if isinstance(data, dict) else None
+    if not isinstance(sources, dict) or "sources" not in config.data:
+        return
+    for name, source in sources.items():
+        kind = source.get("kind") if isinstance(source, dict) else None
+        if kind is None:
+            if name not in config.data.sources:
+                raise UserError(f"{where}: data.sources.{name} has no 'kind'{nearest('', SOURCE_KINDS)}")
+            continue
+        if kind not in SOURCE_KINDS:
+            raise UserError(f"{where}: data.sources.{name}.kind: no kind {kind!r}{nearest(str(kind), SOURCE_KINDS)}")
+        if name not in config.data.sources or config.data.sources[name].kind != kind:
+            config.data.sources[name] = OmegaConf.structured(SOURCE_KINDS[kind])
+
+
+def _to_object(config: DictConfig, schema: type[T], where: str) -> T:
+    try:
+        experiment = OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{where}: {error.full_key or error.msg} is not set") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{where}: {error.full_key}: {str(error.msg).splitlines()[0]}") from error
+    assert isinstance(experiment, schema)
+    return experiment
+
+
+def _check(experiment: Experiment, where: str) -> None:
+    """What types cannot say: names that refer to each other, ranges."""
+
+    def refuse(key: str, text: str) -> None:
+        raise UserError(f"{where}: {key}: {text}")
+
+    if not experiment.tasks:
+        refuse("tasks", "an experiment needs at least one task")
+    if experiment.active_tasks is not None and not experiment.active_tasks:
+        refuse("active_tasks", "no task is active; name at least one, or null for all")
+    active = experiment.active_tasks or list(experiment.tasks)
+    for name in active:
+        if name not in experiment.tasks:
+            refuse("active_tasks", f"no task {name!r}{nearest(name, experiment.tasks)}")
+    if len(set(active)) < len(active):
+        refuse("active_tasks", f"a task is named twice: {active}")
+    sources = experiment.data.sources
+    for task in experiment.active:
+        key = f"tasks.{task.name}"
+        if task.source not in sources:
+            refuse(f"{key}.source", f"no source {task.source!r} in data.sources{nearest(task.source, sources)}")
+        if task.kind is not TaskKind.boxes and not task.labels:
+            refuse(f"{key}.labels", "a classification task needs labels")
+        if task.kind is TaskKind.boxes and (task.balance is not Balance.none or task.upsample or task.class_weights):
+            refuse(key, "balance, upsample and class_weights are for classification tasks")
+        if task.kind is TaskKind.multiclass and len(task.labels) < 2:
+            refuse(f"{key}.labels", "a multiclass task needs two labels or more")
+        if task.class_weights is not None and len(task.class_weights) != len(task.labels):
+            refuse(f"{key}.class_weights", f"{len(task.class_weights)} weights for {len(task.labels)} labels")
+        if task.balance is not Balance.none and task.upsample:
+            refuse(key, "balance and upsample exclude each other; keep one")
+        if task.batch_size < 1:
+            refuse(f"{key}.batch_size", f"must be 1 or more, is {task.batch_size}")
+        for label in [*task.upsample, *task.upsample.values()]:
+            if label not in task.labels:
+                refuse(f"{key}.upsample", f"no label {label!r}{nearest(label, task.labels)}")
+    _check_data(experiment, refuse)
+    _check_robustness(experiment, refuse)
+
+
+def _check_data(experiment: Experiment, refuse: Any) -> None:
+    data = experiment.data
+    if data.image_size < 32:
+        refuse("data.image_size", f"must be 32 or more, is {data.image_size}")
+    if not 0 < data.val_fraction < 1:
+        refuse("data.val_fraction", f"must lie between 0 and 1, is {data.val_fraction}")
+    if data.num_workers < 0:
+        refuse("data.num_workers", f"must be 0 or more, is {data.num_workers}")
+    if data.epoch_length not in ("primary", "longest") and not (
+        data.epoch_length.isdecimal() and int(data.epoch_length) > 0
+    ):
+        refuse("data.epoch_length", f"takes primary, longest or a number of steps, not {data.epoch_length!r}")
+    for key, source in {"val": data.pairs.val, "test": data.pairs.test}.items():
+        if source is not None and source not in data.sources:
+            refuse(f"data.pairs.{key}", f"no source {source!r} in data.sources{nearest(source, data.sources)}")
+    if data.pairs.test is not None and data.sources[data.pairs.test].kind != "wacxr":
+        refuse("data.pairs.test", f"must name a source of kind wacxr, {data.pairs.test!r} is not one")
+    low_high = data.augment.jpeg_quality
+    if len(low_high) != 2 or not 1 <= low_high[0] <= low_high[1] <= 100:
+        refuse("data.augment.jpeg_quality", f"takes [lowest, highest] between 1 and 100, not {low_high}")
+    for name in ("translate", "zoom", "intensity", "hflip", "jpeg"):
+        value = getattr(data.augment, name)
+        if not 0 <= value <= 1:
+            refuse(f"data.augment.{name}", f"must lie between 0 and 1, is {value}")
+
+
+def _check_robustness(experiment: Experiment, refuse: Any) -> None:
+    robustness = experiment.robustness
+    active = {task.name: task for task in experiment.active}
+    if robustness.task not in active:
+        refuse("robustness.task", f"{robustness.task!r} is not an active task{nearest(robustness.task, active)}")
+    labels = active[robustness.task].labels
+    if robustness.label not in labels:
+        refuse("robustness.label", f"task {robustness.task!r} has no label {robustness.label!r}; it has {labels}")
+    for name in ("threshold", "eta", "region_threshold"):
+        if not 0 < getattr(robustness, name) <= 1:
+            refuse(f"robustness.{name}", f"must lie in (0, 1], is {getattr(robustness, name)}")
+    if robustness.batch_size < 1:
+        refuse("robustness.batch_size", f"must be 1 or more, is {robustness.batch_size}")
+    if robustness.overlays < 0:
+        refuse("robustness.overlays", f"must be 0 or more, is {robustness.overlays}")
