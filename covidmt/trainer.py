@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from experiments.errors import UserError
@@ -31,6 +30,8 @@ def check_arguments(arguments: dict[str, Any]) -> None:
             "trainer.use_distributed_sampler: the batches are dealt to the processes by covidmt's own samplers; "
             "Lightning's would count images twice. Leave it out"
         )
+    if isinstance(arguments.get("logger"), bool):
+        raise UserError("trainer.logger: MLflow tracking is always on; name loggers here to have them beside it")
     if arguments.get("fast_dev_run"):
         raise UserError(
             "trainer.fast_dev_run: it switches tracking off, so it would prove nothing about it; "
@@ -38,13 +39,12 @@ def check_arguments(arguments: dict[str, Any]) -> None:
         )
 
 
-def make_trainer(arguments: dict[str, Any], logger: Logger, callbacks: list[Callback], directory: Path) -> Trainer:
-    """Our logger and callbacks, and every argument of the experiment's own.
+def make_trainer(arguments: dict[str, Any], callbacks: list[Callback], directory: Path) -> Trainer:
+    """Our callbacks, and every argument of the experiment's own; the MLflow logger is added when its run exists.
 
     Args:
         arguments: The ``trainer:`` section. ``{class_path: ..., init_args: {...}}`` anywhere in it makes an object;
             loggers and callbacks named there are added to covidmt's.
-        logger: The MLflow logger.
         callbacks: covidmt's callbacks.
         directory: Lightning's ``default_root_dir``, unless the section names one.
 
@@ -53,19 +53,23 @@ def make_trainer(arguments: dict[str, Any], logger: Logger, callbacks: list[Call
     """
     check_arguments(arguments)
     chosen = {name: _instantiate(value, f"trainer.{name}") for name, value in arguments.items()}
-    loggers = [logger, *_as_list(chosen.pop("logger", None))]
-    callbacks = [*callbacks, *_as_list(chosen.pop("callbacks", None))]
-    defaults: dict[str, Any] = {"default_root_dir": directory, "num_sanity_val_steps": 1, "log_every_n_steps": 10}
+    settings: dict[str, Any] = {
+        "default_root_dir": directory,
+        "num_sanity_val_steps": 1,
+        "log_every_n_steps": 10,
+        **chosen,
+        "use_distributed_sampler": False,
+        "logger": chosen.get("logger") or False,
+        "callbacks": [*callbacks, *_as_list(chosen.get("callbacks"))],
+    }
     try:
-        return Trainer(**{**defaults, **chosen, "use_distributed_sampler": False}, logger=loggers, callbacks=callbacks)
+        return Trainer(**settings)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
         raise UserError(f"trainer: Lightning refuses these settings: {error}") from error
 
 
 def _as_list(value: Any) -> list[Any]:
-    if value is None or isinstance(value, bool):
-        return []
-    return value if isinstance(value, list) else [value]
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _instantiate(value: Any, key: str) -> Any:

@@ -132,6 +132,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _merge(config: DictConfig, values: dict[str, Any], where: str) -> None:
     """Merge one layer; its mistakes are reported with the layer's name."""
     try:
+        _check_sections(config, values, where)
         _choose_adapters(config, values, where)
         config.merge_with(OmegaConf.create(values))
     except ConfigKeyError as error:
@@ -139,6 +140,17 @@ def _merge(config: DictConfig, values: dict[str, Any], where: str) -> None:
         raise UserError(f"{where}: unknown key {error.full_key!r}{nearest(str(error.key), known)}") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {error.full_key or 'value'}: {str(error.msg).splitlines()[0]}") from error
+
+
+def _check_sections(config: DictConfig, values: dict[str, Any], where: str, prefix: str = "") -> None:
+    """OmegaConf does not name the key when a section is given a plain value."""
+    for key, value in values.items():
+        node = config._get_node(key) if key in config else None
+        if not isinstance(node, DictConfig):
+            continue
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: {prefix}{key}: takes a mapping of keys to values, not {value!r}")
+        _check_sections(node, value, where, f"{prefix}{key}.")
 
 
 def _choose_adapters(config: DictConfig, values: dict[str, Any], where: str) -> None:

@@ -1,0 +1,180 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.errors import UserError
+from experiments.load import SHIPPED, from_dict, load_experiment, load_lungs_experiment, to_dict, to_yaml
+from experiments.schema import CovidxSource, Experiment, SplitPolicy, TaskKind
+
+BASE = """
+data:
+  sources: {c: {kind: covidx, root: "${data.root}/c"}, w: {kind: wacxr, root: w}}
+  pairs: {val: c, test: w}
+tasks:
+  covidx: {source: c, labels: [normal, COVID-19]}
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "base.yaml"
+    path.write_text(BASE)
+    return path
+
+
+def test_shipped_experiments_load():
+    names = sorted(p.name for p in SHIPPED.glob("*.yaml"))
+    assert {"covidmt_resnet50.yaml", "covidmt_resnext50.yaml", "covidmt_resnet50_paper.yaml", "demo.yaml"} <= set(names)
+    for name in names:
+        load = load_lungs_experiment if name.startswith("lungs_") else load_experiment
+        assert load(SHIPPED / name).name == Path(name).stem
+
+
+def test_defaults_are_the_papers_settings():
+    experiment = load_experiment(SHIPPED / "covidmt_resnet50_paper.yaml")
+    assert experiment.data.image_size == 512
+    assert experiment.data.split_policy is SplitPolicy.paper
+    assert (experiment.optimizer.name, experiment.optimizer.lr) == ("Adam", 2e-4)
+    assert experiment.scheduler.options["milestones"] == [8, 16, 20]
+    assert experiment.trainer["max_epochs"] == 25
+    assert [task.batch_size for task in experiment.active] == [4] * 6
+    assert [task.name for task in experiment.active] == [
+        "covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule",
+    ]  # fmt: skip
+    assert experiment.robustness.eta == 0.4
+    augment = experiment.data.augment
+    assert (augment.translate, augment.rotate, augment.zoom, augment.intensity, augment.jpeg) == (0.1, 10, 0.15, 0.1, 0)
+    assert not experiment.model.boxes.objectness
+
+
+def test_extends_overrides_and_interpolation(base: Path, tmp_path: Path):
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: base.yaml\nname: x\ndata: {root: /a}\ntasks: {covidx: {batch_size: 8}}\n")
+    experiment = load_experiment(child, ["data.root=/b", "trainer.devices=[0,1]", "tasks.covidx.kind=multiclass"])
+    assert experiment.name == "x"
+    assert isinstance(experiment.data.sources["c"], CovidxSource)
+    assert experiment.data.sources["c"].root == "/b/c"
+    assert experiment.tasks["covidx"].batch_size == 8
+    assert experiment.tasks["covidx"].kind is TaskKind.multiclass
+    assert experiment.trainer == {"max_epochs": 25, "devices": [0, 1]}
+
+
+def test_resolved_yaml_gives_the_same_experiment(base: Path, tmp_path: Path):
+    experiment = load_experiment(base, ["optimizer.options.betas=[0.8,0.9]"])
+    again = tmp_path / "again.yaml"
+    again.write_text(to_yaml(experiment))
+    assert to_dict(load_experiment(again)) == to_dict(experiment)
+    assert from_dict(Experiment, to_dict(experiment)) == experiment
+
+
+def test_a_source_can_change_its_kind(base: Path):
+    experiment = load_experiment(base, ["data.sources.c={kind: csv, root: r, table: t.csv}"])
+    assert to_dict(experiment)["data"]["sources"]["c"]["table"] == "t.csv"
+    assert "train_list" not in to_dict(experiment)["data"]["sources"]["c"]
+
+
+WRONG = [
+    ("modle.x=1", ["'modle'", "'model'", "command line"]),
+    ("model.backbon=x", ["model.backbon", "'backbone'"]),
+    ("data.sources.c.train_lst=x", ["data.sources.c.train_lst", "'train_list'"]),
+    ("data.sources.c.kind=covidxx", ["data.sources.c.kind", "'covidx'"]),
+    ("data.sources.new.root=x", ["data.sources.new", "kind"]),
+    ("tasks.covidx.batch_size=four", ["tasks.covidx.batch_size", "four"]),
+    ("tasks.covidx.batch_size=0", ["tasks.covidx.batch_size"]),
+    ("tasks.covidx.kind=multilable", ["tasks.covidx.kind", "multilabel"]),
+    ("tasks.covidx.source=x", ["tasks.covidx.source", "'x'"]),
+    ("tasks.covidx.labels=[]", ["tasks.covidx.labels"]),
+    ("tasks.covidx.upsample={covid: normal}", ["upsample", "'covid'"]),
+    ("tasks.covidx.class_weights=[1.0]", ["class_weights", "1 weights for 2 labels"]),
+    ("tasks.covidx.name=other", ["tasks.covidx.name"]),
+    ("tasks=[1]", ["tasks: takes a mapping"]),
+    ("data=3", ["data: takes a mapping", "3"]),
+    ("data.sources=3", ["data.sources"]),
+    ("active_tasks=[covid]", ["active_tasks", "'covidx'"]),
+    ("active_tasks=[]", ["active_tasks"]),
+    ("active_tasks=[covidx,covidx]", ["active_tasks", "twice"]),
+    ("data.root=${data.rot}", ["data.rot"]),
+    ("data.image_size=8", ["data.image_size"]),
+    ("data.val_fraction=1.5", ["data.val_fraction"]),
+    ("data.num_workers=-1", ["data.num_workers"]),
+    ("data.epoch_length=many", ["data.epoch_length", "'many'"]),
+    ("data.split_policy=none", ["data.split_policy", "patient_disjoint"]),
+    ("data.pairs.val=x", ["data.pairs.val", "'x'"]),
+    ("data.pairs.test=c", ["data.pairs.test", "wacxr"]),
+    ("data.augment.jpeg_quality=[90,40]", ["jpeg_quality"]),
+    ("data.augment.hflip=2", ["data.augment.hflip"]),
+    ("robustness.task=x", ["robustness.task"]),
+    ("robustness.label=COVID", ["robustness.label", "COVID-19"]),
+    ("robustness.threshold=0", ["robustness.threshold"]),
+    ("robustness.batch_size=0", ["robustness.batch_size"]),
+    ("robustness.target=both", ["robustness.target", "decision"]),
+    ("data.root", ["key.path=value"]),
+    ("model.weights=[1", ["model.weights", "YAML"]),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), WRONG)
+def test_a_wrong_override_is_named(base: Path, override: str, words: list[str]):
+    with pytest.raises(UserError) as error:
+        load_experiment(base, [override])
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends: nothing.yaml", ["nothing.yaml", "no such experiment"]),
+        ("extends: child.yaml", ["circle"]),
+        ("extends: [base.yaml]", ["extends"]),
+        ("a: [", ["child.yaml", "YAML"]),
+        ("a: 1\na: 2", ["child.yaml"]),
+        ("- 1", ["mapping"]),
+        ("just text", ["child.yaml", "just text"]),
+        ("extends: base.yaml\nseeed: 1", ["child.yaml", "'seeed'", "'seed'"]),
+        ("extends: base.yaml\nseed: [1]", ["child.yaml", "seed"]),
+        ("extends: base.yaml\ndata: {sources: {c: 3}}", ["child.yaml", "data.sources.c"]),
+        ("name: x", ["tasks"]),
+    ],
+)
+def test_a_wrong_file_is_named(base: Path, text: str, words: list[str]):
+    child = base.parent / "child.yaml"
+    child.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_experiment(child)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_shipped_experiments_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_experiment("experiments/demo.yaml").name == "demo"
+    with pytest.raises(UserError, match=r"did you mean 'demo.yaml'"):
+        load_experiment("experiments/dmo.yaml")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["data", "tasks", "model", "trainer", "sources", "kind", "root", "covidx", "x"]),
+                inner,
+                max_size=3,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_yaml_loads_or_is_refused_with_a_message(tmp_path_factory: pytest.TempPathFactory, values: object):
+    path = tmp_path_factory.mktemp("fuzz") / "any.yaml"
+    path.write_text(yaml.safe_dump(values))
+    try:
+        load_experiment(path)
+    except UserError as error:
+        assert "any.yaml" in str(error)  # noqa: PT017
