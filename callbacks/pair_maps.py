@@ -1,0 +1,140 @@
+"""Both predictions and both heat maps of image pairs: what the robustness scores and the overlays are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from experiments.batch import Pair
+from experiments.errors import UserError
+from experiments.schema import Robustness, Task
+from metrics.decision import Decision
+from metrics.gradcam import gradcam
+from metrics.saliency import heat_map
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """What a LightningModule must have so that its predictions can be explained."""
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(N, 1, S, S) uint8 images -> feature maps; a classification head reads the last one, (N, C, h, w)."""
+        ...
+
+    def head(self, task: str) -> nn.Module:
+        """The task's head: last feature map -> (N, number of labels) logits."""
+        ...
+
+
+class PairDataset(Protocol):
+    """A split's pairs; its items are unstacked :class:`Pair` tuples."""
+
+    ids: list[str]
+    labels: np.ndarray
+
+    def __getitem__(self, row: int) -> Pair: ...
+
+
+@runtime_checkable
+class PairSource(Protocol):
+    """What a datamodule must have; both give None where the split has no pairs."""
+
+    def pair_dataset(self, split: str) -> PairDataset | None:
+        """All pairs of ``val`` or ``test``."""
+        ...
+
+    def pair_dataloader(self, split: str) -> DataLoader[Any] | None:
+        """This process's share of them in batches, every pair in one process and once."""
+        ...
+
+
+class Explained(NamedTuple):
+    """One side of a batch of pairs.
+
+    Attributes:
+        logits: (B, number of labels) float32.
+        heat: (B, S, S) float32 in [0, 1], see :func:`metrics.saliency.heat_map`.
+    """
+
+    logits: Tensor
+    heat: Tensor
+
+
+class PairMaps:
+    """Explains pairs by any LightningModule that has ``features(images)`` and ``head(task)``.
+
+    Args:
+        robustness: The definitions' settings.
+        task: The classification task that decides.
+
+    Raises:
+        UserError: Settings that make no decision or no region.
+    """
+
+    def __init__(self, robustness: Robustness, task: Task) -> None:
+        self.decision = Decision.of(task, robustness)
+        self.task = task.name
+        self.target = robustness.target
+        if not 0 < robustness.region_threshold <= 1:
+            raise UserError(f"robustness.region_threshold: {robustness.region_threshold} is not above 0 and at most 1")
+        if not 0 <= robustness.eta <= 1:
+            raise UserError(f"robustness.eta: {robustness.eta} is not between 0 and 1")
+
+    def __call__(self, trainer: L.Trainer, module: L.LightningModule, pair: Pair) -> tuple[Explained, Explained]:
+        """One forward of the base network and one pass of the head for both sides, under the Trainer's precision.
+
+        Args:
+            trainer: Gives the precision.
+            module: In eval mode (:func:`undisturbed`).
+            pair: A batch of B pairs, on any device.
+
+        Returns:
+            Originals and received images, on the module's device.
+        """
+        images = torch.cat([pair.original, pair.received]).to(module.device, non_blocking=True)
+        model = cast(Explainable, module)
+        with trainer.precision_plugin.forward_context(), torch.no_grad():
+            feature = model.features(images)[-1]
+            cam = gradcam(feature, model.head(self.task), lambda logits: self.decision.score(logits, self.target))
+        heat = heat_map(cam.map, (images.shape[-2], images.shape[-1]))
+        original, received = zip(cam.logits.chunk(2), heat.chunk(2), strict=True)
+        return Explained(*original), Explained(*received)
+
+
+@contextmanager
+def undisturbed(module: L.LightningModule) -> Generator[None]:
+    """Eval mode inside; every submodule's mode and all random states (a data loader draws a seed) as before after."""
+    modes = [(part, part.training) for part in module.modules()]
+    with isolate_rng():
+        module.eval()
+        try:
+            yield
+        finally:
+            for part, training in modes:
+                part.training = training
+
+
+def pair_source(trainer: L.Trainer) -> PairSource:
+    """The Trainer's datamodule."""
+    return cast(PairSource, getattr(trainer, "datamodule", None))
+
+
+def require_pairs(trainer: L.Trainer, module: L.LightningModule) -> None:
+    """Says what is missing before the first epoch rather than after it.
+
+    Raises:
+        UserError: The module or the datamodule lacks a method that PI and OLS need.
+    """
+    if not isinstance(module, Explainable):
+        raise UserError(f"PI and OLS: {type(module).__name__} needs the methods features(images) and head(task)")
+    if not isinstance(source := pair_source(trainer), PairSource):
+        what = "the Trainer was given no datamodule; it" if source is None else type(source).__name__
+        raise UserError(f"PI and OLS: {what} needs the methods pair_dataset(split) and pair_dataloader(split)")

@@ -1,0 +1,154 @@
+"""The picture of one image pair: what the network saw, said and looked at, before and after the phone."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import isnan
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from experiments.schema import Robustness, Target
+from metrics.decision import Decision
+
+PANEL = 432  # pixels, both sides of each X-ray
+GAP, TOP, BAR = 16, 98, 92  # margins; room for the titles; room for the colour scale
+WIDTH, HEIGHT = 3 * GAP + 2 * PANEL + BAR, TOP + PANEL + 66
+OPACITY = 0.6  # of the heat map at its maximum; falls in proportion, so that the anatomy shows where it is cold
+
+INK, PAPER, MUTED, ALARM = (20, 20, 20), (255, 255, 255), (90, 90, 90), (190, 0, 0)
+LUNG, REGION = (0, 229, 255), (255, 255, 255)
+
+
+class Side(NamedTuple):
+    """One image of the pair.
+
+    Attributes:
+        image: (S, S) uint8.
+        heat: (S, S) float32 in [0, 1].
+        region: (S, S) bool, the heat-map region.
+        probability: Of the decision's label; NaN where the network gave none.
+        iol: Share of the region inside the lungs, NaN where undefined.
+    """
+
+    image: np.ndarray
+    heat: np.ndarray
+    region: np.ndarray
+    probability: float
+    iol: float
+
+
+def draw(
+    original: Side,
+    received: Side,
+    lung: np.ndarray,
+    *,
+    label: float,
+    caption: str,
+    decision: Decision,
+    settings: Robustness,
+) -> np.ndarray:
+    """Both images side by side with heat map, region outline and lung contour; fixed size and colour scale.
+
+    Args:
+        original: Left.
+        received: Right.
+        lung: (S, S) bool, the original's lung fields, drawn on both.
+        label: 1 / 0 / NaN, what the data set says.
+        caption: Stands below; the image's name.
+        decision: What was decided.
+        settings: Eta, region threshold and target, which the picture states.
+
+    Returns:
+        (HEIGHT, WIDTH, 3) uint8 RGB.
+    """
+    canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    truth = "unknown" if isnan(label) else _name(bool(label), decision)
+    pen.text((GAP, 10), f"Label: {truth}", INK, _font(18, bold=True))
+    positive = [side.probability >= decision.threshold for side in (original, received)]
+    if positive[0] != positive[1]:
+        pen.text((WIDTH - GAP, 10), "the decision changes", ALARM, _font(18, bold=True), anchor="ra")
+    for number, (side, title) in enumerate(((original, "Original"), (received, "Compressed"))):
+        left = GAP + number * (PANEL + GAP)
+        answer = _name(positive[number], decision)
+        wrong = not isnan(label) and positive[number] != bool(label)
+        pen.text((left, 44), f"{title}: {answer}", ALARM if wrong else INK, _font(16, bold=True))
+        right = left + PANEL
+        pen.text((right, 44), f"p({decision.label}) = {side.probability:.3f}", INK, _font(16), anchor="ra")
+        pen.text((left, 68), *_iol_line(side, lung, settings.eta), _font(16))
+        canvas.paste(Image.fromarray(_overlay(side, lung)), (left, TOP))
+    _colour_scale(canvas, pen, settings.region_threshold)
+    line = TOP + PANEL + 10
+    why = "the decision made" if settings.target is Target.decision else decision.label
+    pen.text((GAP, line), f"Heat map: evidence for {why} (Grad-CAM)", MUTED, _font(14))
+    for left, colour, text in ((430, REGION, f"region, ≥ {settings.region_threshold:g} of max."), (670, LUNG, "lungs")):
+        pen.rectangle((left, line, left + 30, line + 17), fill=(70, 70, 70))
+        pen.line((left + 5, line + 8, left + 25, line + 8), colour, 3)
+        pen.text((left + 38, line), text, MUTED, _font(14))
+    pen.text((GAP, line + 27), _shorten(caption, _font(15), WIDTH - 2 * GAP), INK, _font(15))
+    return np.asarray(canvas)
+
+
+def _name(positive: bool, decision: Decision) -> str:
+    return decision.label if positive else f"not {decision.label}"
+
+
+def _iol_line(side: Side, lung: np.ndarray, eta: float) -> tuple[str, tuple[int, int, int]]:
+    if not isnan(side.iol):
+        outside = side.iol < eta
+        note = f" < {eta:g}: looks outside the lungs" if outside else ""
+        return f"IOL {side.iol:.2f}{note}", ALARM if outside else INK
+    return f"IOL undefined: {'heat map is zero everywhere' if lung.any() else 'no lung found'}", MUTED
+
+
+def _overlay(side: Side, lung: np.ndarray) -> np.ndarray:
+    """(PANEL, PANEL, 3) uint8: X-ray, heat map, outlines."""
+    grey = cv2.resize(side.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
+    heat = cv2.resize(side.heat, (PANEL, PANEL), interpolation=cv2.INTER_LINEAR)
+    blended = _blend(grey, heat)
+    for mask, colour in ((lung, LUNG), (side.region, REGION)):
+        full = cv2.resize(mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST)
+        outline, _ = cv2.findContours(full, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(blended, outline, -1, (0, 0, 0), 3, cv2.LINE_AA)  # a dark edge, so that it shows on white too
+        cv2.drawContours(blended, outline, -1, colour, 1, cv2.LINE_AA)
+    return blended
+
+
+def _blend(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 under (H, W) float in [0, 1] -> (H, W, 3) uint8."""
+    index = np.rint(heat * 255).astype(np.uint8)
+    colour = cv2.cvtColor(cv2.applyColorMap(index, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    opacity = (OPACITY * heat)[..., None]
+    return np.rint(grey[..., None] * (1 - opacity) + colour * opacity).astype(np.uint8)
+
+
+def _colour_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, threshold: float) -> None:
+    """The fixed scale, as it looks over mid-grey: 0 to the map's own maximum."""
+    left, length = 3 * GAP + 2 * PANEL, PANEL - 60
+    top = TOP + 60
+    ramp = np.repeat(np.linspace(1, 0, length, dtype=np.float32)[:, None], 22, axis=1)
+    canvas.paste(Image.fromarray(_blend(np.full(ramp.shape, 110, np.uint8), ramp)), (left, top))
+    pen.multiline_text((left, TOP - 2), "share of\nthe map's\nmaximum", MUTED, _font(14), spacing=3)
+    for value in {0.0, threshold, 1.0}:
+        y = top + (1 - value) * (length - 1)
+        pen.line((left + 22, y, left + 28, y), INK, 1)
+        pen.text((left + 33, y), f"{value:g}", INK, _font(14), anchor="lm")
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Cuts out the middle of a text that is too long."""
+    keep = len(text)
+    while font.getlength(cut := text if keep == len(text) else f"{text[: keep // 2]}…{text[-(keep // 2) :]}") > width:
+        keep -= 2
+    return cut
+
+
+@cache
+def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    return ImageFont.truetype(str(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")), size)
