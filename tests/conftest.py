@@ -1,0 +1,51 @@
+"""Shared by all rooms: made-up data, the real X-rays where they are at hand, the command line in this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two pytest workers share two cores
+
+REPO = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def mini_cxr() -> Path:
+    """Real X-rays in each data set's own layout; not part of the project."""
+    root = REPO.parent / "shared" / "mini-cxr"
+    if not root.is_dir():
+        pytest.skip("the real X-rays (../shared/mini-cxr) are not on this machine")
+    return root
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up data sets, small."""
+    from datamodules.synthetic import write_demo
+
+    root = tmp_path_factory.mktemp("demo")
+    write_demo(root, seed=0, size=96)
+    return root
+
+
+@pytest.fixture
+def covidmt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """Runs ``covidmt ARGUMENTS`` in this process, in an empty working folder; returns the exit status."""
+    from covidmt.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["covidmt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        return int(exit_.value.code or 0)
+
+    return run
