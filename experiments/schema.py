@@ -137,7 +137,7 @@ class Pairs:
     Attributes:
         val: Source whose validation split is sent through ``channel`` at every validation epoch.
         test: A source of kind ``wacxr`` for `trainer.test`; null: no test.
-        limit: At most so many pairs an epoch, drawn by seed and balanced over the classes; null: all.
+        limit: At most so many validation pairs, drawn by seed and balanced over the classes; null: all.
     """
 
     val: str = "covidx"
@@ -169,6 +169,7 @@ class Data:
     image_size: int = 512
     split_policy: SplitPolicy = SplitPolicy.patient_disjoint
     val_fraction: float = 0.1  # of the patients left after the published validation and test sets
+    split_seed: int = 0  # of the patients drawn for validation; not the run's seed, so that runs are comparable
     epoch_length: str = "primary"  # primary | longest | a number of steps
     num_workers: int = 4
     sources: Dict[str, Source] = field(default_factory=dict)

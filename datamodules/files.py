@@ -1,0 +1,88 @@
+"""Finding a data set's files: one list by its pattern, thousands of images by one pass over their folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.errors import UserError
+from experiments.schema import Source
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp"})
+
+
+def root_of(source: Source, name: str) -> Path:
+    """The source's folder, which must exist."""
+    root = Path(source.root).expanduser()
+    if not root.is_dir():
+        raise UserError(f"data.sources.{name}.root: no folder {root}; set it, or data.root, to where the data set lies")
+    return root
+
+
+def find_file(root: Path, pattern: str, key: str) -> Path:
+    """The one file below ``root`` that the pattern matches.
+
+    Raises:
+        UserError: None or several match; names the setting ``key``.
+    """
+    candidates = [Path(pattern)] if Path(pattern).is_absolute() else root.glob(pattern)
+    matches = sorted(path for path in candidates if path.is_file())
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(path.name for path in matches)
+        raise UserError(f"{key}: {pattern!r} matches several files in {root} ({names}); name one of them")
+    raise UserError(f"{key}: no file {pattern!r} in {root}")
+
+
+def list_images(*folders: Path) -> dict[str, str]:
+    """File name -> path of the images directly in the folders; the first folder wins, absent ones are skipped."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not entry.name.startswith("."):
+                        found.setdefault(entry.name, entry.path)
+    return found
+
+
+def read_csv(path: Path, columns: list[str], **options: object) -> pd.DataFrame:
+    """Read a CSV's named columns as text, blank as NaN.
+
+    Raises:
+        UserError: Not a CSV, or a column is missing.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, usecols=lambda column: column in columns, **options)  # ty: ignore
+    except (ValueError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as CSV: {' '.join(str(error).split())}") from error
+    missing = [column for column in columns if column not in table]
+    if missing:
+        header = pd.read_csv(path, nrows=0, **options).columns  # ty: ignore
+        raise UserError(f"{path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, header))}")
+    return table
+
+
+def keep_found(table: pd.DataFrame, name: str, where: Path, notes: list[str]) -> pd.DataFrame:
+    """Drop the rows whose ``image`` was not found, saying so; ``file`` has the name that was looked for.
+
+    Raises:
+        UserError: No image was found at all.
+    """
+    missing = table.loc[table["image"].isna(), "file"]
+    if len(missing) == len(table):
+        example = f" (looked for {missing.iloc[0]} and {len(missing) - 1} others)" if len(missing) else ""
+        raise UserError(f"data.sources.{name}: no listed image lies in {where}{example}; check the root and the lists")
+    if len(missing):
+        notes.append(f"{name}: {len(missing)} of {len(table)} listed images are not in {where}: {sample(missing)}")
+    return table[table["image"].notna()].drop(columns="file").reset_index(drop=True)
+
+
+def sample(names: pd.Series | list[str], n: int = 3) -> str:
+    """The first few names, sorted, and how many more there are."""
+    ordered = sorted(map(str, names))
+    more = f" and {len(ordered) - n} more" if len(ordered) > n else ""
+    return ", ".join(ordered[:n]) + more
