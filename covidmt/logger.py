@@ -1,0 +1,329 @@
+"""The Lightning logger: an MLflow run whose events go through the spool."""
+
+from __future__ import annotations
+
+import atexit
+import getpass
+import logging
+import os
+import re
+import shutil
+import time
+import traceback
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from covidmt.spool import BATCH_PAIRS, BATCH_POINTS, HEARTBEAT, Sender, Spool, SpoolInUse
+from covidmt.system_metrics import SystemMetrics
+from covidmt.tracking import (
+    make_client,
+    mlruns_dir,
+    open_experiment,
+    prepare_store,
+    resolve_uri,
+    store_error,
+    without_password,
+)
+from experiments.errors import UserError
+from experiments.schema import Tracking
+
+log = logging.getLogger(__name__)
+
+
+class MlflowSpoolLogger(Logger):
+    """Logs to one MLflow run through a spool on disk: no network call once it is made.
+
+    Making it is the one synchronous contact with the store: it opens the experiment and makes the run, or goes on with
+    ``run_id``. Afterwards every method writes to ``mlruns/spool/<run id>/`` and a thread sends (see `covidmt.spool`).
+    Only rank zero does anything. It survives pickling (strategies that spawn): the spool goes to the process that logs.
+
+    Args:
+        tracking: Store, experiment, run name, tags, system metrics.
+        run_name: Name of a new run where ``tracking.run_name`` has none; None: MLflow invents one.
+        tags: More tags.
+        run_id: A run that is there: made by a sweep, or to be resumed.
+        patience: Seconds that `finalize` and `close`, together, wait for a store that is away.
+
+    Raises:
+        UserError: The store cannot be reached or used, or ``run_id`` is not in it, deleted, or written by another
+            process.
+    """
+
+    def __init__(
+        self,
+        tracking: Tracking,
+        *,
+        run_name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        run_id: str | None = None,
+        patience: float = 30.0,
+    ):
+        super().__init__()
+        self.tracking = tracking
+        self.uri = resolve_uri(tracking)
+        self.root = mlruns_dir()
+        self.run_id = run_id
+        self._patience = patience
+        self._spool: Spool | None = None
+        self._sender: Sender | None = None
+        self._monitor: SystemMetrics | None = None
+        self._started = time.time()
+        self._params: dict[str, str] = {}
+        self._status = "RUNNING"
+        self._open_run(tracking.run_name or run_name, {**tracking.tags, **(tags or {})})
+
+    @property
+    def name(self) -> str:
+        """The MLflow experiment's name."""
+        return self.tracking.experiment
+
+    @property
+    def version(self) -> str | None:
+        """The MLflow run's id; None on ranks above zero that were not given one."""
+        return self.run_id
+
+    @property
+    def save_dir(self) -> str:
+        """Where Lightning puts checkpoints that were given no folder."""
+        return str(self.root)
+
+    @property
+    def spool_dir(self) -> Path:
+        """The run's folder in the spool; gone once everything has been sent."""
+        return self.root / "spool" / str(self.run_id)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Logs scalars with the time of now.
+
+        Args:
+            metrics: Key -> number; NaN and infinities too (MLflow keeps infinities as the largest floats).
+                ``val/`` and ``test/`` keys get the step ``metrics["epoch"]``, which Lightning adds, and that helper is
+                then not logged itself.
+            step: Global step, for all other keys.
+        """
+        epoch = metrics.get("epoch")
+        evaluated = {key for key in metrics if key.startswith(("val/", "test/"))}
+        if self._status != "RUNNING":  # testing after fitting: Lightning finalises after each
+            self._set_status("RUNNING")
+        now = time.time_ns() // 1_000_000
+        points = [
+            [_clean(key), float(value), now, int(epoch) if key in evaluated and epoch is not None else int(step or 0)]
+            for key, value in metrics.items()
+            if key != "epoch" or not evaluated
+        ]
+        for start in range(0, len(points), BATCH_POINTS):
+            self._write("metrics", points=points[start : start + BATCH_POINTS])
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Logs parameters to compare runs by: as given, nothing flattened.
+
+        MLflow keeps a parameter's first value, so a resumed run's changed one is only said; a value over MLflow's limit
+        is cut with a note (the resolved YAML, an artifact, has it whole).
+        """
+        given = vars(params) if isinstance(params, Namespace) else params
+        values = {_clean(key): _cut(str(value)) for key, value in given.items()}
+        for key in values.keys() & self._params.keys():
+            if values[key] != self._params[key]:
+                log.warning("Parameter %s is now %r; the run keeps %r.", key, values[key], self._params[key])
+        self._write_pairs("params", {key: value for key, value in values.items() if key not in self._params})
+        self._params = values | self._params
+
+    @rank_zero_only
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags; the last value of one stays."""
+        self._write_pairs("tags", {key: str(value)[:8000] for key, value in tags.items()})
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
+        """Logs pictures as `mlflow.log_image` does, so that the UI shows one picture a key with a slider over steps.
+
+        Args:
+            key: Name; several images are numbered ``<key>/00`` ...
+            images: uint8, (H, W) or (H, W, 3) RGB.
+            step: The slider's position.
+        """
+        from mlflow.tracking.multimedia import compress_image_size
+        from PIL import Image
+
+        now = time.time_ns() // 1_000_000
+        for number, array in enumerate(images):
+            name = _clean(key if len(images) == 1 else f"{key}/{number:02d}").replace("/", "~").replace(":", "_")
+            # MLflow's naming, of which the UI reads key, step and time. A repeat must meet the same file, so the name
+            # is made here, once.
+            stem = f"{name}+step+{step or 0}+timestamp+{now}+{os.urandom(16).hex()}"
+            picture = Image.fromarray(np.asarray(array, dtype=np.uint8))
+            for image, ending in ((picture, ".png"), (compress_image_size(picture), "+compressed.webp")):
+                path, relative = self._open().new_file(stem + ending)
+                image.save(path)
+                self._write("artifact", file=relative, path="images")
+        self._write_pairs("tags", {"mlflow.loggedImages": "True"})
+
+    @rank_zero_only
+    def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
+        """Logs a copy of a file or folder as it is now, into the artifact folder ``artifact_path``."""
+        path = Path(path)
+        copy, relative = self._open().new_file(path.name)
+        if path.is_dir():
+            shutil.copytree(path, copy)
+        else:
+            shutil.copyfile(path, copy)
+        self._write("artifact", file=relative, path=artifact_path)
+
+    @rank_zero_only
+    def log_text(self, text: str, name: str) -> None:
+        """Logs a text as the artifact file ``name``, which may name a folder."""
+        place = PurePosixPath(name)
+        path, relative = self._open().new_file(place.name)
+        path.write_text(text)
+        self._write("artifact", file=relative, path=None if place.parent == PurePosixPath() else str(place.parent))
+
+    @rank_zero_only
+    def log_inputs(self, datasets: list[dict[str, Any]]) -> None:
+        """Logs data sets as the run's inputs (see `covidmt.provenance.dataset_input`)."""
+        self._write("inputs", datasets=datasets)
+
+    @rank_zero_only
+    def fail(self, error: BaseException) -> None:
+        """Marks the run FAILED (KILLED if a person or the cluster stopped it), with ``traceback.txt``; closes."""
+        self.log_text("".join(traceback.format_exception(error)), "traceback.txt")
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning's SIGTERMException is a SystemExit
+        self._set_status("KILLED" if stopped else "FAILED")
+        self.close()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Called by Lightning after every fit, validate or test; ``success`` -> FINISHED, else FAILED."""
+        self._set_status("FINISHED" if status in ("success", "finished") else "FAILED")
+        self._flush()
+
+    @rank_zero_only
+    def close(self) -> None:
+        """Sends what is left, as far as patience goes, and lets go of the spool; at the process's end by itself.
+
+        Says what is left and how to send it.
+        """
+        if self._spool is None or self._sender is None:
+            return
+        if self._monitor:
+            self._monitor.stop()
+        self._flush()
+        spool, stopped = self._spool, self._sender.stop()
+        if spool.pending:
+            log.warning(
+                "The tracking store %s did not take everything that run %s logged. Nothing is lost: it waits in %s, "
+                "and `covidmt sync` sends it when the store is back.",
+                without_password(self.uri),
+                self.run_id,
+                spool.folder,
+            )
+        elif spool.rejected:
+            log.warning("The tracking store refused some events: they are in %s.", spool.rejected)
+        if stopped:
+            spool.close()  # else the lock goes with the process: the thread may still write
+        self._spool = self._sender = self._monitor = None
+        atexit.unregister(self.close)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.close()
+        return self.__dict__.copy()
+
+    @rank_zero_only
+    def _open_run(self, run_name: str | None, tags: dict[str, str]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        prepare_store(self.uri)
+        client = make_client(self.uri)
+        try:
+            if self.run_id is None:
+                experiment_id = open_experiment(client, self.uri, self.tracking.experiment)
+                run = client.create_run(experiment_id, run_name=run_name, tags={**_author(), **tags})
+                self.run_id = run.info.run_id
+            else:
+                run = client.get_run(self.run_id)
+                if run.info.lifecycle_stage == "deleted":
+                    raise UserError(f"run {self.run_id} has been deleted in {without_password(self.uri)}: restore it")
+                self._params = dict(run.data.params)
+                self._set_status("RUNNING")
+                self._write_pairs("tags", tags)
+        except MlflowException as error:
+            raise store_error(self.uri, error) from error
+        self._started = run.info.start_time / 1000
+        self._open()
+
+    def _open(self) -> Spool:
+        if self._spool is None:
+            self._spool = self._take_spool()
+            self._sender = Sender(self._spool)
+            self._sender.start()
+            atexit.register(self.close)
+            if self.tracking.system_metrics:
+                self._monitor = SystemMetrics(self._log_system)
+                self._monitor.start()
+        return self._spool
+
+    def _take_spool(self) -> Spool:
+        try:
+            return Spool(self.spool_dir, self.uri, wait=2)
+        except SpoolInUse:
+            log.warning("Run %s is being written by another process: waiting for its end.", self.run_id)
+        try:
+            # A job that was moved to another machine waits until the killed one counts as dead.
+            return Spool(self.spool_dir, self.uri, wait=HEARTBEAT + 30)
+        except SpoolInUse as error:
+            raise UserError(
+                f"run {self.run_id} is being written by another process: resume it after its end"
+            ) from error
+
+    def _write(self, op: str, **payload: Any) -> None:
+        self._open().append(op, **payload)
+
+    def _write_pairs(self, op: str, values: dict[str, str]) -> None:
+        items = list(values.items())
+        for start in range(0, len(items), BATCH_PAIRS):
+            self._write(op, values=dict(items[start : start + BATCH_PAIRS]))
+
+    def _log_system(self, metrics: dict[str, float]) -> None:
+        now = time.time_ns() // 1_000_000
+        # The step is the run's age: it goes on where a resumed run left it.
+        step = int(now / 1000 - self._started)
+        if (spool := self._spool) is not None:
+            spool.append("metrics", points=[[_clean(key), float(value), now, step] for key, value in metrics.items()])
+
+    def _set_status(self, status: str) -> None:
+        self._status = status
+        self._write("status", status=status, time=time.time_ns() // 1_000_000)
+
+    def _flush(self) -> None:
+        if self._sender is not None:
+            start = time.monotonic()
+            self._sender.flush(self._patience)
+            self._patience = max(0.0, self._patience - (time.monotonic() - start))
+
+
+def _clean(key: str) -> str:
+    """The key with the characters that MLflow takes."""
+    return re.sub(r"[^\w/.:\- ]", "_", key, flags=re.ASCII)
+
+
+def _cut(value: str) -> str:
+    from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+    note = f" ... (cut, {len(value)} characters)"
+    return value if len(value) <= MAX_PARAM_VAL_LENGTH else value[: MAX_PARAM_VAL_LENGTH - len(note)] + note
+
+
+def _author() -> dict[str, str]:
+    """What MLflow's own clients say of a new run."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        user = "unknown"
+    return {"mlflow.user": user, "mlflow.source.name": "covidmt", "mlflow.source.type": "LOCAL"}
