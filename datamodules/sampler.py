@@ -1,0 +1,165 @@
+"""Which images a training step holds: a pure function of (seed, step, rank, world size), without any loader state.
+
+Any number of workers gives the same batches, resuming is starting at step k, and W processes with batch B draw the
+images of one process with batch W * B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class Item(NamedTuple):
+    """One image of a batch: its batch group, its row there, the seed of its augmentation (None: no augmentation)."""
+
+    group: int
+    row: int
+    seed: int | None = None
+
+
+class Stream:
+    """An endless stream of rows, shuffled anew in every pass: once a pass each, more often where up-sampled.
+
+    Element k is a pure function of (seed, name, k).
+
+    Args:
+        name: Sets the stream apart from the others of the same seed.
+        seed: The experiment's seed.
+        rows: The rows, each unique.
+        upsample: (some of the rows, how many of them a pass shall hold): whole repeats, and a remainder drawn anew in
+            every pass, so that no image is preferred for good.
+
+    Attributes:
+        pass_length: After so many elements every row has come up.
+    """
+
+    def __init__(self, name: str, seed: int, rows: np.ndarray, upsample: Sequence[tuple[np.ndarray, int]] = ()) -> None:
+        self.name = name
+        self.seed = seed
+        self.rows = rows
+        self.extra = [(some, max(0, total - len(some))) for some, total in upsample]
+        self.pass_length = len(rows) + sum(count for _, count in self.extra)
+        self._last: tuple[int, np.ndarray] = (-1, rows)
+
+    def elements(self, start: int, stop: int) -> np.ndarray:
+        """Rows number start..stop-1 of the stream, int64."""
+        first, last = start // self.pass_length, (stop - 1) // self.pass_length
+        order = np.concatenate([self._pass(number) for number in range(first, last + 1)])
+        return order[start - first * self.pass_length : stop - first * self.pass_length]
+
+    def _pass(self, number: int) -> np.ndarray:
+        if self._last[0] != number:  # steps ask for the same pass again and again
+            rng = np.random.default_rng(_seed(self.seed, self.name, number))
+            pool = [self.rows]
+            for some, count in self.extra:
+                whole, rest = divmod(count, len(some))
+                pool += [np.tile(some, whole), rng.choice(some, rest, replace=False)]
+            self._last = (number, rng.permutation(np.concatenate(pool)))
+        return self._last[1]
+
+
+class BalancedStream:
+    """As :class:`Stream`, but its classes come up equally often, each from an endless stream of its own.
+
+    In every run of as many elements as there are classes, each class comes up once, in a random order.
+
+    Args:
+        name: Sets the stream apart from the others of the same seed.
+        seed: The experiment's seed.
+        classes: The rows of each class.
+    """
+
+    def __init__(self, name: str, seed: int, classes: Sequence[np.ndarray]) -> None:
+        self.name = name
+        self.seed = seed
+        self.streams = [Stream(f"{name}/class {i}", seed, rows) for i, rows in enumerate(classes)]
+        self.pass_length = len(classes) * max(len(rows) for rows in classes)
+
+    def elements(self, start: int, stop: int) -> np.ndarray:
+        """Rows number start..stop-1 of the stream, int64."""
+        n = len(self.streams)
+        first, end = start // n, -(-stop // n)
+        rows = np.stack([stream.elements(first, end) for stream in self.streams], axis=1)
+        orders = [
+            np.random.default_rng(_seed(self.seed, self.name, block)).permutation(n) for block in range(first, end)
+        ]
+        return np.take_along_axis(rows, np.stack(orders), axis=1).ravel()[start - first * n : stop - first * n]
+
+
+class StepSampler(Sampler[list[Item]]):
+    """The batch sampler of training: step s takes elements [s*W*B + r*B, s*W*B + (r+1)*B) of every group's stream.
+
+    Epoch e covers the steps [e*L, (e+1)*L); the streams know no epochs and go on where they are.
+
+    Args:
+        streams: One a batch group; the first is the primary task's.
+        batch_sizes: Images a step takes from each, per process.
+        epoch_length: ``primary``: L steps show each image of the first group at least once; ``longest``: of every
+            group; or L itself.
+        seed: The experiment's seed.
+        rank: This process.
+        world_size: Number of processes.
+
+    Attributes:
+        start_step: The step that the next iteration begins with, counted in batches from the beginning of training
+            (gradient accumulation does not enter). To resume, set it; it runs to the end of its epoch.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream | BalancedStream],
+        batch_sizes: Sequence[int],
+        epoch_length: str = "primary",
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.streams = streams
+        self.batch_sizes = batch_sizes
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.start_step = 0
+        self.sampler: StepSampler | None = self  # Lightning calls set_epoch on ``batch_sampler.sampler``
+        lengths = [-(-s.pass_length // (b * world_size)) for s, b in zip(streams, batch_sizes, strict=True)]
+        named = {"primary": lengths[0], "longest": max(lengths)}
+        self._length = named.get(epoch_length) or int(epoch_length)
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        return self._length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the first step of an epoch, unless ``start_step`` lies within it."""
+        if self.start_step // len(self) != epoch:
+            self.start_step = epoch * len(self)
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        # no generator: start_step is read now, not at the first step
+        end = (self.start_step // len(self) + 1) * len(self)
+        return map(self.step, range(self.start_step, end))
+
+    def step(self, step: int) -> list[Item]:
+        """This process's images of one step, group by group."""
+        return [
+            Item(group, int(row), _augmentation_seed(self.seed, stream.name, k))
+            for group, (stream, size) in enumerate(zip(self.streams, self.batch_sizes, strict=True))
+            for start in [(step * self.world_size + self.rank) * size]
+            for k, row in enumerate(stream.elements(start, start + size), start)
+        ]
+
+
+def _seed(seed: int, name: str, number: int) -> np.random.SeedSequence:
+    # hash() of a string differs from process to process
+    digest = int.from_bytes(sha256(name.encode()).digest()[:8])
+    return np.random.SeedSequence([seed, digest], spawn_key=(number,))
+
+
+def _augmentation_seed(seed: int, name: str, k: int) -> int:
+    return int(_seed(seed, f"{name}/augmentation", k).generate_state(1)[0])

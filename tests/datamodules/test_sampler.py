@@ -1,0 +1,129 @@
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datamodules.sampler import BalancedStream, Item, StepSampler, Stream
+
+quick = settings(max_examples=25, deadline=None)
+sizes = st.integers(1, 23)
+
+
+def sampler(lengths, batches, *, epoch_length="primary", seed=0, rank=0, world=1):
+    streams = [Stream(f"source {i}", seed, np.arange(n)) for i, n in enumerate(lengths)]
+    return StepSampler(streams, batches, epoch_length, seed=seed, rank=rank, world_size=world)
+
+
+@quick
+@given(sizes, st.integers(0, 100), st.integers(0, 60), st.integers(1, 60))
+def test_an_element_depends_on_its_number_alone(rows, seed, start, count):
+    whole = Stream("s", seed, np.arange(rows)).elements(0, start + count)
+    part = Stream("s", seed, np.arange(rows)).elements(start, start + count)
+    assert part.tolist() == whole[start:].tolist()
+
+
+@quick
+@given(sizes, st.integers(0, 100), st.integers(1, 4))
+def test_every_pass_shows_every_row_once(rows, seed, passes):
+    elements = Stream("s", seed, np.arange(rows)).elements(0, passes * rows)
+    assert np.sort(elements.reshape(passes, rows)).tolist() == [list(range(rows))] * passes
+
+
+def test_passes_names_and_seeds_differ():
+    first, second = Stream("s", 0, np.arange(50)).elements(0, 100).reshape(2, 50).tolist()
+    assert first != second
+    assert first != Stream("t", 0, np.arange(50)).elements(0, 50).tolist()
+    assert first != Stream("s", 1, np.arange(50)).elements(0, 50).tolist()
+
+
+def test_upsampling_repeats_whole_and_draws_the_remainder_anew():
+    rows, few = np.arange(20), np.array([3, 5, 7])
+    stream = Stream("s", 0, rows, [(few, 11)])  # 11 = 3 whole repeats and a remainder of 2
+    assert stream.pass_length == 20 + 8
+    extras = set()
+    for number in range(12):
+        counts = Counter(stream.elements(number * 28, (number + 1) * 28).tolist())
+        assert set(counts) == set(range(20))
+        assert sum(counts[row] for row in few) == 11
+        assert {counts[row] for row in few} == {3, 4}
+        extras.add(tuple(row for row in few if counts[row] == 4))
+    assert len(extras) == 3  # every pair of the three has been the remainder
+    assert Stream("s", 0, rows, [(few, 2)]).pass_length == 20  # never down-sampled
+
+
+@quick
+@given(st.lists(sizes, min_size=1, max_size=4), st.integers(0, 100), st.integers(0, 50), st.integers(1, 30))
+def test_balanced_classes_come_up_equally_often(counts, seed, start, count):
+    starts = np.cumsum([0, *counts])
+    classes = [np.arange(a, b) for a, b in pairwise(starts)]
+    stream = BalancedStream("s", seed, classes)
+    elements = stream.elements(0, stream.pass_length)
+    assert set(elements.tolist()) == set(range(starts[-1]))
+    drawn = np.searchsorted(starts, elements, side="right") - 1
+    assert np.sort(drawn.reshape(-1, len(counts))).tolist() == [list(range(len(counts)))] * max(counts)
+    part = BalancedStream("s", seed, classes).elements(start, start + count)
+    assert part.tolist() == stream.elements(0, start + count)[start:].tolist()
+
+
+@quick
+@given(st.lists(sizes, min_size=1, max_size=3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 30))
+def test_ranks_draw_together_what_one_process_draws(lengths, batch, world, step):
+    alone = sampler(lengths, [batch * world] * len(lengths)).step(step)
+    ranks = [sampler(lengths, [batch] * len(lengths), rank=r, world=world).step(step) for r in range(world)]
+    assert sorted(item for rank in ranks for item in rank) == sorted(alone)  # images and augmentation seeds
+
+
+@quick
+@given(st.lists(st.integers(8, 23), min_size=1, max_size=3), st.integers(2, 4), st.integers(0, 9))
+def test_ranks_are_disjoint_within_a_pass(lengths, world, step):
+    ranks = [sampler(lengths, [2] * len(lengths), rank=r, world=world).step(step) for r in range(world)]
+    for group, length in enumerate(lengths):
+        first = step * world * 2
+        rows = [item.row for rank in ranks for item in rank if item.group == group]
+        if first // length == (first + world * 2 - 1) // length:  # the step lies within one pass
+            assert len(set(rows)) == world * 2
+
+
+@quick
+@given(st.lists(sizes, min_size=2, max_size=3), st.integers(1, 3), st.integers(1, 3))
+def test_ranks_and_epochs_cover_everything(lengths, batch, world):
+    seen = [set() for _ in lengths]
+    samplers = [sampler(lengths, [batch] * len(lengths), rank=r, world=world) for r in range(world)]
+    for epoch in range(max(lengths)):
+        for steps in samplers:
+            steps.set_epoch(epoch)
+            for items in steps:
+                for item in items:
+                    seen[item.group].add(item.row)
+        if epoch == 0:
+            assert seen[0] == set(range(lengths[0]))  # the primary one within one epoch
+    assert seen == [set(range(length)) for length in lengths]
+
+
+def test_epoch_lengths():
+    assert len(sampler([10, 100], [4, 4])) == 3
+    assert len(sampler([10, 100], [4, 4], epoch_length="longest")) == 25
+    assert len(sampler([10, 100], [4, 4], epoch_length="longest", world=3)) == 9
+    assert len(sampler([10, 100], [4, 4], epoch_length="7")) == 7
+
+
+def test_resuming_is_starting_at_a_step():
+    steps = sampler([10, 100], [4, 4])
+    run = []
+    for epoch in range(3):
+        steps.set_epoch(epoch)
+        run += list(steps)
+    again = sampler([10, 100], [4, 4])
+    again.start_step = 4
+    again.set_epoch(1)  # the epoch that step 4 lies in
+    resumed = list(again)
+    again.set_epoch(2)
+    assert resumed + list(again) == run[4:]
+
+
+def test_augmentation_seeds_are_the_images_own():
+    items = sampler([5, 5], [50, 50]).step(0)
+    assert len({item.seed for item in items}) == 100
+    assert all(isinstance(item, Item) and item.seed is not None for item in items)
