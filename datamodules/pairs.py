@@ -1,0 +1,98 @@
+"""Image pairs of the robustness scores: each original beside what the phone received."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from datamodules.decode import decode, resize
+from datamodules.masks import LungMasks
+from experiments.batch import Pair
+
+
+class PairDataset(Dataset[Pair]):
+    """Pairs of a sample table. Both images go through the same decoder and the same resize.
+
+    Args:
+        table: Sample table, one row a pair; a column ``received`` names the file that came through the channel.
+        label: The decision's label; NaN for all where the table has no such column.
+        size: Side S of the input.
+        masks: Where the lung masks are.
+        channel: Makes the received image from the full-size original; None: the table's ``received`` files.
+        limit: At most so many pairs, drawn by seed, as many of each value of the label as there are.
+        seed: The experiment's seed.
+
+    Attributes:
+        paths: The originals.
+        ids: A name for each pair, unique: the original's file name, with as many folders as it takes.
+        labels: (n,) float32: 1 has the label, 0 has not, NaN unknown.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        label: str,
+        size: int,
+        masks: LungMasks,
+        *,
+        channel: Callable[[np.ndarray], bytes] | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        table = table.drop_duplicates("image")
+        labels = table[label].to_numpy(np.float32) if label in table else np.full(len(table), np.nan, np.float32)
+        if limit is not None:
+            chosen = balanced_draw(labels, limit, seed)
+            table, labels = table.iloc[chosen], labels[chosen]
+        self.labels = labels
+        self.paths = [str(path) for path in table["image"]]
+        self.received = [] if channel else [str(path) for path in table["received"]]
+        self.ids = _unique_names(self.paths)
+        self.size = size
+        self.masks = masks
+        self.channel = channel
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Pair:
+        """The pair without a batch dimension: images (1, S, S) uint8, label a float32 scalar, lung (S, S) bool."""
+        original = decode(self.paths[index])
+        received = decode(self.channel(original) if self.channel else self.received[index])
+        return Pair(
+            original=torch.tensor(resize(original, self.size))[None],
+            received=torch.tensor(resize(received, self.size))[None],
+            label=torch.tensor(self.labels[index]),
+            lung=torch.from_numpy(self.masks.read(self.paths[index], self.size)),
+            id=self.ids[index],  # ty: ignore[invalid-argument-type]  # stacked into the list of a batch
+        )
+
+
+def collate_pairs(pairs: Sequence[Pair]) -> Pair:
+    """Items stacked to a batch."""
+    *tensors, ids = zip(*pairs, strict=True)
+    return Pair(*(torch.stack(some) for some in tensors), id=list(ids))
+
+
+def balanced_draw(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """Sorted indices of at most ``limit`` elements: drawn by seed, the labels (NaN is one) as even as there are any."""
+    rng = np.random.default_rng(seed)
+    codes = np.where(np.isnan(labels), -1, labels)
+    turn = np.empty(len(labels), np.int64)  # an element's place in its shuffled class: the classes take turns
+    for code in np.unique(codes):
+        members = np.flatnonzero(codes == code)
+        turn[members] = rng.permutation(len(members))
+    return np.sort(np.lexsort((-codes, turn))[:limit])
+
+
+def _unique_names(paths: list[str]) -> list[str]:
+    parts = [Path(path).parts for path in paths]
+    depth = 1
+    while len({names[-depth:] for names in parts}) < len(parts):
+        depth += 1
+    return ["/".join(names[-depth:]) for names in parts]
