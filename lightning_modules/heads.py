@@ -1,0 +1,150 @@
+"""The two heads (paper: Classification head, Bounding box detection head)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FeaturePyramidNetwork, batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
+
+from experiments.schema import BoxHead as BoxSettings
+
+_SMALLEST, _LARGEST = 0.06, 0.6  # chest opacities, as shares of the image's side
+_RATIOS = (0.5, 1.0, 2.0)  # height / width
+_PRIOR = 0.01  # objectness before training, so that the many empty anchors do not drown the start (RetinaNet)
+_CANDIDATES = 1000  # boxes an image that enter the non-maximum suppression
+
+
+class ClassificationHead(nn.Sequential):
+    """Transition convolution (3x3, BatchNorm, ReLU), global average pooling, linear prediction layer.
+
+    (N, channels, h, w) last map -> (N, labels) logits.
+    """
+
+    def __init__(self, channels: int, labels: int, transition_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, transition_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(transition_channels),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(transition_channels, labels),
+        )
+
+
+class BoxOutput(NamedTuple):
+    """What the box head says about every anchor.
+
+    Attributes:
+        deltas: (N, A, 4) float32, torchvision's BoxCoder codes relative to the anchors.
+        objectness: (N, A) float32 logits; None where the branch is off.
+        anchors: (A, 4) float32, x1 y1 x2 y2 in input pixels.
+    """
+
+    deltas: Tensor
+    objectness: Tensor | None
+    anchors: Tensor
+
+
+class BoxHead(nn.Module):
+    """Feature pyramid and box subnet; the objectness branch is an addition to the paper's head.
+
+    The pyramid over four maps is the paper's "convolution, upsample and convolution, three times, then four convolution
+    layers"; a network with fewer maps has a lower one. The anchors' sizes are spread over its levels.
+
+    Args:
+        channels: The maps' channels, fine to coarse.
+        image_size: Side of the input images.
+        settings: ``model.boxes``.
+    """
+
+    def __init__(self, channels: list[int], image_size: int, settings: BoxSettings) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.settings = settings
+        levels = len(channels)
+        per_level = math.ceil(8 / levels)
+        step = (_LARGEST / _SMALLEST) ** (1 / (levels * per_level - 1))
+        sizes = [image_size * _SMALLEST * step**index for index in range(levels * per_level)]
+        self.anchors = AnchorGenerator(
+            tuple(tuple(sizes[i : i + per_level]) for i in range(0, len(sizes), per_level)), (_RATIOS,) * levels
+        )
+        self.matcher = Matcher(high_threshold=0.5, low_threshold=0.4, allow_low_quality_matches=True)
+        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+        self.pyramid = FeaturePyramidNetwork(channels, settings.channels)
+        anchors = per_level * len(_RATIOS)
+        self.boxes = _subnet(settings.channels, 4 * anchors)
+        prior = -math.log((1 - _PRIOR) / _PRIOR)
+        self.objects = _subnet(settings.channels, anchors, bias=prior) if settings.objectness else None
+
+    def forward(self, maps: list[Tensor]) -> BoxOutput:
+        """The base network's maps, fine to coarse, to a code and an objectness for each anchor."""
+        levels = list(self.pyramid({str(index): m for index, m in enumerate(maps)}).values())
+        deltas = torch.cat([_by_anchor(self.boxes(level), 4) for level in levels], dim=1).float()
+        objectness = None
+        if self.objects is not None:
+            objectness = torch.cat([_by_anchor(self.objects(level), 1) for level in levels], dim=1).squeeze(2).float()
+        return BoxOutput(deltas, objectness, self._anchors(levels))
+
+    def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        """(A,) int64: the index in ``boxes`` (n, 4) of each anchor's box, -1 for background, -2 for neither.
+
+        IoU 0.5 and more match, below 0.4 is background; every box gets its best anchors in any case.
+        """
+        if len(boxes) == 0:
+            return torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
+        return self.matcher(box_iou(boxes, anchors))
+
+    @torch.no_grad()
+    def decode(self, output: BoxOutput) -> list[dict[str, Tensor]]:
+        """Boxes after score threshold and non-maximum suppression, best first, as torchmetrics' mAP takes them.
+
+        Returns:
+            An entry an image: ``boxes`` (n, 4) in input pixels, ``scores`` (n,) in 0-1, ``labels`` (n,) zeros.
+
+        Raises:
+            ValueError: The head has no objectness branch, so its boxes have no scores.
+        """
+        if output.objectness is None:
+            raise ValueError("a box head without objectness branch has no scores")
+        images = zip(output.deltas, output.objectness, strict=True)
+        return [self._decode_image(deltas, objectness, output.anchors) for deltas, objectness in images]
+
+    def _decode_image(self, deltas: Tensor, objectness: Tensor, anchors: Tensor) -> dict[str, Tensor]:
+        scores, best = objectness.sigmoid().topk(min(_CANDIDATES, len(objectness)))
+        best = best[scores >= self.settings.score_threshold]
+        boxes = self.coder.decode_single(deltas[best], anchors[best])
+        boxes = clip_boxes_to_image(boxes, (self.image_size, self.image_size))
+        large = remove_small_boxes(boxes, 1.0)
+        boxes, scores = boxes[large], scores[: len(best)][large]
+        labels = torch.zeros_like(scores, dtype=torch.int64)
+        kept = batched_nms(boxes, scores, labels, self.settings.nms_iou)[: self.settings.max_boxes]
+        return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
+
+    def _anchors(self, levels: list[Tensor]) -> Tensor:
+        # The generator reads shapes and dtype alone: float32, since bfloat16 cannot tell neighbouring pixels apart.
+        image = torch.empty(1, 1, self.image_size, self.image_size, device="meta")
+        shapes = [level.new_empty((1, 1, *level.shape[-2:]), dtype=torch.float32) for level in levels]
+        return self.anchors(ImageList(image, [(self.image_size, self.image_size)]), shapes)[0]
+
+
+def _subnet(channels: int, outputs: int, bias: float = 0.0) -> nn.Sequential:
+    """Four convolutions with ReLU, one without; initialised as RetinaNet's (Lin et al., 2017)."""
+    widths = [channels, channels, channels, channels, outputs]
+    convolutions = [nn.Conv2d(channels, width, 3, padding=1) for width in widths]
+    for convolution in convolutions:
+        nn.init.normal_(convolution.weight, std=0.01)
+        nn.init.constant_(cast("Tensor", convolution.bias), bias if convolution is convolutions[-1] else 0.0)
+    layers = [layer for convolution in convolutions for layer in (convolution, nn.ReLU(inplace=True))]
+    return nn.Sequential(*layers[:-1])
+
+
+def _by_anchor(level: Tensor, values: int) -> Tensor:
+    """(N, anchors * values, H, W) to (N, H * W * anchors, values), the anchor generator's order."""
+    n, _, height, width = level.shape
+    return level.view(n, -1, values, height, width).permute(0, 3, 4, 1, 2).reshape(n, -1, values)

@@ -1,0 +1,207 @@
+"""The multi-task module: one base network, a head and a loss a task, their mean (paper: Mathematical formulation)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from torch import Tensor, nn
+
+from experiments.batch import Batch
+from experiments.errors import UserError
+from experiments.load import from_dict, to_dict
+from experiments.schema import Experiment
+from lightning_modules.backbones import build_backbone
+from lightning_modules.heads import BoxOutput
+from lightning_modules.losses import task_mean
+from lightning_modules.optimizers import build_optimizer, build_scheduler
+from lightning_modules.tasks import build_tasks
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
+
+
+class MultiTaskModule(LightningModule):
+    """COVIDMT: the active tasks' heads on one base network.
+
+    A training step sends all tasks' images through the base network at once, so that its batch statistics are shared;
+    each head sees its own task's rows. Logged, besides ``train/loss`` and ``train/<task>/loss``, after every validation
+    or test epoch: ``<stage>/loss`` (Eq. 5), ``<stage>/<task>/loss`` and the task's scores
+    (:class:`.ClassificationScores`; :class:`.BoxScores`, and ``iou`` of the boxes at matched anchors). They are means
+    over images, labels or anchors, not over batches: the same for any batch size and number of processes. What is not
+    defined (no known label, one class only) is not logged, by all processes alike.
+
+    Args:
+        experiment: The experiment; only its active tasks get a head.
+        pretrained: Load the weights that the experiment names; not needed when a checkpoint's follow.
+
+    Raises:
+        UserError: A base network, weights or a task name that cannot be used.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, experiment: Experiment, *, pretrained: bool = True) -> None:
+        super().__init__()
+        self.experiment = experiment
+        model = experiment.model if pretrained else replace(experiment.model, pretrained=False, weights=None)
+        self.backbone = build_backbone(model, experiment.data.image_size)
+        self.tasks = build_tasks(experiment, self.backbone)
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        if experiment.model.channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    @property
+    def map_size(self) -> int:
+        """Side of the last feature map, which heads and Grad-CAM read."""
+        return self.backbone.map_size
+
+    def head(self, task: str) -> nn.Module:
+        """The task's head; a classification head maps the last feature map to logits."""
+        return self.tasks[task].head
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The base network's maps, of stride 4 to 32 where it has them.
+
+        Args:
+            images: (N, 1, S, S) uint8. Grey is repeated to three channels, scaled to 0-1 and normalised with ImageNet's
+                mean and deviation, here on the device.
+        """
+        x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        if self.experiment.model.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.backbone(x)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor | BoxOutput]:
+        """(N, 1, S, S) uint8 images to every task's output: logits (N, labels), or :class:`.BoxOutput`."""
+        maps = self.features(images)
+        return {name: task(maps) for name, task in self.tasks.items()}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean of the task losses of one batch, which holds all active tasks."""
+        maps = self.features(batch.images)
+        losses = {}
+        for name, task in self.tasks.items():
+            targets = batch.tasks[name]
+            losses[name] = task.loss(task([m[targets.rows] for m in maps]), targets)
+        loss = self._mean(losses)
+        logged = {f"train/{name}/loss": task_loss for name, task_loss in losses.items()} | {"train/loss": loss}
+        self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=len(batch.images))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Add the batch's tasks, which need not be all, to the epoch's losses and scores."""
+        maps = self.features(batch.images)
+        for name, targets in batch.tasks.items():
+            task = self.tasks[name]
+            task.update(task([m[targets.rows] for m in maps]), targets)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """As in validation."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's losses and scores."""
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the epoch's losses and scores."""
+        self._log_epoch("test")
+
+    def configure_optimizers(self) -> Any:
+        """The experiment's optimizer and scheduler."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = build_optimizer(parameters, self.experiment.optimizer)
+        scheduler = build_scheduler(optimizer, self.experiment.scheduler)
+        return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def setup(self, stage: str) -> None:
+        """Refuse strategies that this module cannot run under."""
+        refuse_sharding(self.trainer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The experiment goes with the weights, as plain containers."""
+        checkpoint["experiment"] = to_dict(self.experiment)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another network or of other tasks."""
+        saved = _architecture(_experiment(checkpoint, "the checkpoint"))
+        for key, value in _architecture(self.experiment).items():
+            if saved[key] != value:
+                raise UserError(
+                    f"the checkpoint is of another experiment: its {key} is {saved[key]}, this one's is {value}; "
+                    "give the checkpoint's own experiment, or start a new run"
+                )
+
+    def _mean(self, losses: dict[str, Tensor]) -> Tensor:
+        return task_mean(list(losses.values()), [self.tasks[name].task.loss_weight for name in losses])
+
+    def _log_epoch(self, stage: str) -> None:
+        """Every process computes, and logs the same keys; nothing is logged in the sanity check."""
+        results = {name: task.compute() for name, task in self.tasks.items()}
+        logged = {f"{stage}/{name}/{key}": score for name, scores in results.items() for key, score in scores.items()}
+        losses = {name: scores["loss"] for name, scores in results.items() if "loss" in scores}
+        if losses:
+            logged[f"{stage}/loss"] = self._mean(losses)
+        for task in self.tasks.values():
+            task.reset()
+        if not self.trainer.sanity_checking:
+            self.log_dict({key: float(value) for key, value in logged.items()}, batch_size=1)
+
+
+def refuse_sharding(trainer: Trainer) -> None:
+    """Let only strategies pass that keep the whole network on every device.
+
+    Raises:
+        UserError: FSDP, DeepSpeed or another strategy that shards parameters.
+    """
+    if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+        raise UserError(
+            f"trainer.strategy: {type(trainer.strategy).__name__} shards the parameters, but Grad-CAM and the box loss "
+            "use a head's parameters outside of the wrapped forward, where only shards of them are left; use ddp"
+        )
+
+
+def load_module(path: str | Path) -> MultiTaskModule:
+    """The module of a checkpoint with its experiment, in eval mode on the CPU; no ImageNet weights are needed.
+
+    Raises:
+        UserError: No such file, cut short, or not a checkpoint of ``covidmt train``.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: is no checkpoint, or is cut short: {reason}") from error
+    module = MultiTaskModule(_experiment(checkpoint, str(path)), pretrained=False)
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{path}: its weights do not fit its own experiment: {error}") from error
+    return module.eval()
+
+
+def _experiment(checkpoint: Any, where: str) -> Experiment:
+    values = checkpoint.get("experiment") if isinstance(checkpoint, dict) else None
+    if not isinstance(values, dict) or "tasks" not in values:
+        raise UserError(f"{where}: is not of `covidmt train`: it holds no experiment with tasks")
+    return from_dict(Experiment, values)
+
+
+def _architecture(experiment: Experiment) -> dict[str, Any]:
+    """What decides the names and shapes of the weights."""
+    model = experiment.model
+    return {
+        "model.backbone": model.backbone,
+        "model.transition_channels": model.transition_channels,
+        "model.boxes": (model.boxes.channels, model.boxes.objectness),
+        "active tasks": {task.name: (task.kind.value, task.labels) for task in experiment.active},
+    }

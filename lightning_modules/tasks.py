@@ -1,0 +1,168 @@
+"""What a task adds to the base network: a head, a loss, the scores of an epoch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+
+from experiments.batch import TaskBatch
+from experiments.errors import UserError
+from experiments.schema import Experiment, Task, TaskKind
+from lightning_modules import losses
+from lightning_modules.backbones import Backbone
+from lightning_modules.heads import BoxHead, BoxOutput, ClassificationHead
+from lightning_modules.losses import Term
+from metrics.boxes import BoxScores
+from metrics.classification import ClassificationScores
+
+
+class TaskModule(nn.Module):
+    """Base of the task kinds. The loss is a sum of means; their sums and counts make an epoch's loss exact.
+
+    Args:
+        task: The task.
+        head: Its head.
+        means: Names of the means that :meth:`terms` gives.
+        scores: What it is scored by after an epoch.
+    """
+
+    def __init__(self, task: Task, head: nn.Module, means: list[str], scores: Metric | None) -> None:
+        super().__init__()
+        self.task = task
+        self.head = head
+        # A cast, since a ModuleDict's values are any modules to a type checker.
+        self.means = cast(
+            "Mapping[str, MeanMetric]", nn.ModuleDict({key: MeanMetric(nan_strategy="disable") for key in means})
+        )
+        self.scores = scores
+
+    @abstractmethod
+    def forward(self, maps: list[Tensor]) -> Any:
+        """The base network's maps of the task's images to the head's output."""
+
+    @abstractmethod
+    def terms(self, output: Any, targets: TaskBatch) -> dict[str, Term]:
+        """The means over a batch: those that make up the loss, and ``iou``, which is only logged."""
+
+    @abstractmethod
+    def score(self, output: Any, targets: TaskBatch) -> None:
+        """Add a batch to the scores."""
+
+    def penalty(self) -> Tensor | float:
+        """What the loss adds to its means, whatever the images."""
+        return 0.0
+
+    def loss(self, output: Any, targets: TaskBatch) -> Tensor:
+        """The loss of a training batch, a scalar; connected to every parameter of the head."""
+        return self._loss({key: term.mean for key, term in self.terms(output, targets).items()})
+
+    @torch.no_grad()
+    def update(self, output: Any, targets: TaskBatch) -> None:
+        """Add a validation batch."""
+        for key, term in self.terms(output, targets).items():
+            self.means[key].update(term.mean, weight=term.count)
+        self.score(output, targets)
+
+    @torch.no_grad()
+    def compute(self) -> dict[str, Tensor]:
+        """``loss`` and the scores over all batches of all processes; what is not defined is left out by all of them."""
+        means = {key: metric.compute() for key, metric in self.means.items()}
+        results = {} if self.scores is None else dict(self.scores.compute())
+        if "iou" in means and not means["iou"].isnan():
+            results["iou"] = means["iou"]
+        if not all(mean.isnan() for mean in means.values()):  # NaN: nothing to take a mean of
+            results["loss"] = self._loss({key: mean.nan_to_num(0.0) for key, mean in means.items()})
+        return results
+
+    def reset(self) -> None:
+        """Forget the epoch's batches."""
+        for metric in [*self.means.values(), self.scores]:
+            if metric is not None:
+                metric.reset()
+
+    def _loss(self, means: dict[str, Tensor]) -> Tensor:
+        return torch.stack([mean for key, mean in means.items() if key != "iou"]).sum() + self.penalty()
+
+
+class ClassificationTask(TaskModule):
+    """``multilabel`` (a sigmoid a label) or ``multiclass`` (a softmax)."""
+
+    class_weights: Tensor | None
+
+    def __init__(self, task: Task, backbone: Backbone, experiment: Experiment) -> None:
+        super().__init__(
+            task,
+            ClassificationHead(backbone.channels[-1], len(task.labels), experiment.model.transition_channels),
+            ["cross_entropy"],
+            ClassificationScores(task.labels, softmax=task.kind is TaskKind.multiclass),
+        )
+        weights = None if task.class_weights is None else torch.tensor(task.class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """(N, labels) logits."""
+        return self.head(maps[-1])
+
+    def terms(self, output: Tensor, targets: TaskBatch) -> dict[str, Term]:
+        """``cross_entropy`` over the known labels or images."""
+        cross_entropy = losses.multiclass if self.task.kind is TaskKind.multiclass else losses.multilabel
+        return {"cross_entropy": cross_entropy(output, targets.targets, self.class_weights)}
+
+    def score(self, output: Tensor, targets: TaskBatch) -> None:
+        """Add to :class:`.ClassificationScores`."""
+        assert self.scores is not None
+        self.scores.update(output, targets.targets)
+
+
+class BoxTask(TaskModule):
+    """Box regression by regularised least squares (Table 3), and the focal loss of the objectness branch."""
+
+    head: BoxHead
+
+    def __init__(self, task: Task, backbone: Backbone, experiment: Experiment) -> None:
+        settings = experiment.model.boxes
+        super().__init__(
+            task,
+            BoxHead(backbone.channels, experiment.data.image_size, settings),
+            ["regression", "iou", *(["objectness"] if settings.objectness else [])],
+            BoxScores() if settings.objectness else None,
+        )
+
+    def forward(self, maps: list[Tensor]) -> BoxOutput:
+        """Codes and objectness of every anchor."""
+        return self.head(maps)
+
+    def terms(self, output: BoxOutput, targets: TaskBatch) -> dict[str, Term]:
+        """``regression`` and ``iou`` over the matched anchors, ``objectness`` over the images."""
+        terms = losses.boxes(self.head, output, targets.boxes)._asdict()
+        return {key: term for key, term in terms.items() if term is not None}
+
+    def penalty(self) -> Tensor:
+        """The regularisation of the least squares; it also holds where no anchor matches."""
+        return self.head.settings.l2 * losses.weight_penalty(self.head)
+
+    def score(self, output: BoxOutput, targets: TaskBatch) -> None:
+        """Add to :class:`.BoxScores`; without objectness there are no scored boxes."""
+        if self.scores is not None:
+            self.scores.update(self.head.decode(output), targets.boxes)
+
+
+def build_tasks(experiment: Experiment, backbone: Backbone) -> Mapping[str, TaskModule]:
+    """A module (an ``nn.ModuleDict``) for every active task, in order; none for the others.
+
+    Raises:
+        UserError: A name that no module can have.
+    """
+    modules = {
+        task.name: (BoxTask if task.kind is TaskKind.boxes else ClassificationTask)(task, backbone, experiment)
+        for task in experiment.active
+    }
+    try:
+        return cast("Mapping[str, TaskModule]", nn.ModuleDict(modules))
+    except KeyError as error:  # a dot, or the name of one of ModuleDict's own methods
+        raise UserError(f"tasks: a task cannot have this name: {error.args[0]}") from error
