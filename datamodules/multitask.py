@@ -1,0 +1,190 @@
+"""The data of an experiment: its sample tables, the batches of its tasks, the pairs of its robustness scores."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import cv2
+import pandas as pd
+import torch
+from lightning import LightningDataModule, Trainer
+from torch.utils.data import DataLoader, Subset
+
+from datamodules.channels import get_channel
+from datamodules.dataset import Group, ImageDataset, batch_groups
+from datamodules.masks import LungMasks
+from datamodules.pairs import PairDataset, collate_pairs
+from datamodules.sampler import Item, StepSampler
+from datamodules.table import load_tables
+from experiments.batch import Batch, Pair
+from experiments.errors import UserError
+from experiments.schema import Experiment
+
+
+class MultiTaskDataModule(LightningDataModule):
+    """Batches of all active tasks in one loader; each validation image and each pair on exactly one process.
+
+    Its samplers know rank and world size: run the Trainer with ``use_distributed_sampler=False``. Nothing is padded,
+    so the processes' validation loaders may differ by one batch, and may be empty.
+
+    Args:
+        experiment: What to run.
+        segmenter: Id of the segmenter whose computed lung masks are used. May be set later, before the pairs are asked
+            for.
+
+    Attributes:
+        tables: Source name -> sample table, after :meth:`setup`.
+        groups: The batch groups; the primary task's is the first.
+    """
+
+    def __init__(self, experiment: Experiment, segmenter: str | None = None) -> None:
+        super().__init__()
+        self.experiment = experiment
+        self.segmenter = segmenter
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.groups: list[Group] = []
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the tables, once.
+
+        Raises:
+            UserError: Anything wrong with the data sets, or with what the tasks ask of them.
+        """
+        if self.groups:
+            return
+        data = self.experiment.data
+        names = {task.source for task in self.experiment.active} | {data.pairs.val}
+        if data.pairs.test and Path(data.sources[data.pairs.test].root).exists():  # training can do without it
+            names.add(data.pairs.test)
+        self.tables = load_tables(data, names)
+        self.groups = batch_groups(self.experiment.active, self.tables)
+
+    @property
+    def rank_and_world(self) -> tuple[int, int]:
+        """This process's number and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @property
+    def global_batch(self) -> int:
+        """Images of an optimizer step: all groups, all processes, all accumulated batches."""
+        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
+        return sum(group.batch_size for group in self.groups) * self.rank_and_world[1] * accumulated
+
+    @property
+    def mask_source(self) -> str:
+        """What the lung masks are; see :attr:`datamodules.masks.LungMasks.source`."""
+        return self.masks.source
+
+    @property
+    def masks(self) -> LungMasks:
+        """Where the lung masks are looked up."""
+        return LungMasks(self.experiment.data.masks, self.segmenter)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """One loader for all tasks; a resumed Trainer goes on at its next step."""
+        data = self.experiment.data
+        rank, world = self.rank_and_world
+        seed = self.experiment.seed
+        steps = StepSampler(
+            [group.stream(seed) for group in self.groups],
+            [group.batch_size for group in self.groups],
+            data.epoch_length,
+            seed=seed,
+            rank=rank,
+            world_size=world,
+        )
+        if self.trainer:
+            steps.start_step = _next_step(self.trainer, len(steps))
+            if self.trainer.overfit_batches:  # ty: ignore[missing-attribute]  # set by its data connector
+                steps.sampler = None  # nothing that Lightning could call set_epoch on: the same steps in every epoch
+        dataset = ImageDataset(self.experiment.active, self.groups, data.image_size, data.augment)
+        return self._loader(dataset, batch_sampler=steps, collate_fn=dataset.collate, persistent=True)
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """One loader a batch group, over this process's share (rows rank::world) of the validation split."""
+        return self._evaluation_loaders("val")
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """As :meth:`val_dataloader`, over the test split, without the groups that have none."""
+        return self._evaluation_loaders("test")
+
+    def pair_dataset(self, split: str) -> PairDataset:
+        """The pairs of ``val`` (made by the simulated channel) or ``test`` (WaCXR).
+
+        Raises:
+            UserError: There are none.
+        """
+        pairs, label = self.experiment.data.pairs, self.experiment.robustness.label
+        source = pairs.val if split == "val" else pairs.test
+        if source is None:
+            raise UserError(f"data.pairs.{split} is null: there are no {split} pairs; name a source")
+        if source not in self.tables:
+            root = self.experiment.data.sources[source].root
+            raise UserError(f"data.sources.{source}.root: there is no folder '{root}'; the {split} pairs need it")
+        table = self.tables[source]
+        table = table[table["split"] == split]
+        if table.empty:
+            raise UserError(f"data.pairs.{split}: source '{source}' has no image in the {split} split")
+        return PairDataset(
+            table,
+            label,
+            self.experiment.data.image_size,
+            self.masks,
+            channel=get_channel(pairs.channel) if split == "val" else None,
+            limit=pairs.limit if split == "val" else None,
+            seed=self.experiment.data.split_seed,  # runs of other seeds are compared on the same pairs
+        )
+
+    def pair_dataloader(self, split: str) -> DataLoader[Pair]:
+        """Batches of this process's share of the pairs: every pair on one process, none twice."""
+        rank, world = self.rank_and_world
+        dataset = self.pair_dataset(split)
+        share = Subset(dataset, range(rank, len(dataset), world))
+        return self._loader(share, batch_size=self.experiment.robustness.batch_size, collate_fn=collate_pairs)
+
+    def _evaluation_loaders(self, split: str) -> list[DataLoader[Batch]]:
+        data = self.experiment.data
+        rank, world = self.rank_and_world
+        dataset = ImageDataset(self.experiment.active, self.groups, data.image_size, data.augment)
+        size = sum(group.batch_size for group in self.groups)  # as many images as a training step holds
+        loaders = []
+        for index, group in enumerate(self.groups):
+            rows = group.rows(split)
+            if not len(rows):
+                if split == "test":  # not every data set has one
+                    continue
+                raise UserError(f"source '{group.tasks[0].source}' has no labelled image in the {split} split")
+            items = [Item(index, int(row)) for row in rows[rank::world]]
+            batches = [items[i : i + size] for i in range(0, len(items), size)]
+            loaders.append(self._loader(dataset, batch_sampler=batches, collate_fn=dataset.collate))
+        return loaders
+
+    def _loader(self, dataset, *, persistent: bool = False, **options) -> DataLoader:
+        workers = self.experiment.data.num_workers
+        return DataLoader(
+            dataset,
+            num_workers=workers,
+            persistent_workers=persistent and workers > 0,  # evaluation's workers live as long as their loop
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_one_thread,
+            **options,
+        )
+
+
+def _next_step(trainer: Trainer, length: int) -> int:
+    """The step that the Trainer does next: 0, or where the checkpoint that it resumes was written."""
+    loop = trainer.fit_loop
+    epochs = loop.epoch_progress.current.ready  # begun so far
+    batches = loop.epoch_loop.batch_progress
+    if loop.restarting and epochs and not batches.is_last_batch:
+        # Lightning cannot know that this loader goes on where it was
+        warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+        return (epochs - 1) * length + batches.current.processed  # ty: ignore[missing-attribute]
+    return epochs * length
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
