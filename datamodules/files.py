@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.errors import UserError
 from experiments.schema import Source
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp"})
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp")
 
 
 def root_of(source: Source, name: str) -> Path:
@@ -44,7 +44,7 @@ def list_images(*folders: Path) -> dict[str, str]:
         if folder.is_dir():
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not entry.name.startswith("."):
+                    if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
                         found.setdefault(entry.name, entry.path)
     return found
 

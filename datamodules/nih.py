@@ -59,16 +59,16 @@ def read(source: NihSource, name: str, patients: PatientRegistry, notes: list[st
 
 
 def _published(files: pd.Series, root: Path, source: NihSource, name: str, notes: list[str]) -> pd.Series:
-    split = pd.Series(pd.NA, files.index, dtype="str")
-    for value, pattern in (("train_val", source.train_val_list), ("test", source.test_list)):
-        key = "train_val_list" if value == "train_val" else "test_list"
-        listed = find_file(root, pattern, f"data.sources.{name}.{key}").read_text().split()
-        split[files.isin(listed)] = value
-        if unknown := len(set(listed) - set(files)):
-            notes.append(f"{name}: {unknown} images of {pattern} are not in the entries table and are left out")
-    if unlisted := int(split.isna().sum()):
+    listed: dict[str, str] = {}
+    for split, pattern in (("train_val", source.train_val_list), ("test", source.test_list)):
+        path = find_file(root, pattern, f"data.sources.{name}.{split}_list")
+        listed.update(dict.fromkeys(path.read_text().split(), split))
+    published = files.map(listed).astype("str")
+    if unknown := len(listed) - int(published.notna().sum()):
+        notes.append(f"{name}: {unknown} images of the official lists are not in the entries table and are left out")
+    if unlisted := int(published.isna().sum()):
         notes.append(f"{name}: {unlisted} images are in neither of the official lists and are left out")
-    return split
+    return published
 
 
 def _labels(findings: pd.Series, path: Path) -> pd.DataFrame:
