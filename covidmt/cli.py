@@ -56,17 +56,25 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on localhost.")] = 5000,
 ) -> None:
     """Open the MLflow UI on the project's own store."""
+    from covidmt.tracking import resolve_uri
     from covidmt.ui import open_ui
+    from experiments.schema import Tracking
 
-    open_ui(uri, port)
+    open_ui(resolve_uri(Tracking(uri=uri)), port)
 
 
 @app.command()
 def sync() -> None:
     """Send what a run could not send while its tracking server was away."""
-    from covidmt.spool import sync_and_report
+    from covidmt.spool import sync as send
+    from covidmt.tracking import mlruns_dir
 
-    sync_and_report()
+    left = 0
+    for run in send(mlruns_dir() / "spool"):
+        typer.echo(f"{run.run_id}: {run.sent} events sent to {run.uri}" + (f"; {run.problem}" if run.problem else ""))
+        left += run.problem is not None
+    if left:
+        raise UserError(f"{left} run(s) not wholly sent; nothing is lost, run `covidmt sync` again later")
 
 
 @data_app.command()
