@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from callbacks.pair_maps import Explained, PairMaps, pair_source, require_pairs, undisturbed
 from callbacks.pair_picture import Side, draw
+from datamodules.pairs import balanced_draw
 from experiments.batch import Pair
 from experiments.schema import Robustness, Task
 from metrics.saliency import heat_region, iol
@@ -28,7 +29,7 @@ class GradCamOverlays(Callback):
     Args:
         robustness: The definitions' settings and the number of pictures.
         task: The classification task that decides (``robustness.task``).
-        seed: Chooses the pairs.
+        seed: Chooses the pairs, as even over the classes as there are any.
     """
 
     def __init__(self, robustness: Robustness, task: Task, seed: int = 0) -> None:
@@ -57,9 +58,10 @@ class GradCamOverlays(Callback):
         with undisturbed(module):
             if split not in self._chosen:
                 dataset = pair_source(trainer).pair_dataset(split)
-                if dataset is None or not (rows := choose(dataset.labels, self.robustness.overlays, self.seed)):
+                if dataset is None or not len(dataset.labels):
                     return
-                self._chosen[split] = default_collate([dataset[row] for row in rows])
+                rows = balanced_draw(dataset.labels, self.robustness.overlays, self.seed)
+                self._chosen[split] = default_collate([dataset[int(row)] for row in rows])
             pictures = self.pictures(trainer, module, self._chosen[split])
         for number, picture in enumerate(pictures):
             for logger in loggers:
@@ -88,15 +90,3 @@ class GradCamOverlays(Callback):
         columns = (images[:, 0].cpu().numpy(), heat.numpy(), region.numpy())
         numbers = (self.maps.decision.probability(logits).tolist(), iol(region, lung.cpu()).tolist())
         return [Side(*row) for row in zip(*columns, *numbers, strict=True)]
-
-
-def choose(labels: np.ndarray, count: int, seed: int) -> list[int]:
-    """Rows of at most ``count`` pairs, drawn by seed, taken from the classes in turn; NaN is a class of its own."""
-    rng = np.random.default_rng(seed)
-    _, classes = np.unique(np.asarray(labels, dtype=float), return_inverse=True)
-    order = rng.permutation(len(classes))
-    turn = np.empty(len(classes), dtype=int)  # how many of the same class come before
-    for value in range(classes.max(initial=-1) + 1):
-        members = order[classes[order] == value]
-        turn[members] = np.arange(len(members))
-    return np.lexsort((classes, turn))[:count].tolist()

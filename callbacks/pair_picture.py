@@ -22,6 +22,7 @@ OPACITY = 0.6  # of the heat map at its maximum; falls in proportion, so that th
 
 INK, PAPER, MUTED, ALARM = (20, 20, 20), (255, 255, 255), (90, 90, 90), (190, 0, 0)
 LUNG, REGION = (0, 229, 255), (255, 255, 255)
+_SQUARE = np.ones((3, 3), np.uint8)
 
 
 class Side(NamedTuple):
@@ -70,23 +71,29 @@ def draw(
     pen = ImageDraw.Draw(canvas)
     truth = "unknown" if isnan(label) else _name(bool(label), decision)
     pen.text((GAP, 10), f"Label: {truth}", INK, _font(18, bold=True))
-    positive = [side.probability >= decision.threshold for side in (original, received)]
-    if positive[0] != positive[1]:
+    answers = [
+        "no prediction" if isnan(side.probability) else _name(side.probability >= decision.threshold, decision)
+        for side in (original, received)
+    ]
+    if answers[0] != answers[1]:
         pen.text((WIDTH - GAP, 10), "the decision changes", ALARM, _font(18, bold=True), anchor="ra")
     for number, (side, title) in enumerate(((original, "Original"), (received, "Compressed"))):
         left = GAP + number * (PANEL + GAP)
-        answer = _name(positive[number], decision)
-        wrong = not isnan(label) and positive[number] != bool(label)
-        pen.text((left, 44), f"{title}: {answer}", ALARM if wrong else INK, _font(16, bold=True))
-        right = left + PANEL
-        pen.text((right, 44), f"p({decision.label}) = {side.probability:.3f}", INK, _font(16), anchor="ra")
+        wrong = not isnan(label) and answers[number] != truth
+        probability = f"p = {side.probability:.4f}"
+        room = PANEL - _font(16).getlength(probability) - GAP
+        answer = f"{title}: {answers[number]}{' (wrong)' if wrong else ''}"
+        ink = ALARM if wrong else INK
+        pen.text((left, 44), _shorten(answer, _font(16, bold=True), room), ink, _font(16, bold=True))
+        pen.text((left + PANEL, 44), probability, INK, _font(16), anchor="ra")
         pen.text((left, 68), *_iol_line(side, lung, settings.eta), _font(16))
         canvas.paste(Image.fromarray(_overlay(side, lung)), (left, TOP))
     _colour_scale(canvas, pen, settings.region_threshold)
     line = TOP + PANEL + 10
     why = "the decision made" if settings.target is Target.decision else decision.label
     pen.text((GAP, line), f"Heat map: evidence for {why} (Grad-CAM)", MUTED, _font(14))
-    for left, colour, text in ((430, REGION, f"region, ≥ {settings.region_threshold:g} of max."), (670, LUNG, "lungs")):
+    pen.text((WIDTH - GAP, line), f"p: probability of {decision.label}", MUTED, _font(14), anchor="ra")
+    for left, colour, text in ((425, REGION, f"region, ≥ {settings.region_threshold:g} of max."), (660, LUNG, "lungs")):
         pen.rectangle((left, line, left + 30, line + 17), fill=(70, 70, 70))
         pen.line((left + 5, line + 8, left + 25, line + 8), colour, 3)
         pen.text((left + 38, line), text, MUTED, _font(14))
@@ -108,14 +115,15 @@ def _iol_line(side: Side, lung: np.ndarray, eta: float) -> tuple[str, tuple[int,
 
 def _overlay(side: Side, lung: np.ndarray) -> np.ndarray:
     """(PANEL, PANEL, 3) uint8: X-ray, heat map, outlines."""
-    grey = cv2.resize(side.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
+    smaller = len(side.image) > PANEL
+    grey = cv2.resize(side.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     heat = cv2.resize(side.heat, (PANEL, PANEL), interpolation=cv2.INTER_LINEAR)
     blended = _blend(grey, heat)
     for mask, colour in ((lung, LUNG), (side.region, REGION)):
         full = cv2.resize(mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST)
-        outline, _ = cv2.findContours(full, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(blended, outline, -1, (0, 0, 0), 3, cv2.LINE_AA)  # a dark edge, so that it shows on white too
-        cv2.drawContours(blended, outline, -1, colour, 1, cv2.LINE_AA)
+        line = cv2.morphologyEx(full, cv2.MORPH_GRADIENT, _SQUARE)
+        blended[cv2.dilate(line, _SQUARE) > 0] = 0  # a dark edge, so that it shows on white too
+        blended[line > 0] = colour
     return blended
 
 
@@ -140,7 +148,7 @@ def _colour_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, threshold: floa
         pen.text((left + 33, y), f"{value:g}", INK, _font(14), anchor="lm")
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """Cuts out the middle of a text that is too long."""
     keep = len(text)
     while font.getlength(cut := text if keep == len(text) else f"{text[: keep // 2]}…{text[-(keep // 2) :]}") > width:

@@ -1,0 +1,91 @@
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+
+from callbacks.overlays import GradCamOverlays
+from callbacks.pair_picture import HEIGHT, WIDTH, Side, draw
+from experiments.schema import Robustness
+from metrics.decision import Decision
+from tests.callbacks.tiny import TASK, Tiny, TinyData, trainer
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The number of training batches"),
+]
+
+
+class Album(CSVLogger):
+    """A logger that keeps its images."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.images = []
+
+    def log_image(self, key, images, step=None):
+        self.images.append((key, step, images[0]))
+
+
+def side(**changes):
+    image = np.full((64, 64), 128, np.uint8)
+    heat = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(64, 0)
+    return Side(image, heat, heat >= 0.5, 0.7, 0.5)._replace(**changes)
+
+
+def drawn(original=None, received=None, lung=None, label=1.0, caption="a.png"):
+    lung = np.eye(64, dtype=bool) if lung is None else lung
+    decision = Decision("COVID-19", 0)
+    return draw(original or side(), received or side(), lung, label=label, caption=caption, decision=decision,
+                settings=Robustness())  # fmt: skip
+
+
+def test_same_keys_every_epoch_and_no_effect_on_training(tmp_path):
+    weights = []
+    for overlays in (0, 4):
+        L.seed_everything(3, verbose=False)
+        album, module, data = Album(tmp_path), Tiny(), TinyData(test=1)
+        callback = GradCamOverlays(Robustness(overlays=overlays), TASK)
+        run = trainer(max_epochs=2, callbacks=[callback], logger=[CSVLogger(tmp_path), album], log_every_n_steps=1)
+        run.fit(module, data)
+        weights.append(module.state_dict())
+        run.test(module, data, verbose=False)
+    assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+    shown = [(key, step) for key, step, _ in album.images]
+    assert shown == [(f"gradcam/{i:02d}", epoch) for epoch in (0, 1) for i in range(4)] + [("gradcam/test/00", 2)]
+    assert {(image.shape, image.dtype.name) for *_, image in album.images} == {((HEIGHT, WIDTH, 3), "uint8")}
+
+
+def test_pairs_are_fixed_and_balanced(tmp_path):
+    chosen = []
+    for _ in range(2):
+        callback = GradCamOverlays(Robustness(overlays=3), TASK, seed=1)
+        trainer(callbacks=[callback], logger=Album(tmp_path)).validate(Tiny(), TinyData(val=9), verbose=False)
+        chosen.append(callback._chosen["val"])
+    assert chosen[0].id == chosen[1].id
+    assert len(set(chosen[0].id)) == 3
+    labels = chosen[0].label.tolist()  # one each of unknown, 0 and 1
+    assert {0.0, 1.0} < set(labels)
+
+
+def test_a_logger_without_pictures_costs_nothing(tmp_path):
+    callback = GradCamOverlays(Robustness(), TASK)
+    trainer(callbacks=[callback], logger=CSVLogger(tmp_path)).validate(Tiny(), TinyData(), verbose=False)
+    assert not callback._chosen
+
+
+@pytest.mark.parametrize("size", [48, 700])
+def test_picture_has_one_size_whatever_comes(size):
+    nothing = Side(
+        np.zeros((size, size), np.uint8), np.zeros((size, size), np.float32), np.zeros((size, size), bool),
+        float("nan"), float("nan"),
+    )  # fmt: skip
+    picture = drawn(nothing, nothing, np.zeros((size, size), bool), float("nan"), "Röntgen  (é) " * 40)
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_picture_shows_heat_and_flip():
+    cold = side(heat=np.zeros((64, 64), np.float32), region=np.zeros((64, 64), bool))
+    blank = drawn(cold, cold, np.zeros((64, 64), bool))
+    assert (drawn() != blank).any()
+    assert (drawn(side(), side(probability=0.2)) != drawn()).any()

@@ -1,0 +1,215 @@
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+
+from callbacks.pair_maps import undisturbed
+from callbacks.robustness import RobustnessCallback
+from experiments.errors import UserError
+from experiments.schema import Robustness, Target
+from tests.callbacks.tiny import TASK, Tiny, TinyData, trainer
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The number of training batches"),
+]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def by_hand(module, pairs, robustness):
+    """PI and OLS pair by pair, with autograd through a copy of the head's arithmetic and loops."""
+    module.eval()
+    p, iols, no_region = [], [], 0
+    for row in range(len(pairs)):
+        for image in (pairs.original[row], pairs.received[row]):
+            feature = module.features(image[None])[-1].detach().requires_grad_()
+            z = module.head("covidx")(feature)[0, 2]
+            p.append(torch.sigmoid(z).item())
+            sign = 1 if robustness.target is Target.positive or p[-1] >= 0.5 else -1
+            (gradient,) = torch.autograd.grad(sign * z, feature)
+            raw = (gradient.mean((2, 3), keepdim=True) * feature).sum(1, keepdim=True).clamp(min=0)
+            heat = torch.nn.functional.interpolate(raw, image.shape[-2:], mode="bilinear")[0, 0]
+            region = heat >= 0.5 * heat.max()
+            if heat.max() <= 0:
+                no_region += 1
+            elif pairs.lung[row].any():
+                iols.append(((region & pairs.lung[row]).sum() / region.sum()).item())
+            else:
+                iols.append(None)
+    flips = [(a >= 0.5) - (b >= 0.5) for a, b in zip(p[::2], p[1::2], strict=True)]
+    return p, flips, iols, no_region
+
+
+@pytest.mark.parametrize("target", list(Target))
+def test_figures_are_those_computed_by_hand(target):
+    robustness = Robustness(target=target)
+    callback, module, data = RobustnessCallback(robustness, TASK), Tiny(), TinyData()
+    run = trainer(callbacks=[callback])
+    run.validate(module, data, verbose=False)
+    p, flips, iols, no_region = by_hand(module, data.pairs["val"], robustness)
+    got = callback.last
+    assert any(flips), "the example should have a flip"
+    assert got["val/pairs"] == 5
+    assert got["val/pi_score"] == pytest.approx(20 * sum(map(abs, flips)))
+    assert (got["val/pi/flips_pos_to_neg"], got["val/pi/flips_neg_to_pos"]) == (flips.count(1), flips.count(-1))
+    assert got["val/pi/mean_abs_change"] == pytest.approx(np.abs(np.diff(np.reshape(p, (5, 2)))).mean(), abs=1e-6)
+    assert no_region == got["val/ols/original/no_region"] + got["val/ols/compressed/no_region"]
+    for side, name in enumerate(("original", "compressed")):
+        assert got[f"val/ols/{name}/no_lung"] == 1
+        if not no_region:
+            values = [v for v in iols[side::2] if v is not None]
+            assert got[f"val/iol/{name}/mean"] == pytest.approx(np.mean(values))
+            assert got[f"val/ols_score/{name}"] == pytest.approx(100 * np.mean([v < 0.4 for v in values]))
+    assert got == pytest.approx({k: v.item() for k, v in run.callback_metrics.items()})
+
+
+def test_fit_and_test_log_to_the_logger_and_for_the_checkpoint(tmp_path):
+    callback = RobustnessCallback(Robustness(), TASK)
+    best = ModelCheckpoint(tmp_path / "ckpt", monitor="val/ols_score/original", mode="min")
+    run = trainer(
+        max_epochs=2, logger=CSVLogger(tmp_path), callbacks=[callback, best], enable_checkpointing=True,
+        num_sanity_val_steps=1, log_every_n_steps=1,
+    )  # fmt: skip
+    module, data = Tiny(), TinyData(test=3)
+    run.fit(module, data)
+    assert best.best_model_score is not None
+    run.test(module, data, verbose=False)
+    with open(next(tmp_path.rglob("metrics.csv"))) as file:
+        rows = list(csv.DictReader(file))
+    assert len([row for row in rows if row["val/pi_score"]]) == 2  # nothing from the sanity check
+    assert len([row for row in rows if row["test/pi_score"]]) == 1
+    names = set(rows[0])
+    for split in ("val", "test"):
+        assert {f"{split}/iol/compressed/hist/{i:02d}" for i in range(10)} <= names
+        assert {f"{split}/pi/ci_low", f"{split}/ols/original/no_lung", f"{split}/ols_score/compressed"} <= names
+    assert callback.last["val/pairs"] == 5
+    assert callback.last["test/pairs"] == 3
+
+
+def test_training_is_the_same_with_and_without_it():
+    """Mode, gradients, and every random state are left alone: dropout, shuffling and BatchNorm go on as they would."""
+    weights = []
+    for callbacks in ([], [RobustnessCallback(Robustness(), TASK)]):
+        L.seed_everything(3, verbose=False)
+        module = Tiny()
+        trainer(max_epochs=3, callbacks=callbacks, val_check_interval=1).fit(module, TinyData())
+        weights.append(
+            (module.state_dict(), torch.get_rng_state(), np.random.get_state(legacy=False), random.getstate())
+        )
+    for left, right in zip(*(w[0].values() for w in weights), strict=True):
+        assert torch.equal(left, right)
+    assert torch.equal(weights[0][1], weights[1][1])
+    assert str(weights[0][2]) == str(weights[1][2])
+    assert weights[0][3] == weights[1][3]
+
+
+def test_undisturbed_restores_each_submodules_mode_and_the_random_state():
+    module = Tiny()
+    module.trunk[1].eval()  # a frozen BatchNorm
+    before = [part.training for part in module.modules()]
+    state = torch.get_rng_state()
+    with undisturbed(module):
+        assert not any(part.training for part in module.modules())
+        torch.rand(3)
+    assert [part.training for part in module.modules()] == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_gradients_stay():
+    module = Tiny()
+
+    class Gradients(L.Callback):  # set here, because Lightning zeroes them before it validates
+        def on_validation_epoch_start(self, trainer, pl_module):
+            for parameter in pl_module.parameters():
+                parameter.grad = torch.full_like(parameter, 7.0)
+
+    trainer(callbacks=[Gradients(), RobustnessCallback(Robustness(), TASK)]).validate(module, TinyData(), verbose=False)
+    assert all(torch.equal(p.grad, torch.full_like(p, 7.0)) for p in module.parameters() if p.grad is not None)
+    assert all(p.grad is not None for p in module.parameters())
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_under_the_trainers_precision(precision):
+    callback = RobustnessCallback(Robustness(), TASK)
+    seen = []
+    module = Tiny()
+    module.head("covidx")[0].register_forward_hook(lambda _m, _i, output: seen.append(output.dtype))
+    trainer(precision=precision, callbacks=[callback]).test(module, TinyData(test=5), verbose=False)
+    assert set(seen) == {torch.float64 if precision == "64-true" else torch.bfloat16}
+    assert callback.last["test/pairs"] == 5
+    assert "test/iol/original/mean" in callback.last
+
+
+def test_what_is_undefined_is_not_logged():
+    callback, data = RobustnessCallback(Robustness(), TASK), TinyData()
+    data.pairs["val"].lung[:] = False
+    trainer(callbacks=[callback]).validate(Tiny(), data, verbose=False)
+    assert callback.last["val/ols/original/no_lung"] == 5
+    assert callback.last["val/ols/original/n"] == 0
+    assert "val/pi_score" in callback.last
+    assert not any(key.startswith(("val/ols_score", "val/iol")) for key in callback.last)
+
+
+@pytest.mark.parametrize("bar", [RichProgressBar, TQDMProgressBar])
+def test_with_a_progress_bar(bar, capsys):
+    callback = RobustnessCallback(Robustness(), TASK)
+    trainer(max_epochs=1, callbacks=[callback, bar()], enable_progress_bar=True).fit(Tiny(), TinyData())
+    captured = capsys.readouterr()
+    assert callback.last["val/pairs"] == 5
+    assert bar is RichProgressBar or "Pairs" in captured.out + captured.err  # rich draws on a terminal only
+
+
+def test_two_processes_score_an_odd_number_of_pairs_like_one(tmp_path):
+    """5 validation pairs: 3 + 2; 1 test pair: the second process has none and must neither hang nor differ."""
+    callback = RobustnessCallback(Robustness(), TASK)
+    run = trainer(callbacks=[callback])
+    module, data = Tiny(), TinyData()
+    run.validate(module, data, verbose=False)
+    run.test(module, data, verbose=False)
+    single = callback.last
+
+    out = tmp_path / "two.json"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "SLURM"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.callbacks.tiny", str(out), "2"],
+        cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "sync_dist" not in done.stderr
+    double, every = json.loads(out.read_text())
+    assert double == every  # each process has the same figures
+    assert single["val/pairs"] == double["val/pairs"] == 5
+    assert single["test/pairs"] == double["test/pairs"] == 1
+    rounded = ("mean_abs_change", "/mean")  # a convolution rounds by batch size; everything else is a count
+    assert {k: v for k, v in single.items() if not k.endswith(rounded)} == {
+        k: v for k, v in double.items() if not k.endswith(rounded)
+    }
+    assert single == pytest.approx(double, abs=1e-6)
+
+
+def test_says_what_is_missing():
+    with pytest.raises(UserError, match="LightningModule needs the methods features"):
+        RobustnessCallback(Robustness(), TASK).setup(trainer(), L.LightningModule(), "fit")
+    with pytest.raises(UserError, match="no datamodule"):
+        RobustnessCallback(Robustness(), TASK).setup(trainer(), Tiny(), "fit")
+    with pytest.raises(UserError, match=r"robustness\.region_threshold: 0"):
+        RobustnessCallback(Robustness(region_threshold=0.0), TASK)
+    with pytest.raises(UserError, match=r"robustness\.eta: 40"):
+        RobustnessCallback(Robustness(eta=40), TASK)

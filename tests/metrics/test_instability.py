@@ -1,0 +1,75 @@
+from math import isnan
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics.decision import Decision
+from metrics.instability import PredictionInstability
+
+DECISION = Decision("COVID-19", 2)
+
+
+def scored(original, received, batches=(slice(None),)):
+    metric = PredictionInstability(DECISION)
+    for rows in batches:
+        metric.update(original[rows], received[rows])
+    return metric.compute()
+
+
+def logits(*covid, normal=-9.0):
+    return torch.tensor([[normal, -9.0, value] for value in covid])
+
+
+def test_hand_computed():
+    # decisions: + -> -, - -> +, + -> + , exactly 0.5 -> just below, - -> -
+    original, received = logits(1.0, -1.0, 1.0, 0.0, -2.0), logits(-1.0, 1.0, 2.0, -1e-3, -2.0)
+    result = scored(original, received)
+    assert result["score"] == pytest.approx(60.0)
+    assert (result["flips_pos_to_neg"], result["flips_neg_to_pos"], result["n"]) == (2, 1, 5)
+    assert (result["flips_pos_to_neg_percent"], result["flips_neg_to_pos_percent"]) == pytest.approx((40.0, 20.0))
+    p = lambda z: 1 / (1 + torch.tensor(-z).exp().item())  # noqa: E731
+    change = (2 * (p(1.0) - p(-1.0)) + p(2.0) - p(1.0) + 0.5 - p(-1e-3)) / 5
+    assert result["mean_abs_change"] == pytest.approx(change, abs=1e-6)
+    assert result["ci_low"] < 60 < result["ci_high"]
+
+
+def test_argmax_of_three_classes_is_not_the_decision():
+    # COVID-19 stays positive, but normal overtakes it; a tie takes the first class on both sides
+    original = torch.tensor([[0.0, -9.0, 1.0], [2.0, 2.0, -1.0]])
+    received = torch.tensor([[2.0, -9.0, 1.0], [3.0, 3.0, -1.0]])
+    result = scored(original, received)
+    assert (result["score"], result["argmax"]) == (0.0, 50.0)
+
+
+def test_nan_is_no_stable_prediction():
+    result = scored(logits(float("nan"), 1.0, 1.0), logits(-1.0, 1.0, float("nan")))
+    assert (result["n"], result["undefined"], result["score"]) == (1, 2, 0.0)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_no_pair_has_no_score():
+    result = PredictionInstability(DECISION).compute()
+    assert result["n"] == 0
+    assert all(isnan(result[key]) for key in ("score", "argmax", "mean_abs_change", "ci_low", "ci_high"))
+
+
+pairs = st.lists(st.tuples(st.floats(-4, 4, width=32), st.floats(-4, 4, width=32)), min_size=1, max_size=12)
+
+
+@given(pairs, st.integers(0, 12))
+@settings(max_examples=40, deadline=None)
+def test_properties(values, cut):
+    original, received = (logits(*side) for side in zip(*values, strict=True))
+    result = scored(original, received)
+    split = [rows for rows in (slice(None, cut), slice(cut, None)) if len(original[rows])]
+    assert scored(original, received, split) == result  # to the last bit
+    assert scored(original, received, list(reversed(split))) == result
+    swapped = scored(received, original)
+    assert {k: swapped[k] for k in ("score", "argmax", "mean_abs_change")} == {
+        k: result[k] for k in ("score", "argmax", "mean_abs_change")
+    }
+    assert swapped["flips_pos_to_neg"] == result["flips_neg_to_pos"]
+    assert 0 <= result["ci_low"] <= result["score"] <= result["ci_high"] <= 100
+    assert scored(original, original)["score"] == 0

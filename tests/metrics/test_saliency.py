@@ -1,0 +1,108 @@
+from math import isnan
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics.saliency import OutOfLungSaliency, heat_map, heat_region, iol
+
+
+def masks(*counts, of=10):
+    """Per pair (inside, area): a region of ``area`` pixels, the first ``inside`` of them in the lungs of 10 pixels."""
+    region, lung = torch.zeros(len(counts), 1, 4 * of, dtype=torch.bool), torch.zeros(len(counts), 1, 4 * of).bool()
+    lung[:, :, :of] = True
+    for i, (inside, area) in enumerate(counts):
+        region[i, 0, of - inside : of - inside + area] = True
+    return region, lung
+
+
+def scored(region, lung, batches=(slice(None),)):
+    metric = OutOfLungSaliency(0.4)
+    for rows in batches:
+        metric.update(region[rows], lung[rows])
+    return metric.compute()
+
+
+def test_iol_hand_computed():
+    assert iol(*masks((2, 5), (0, 3), (7, 7), (1, 3))).tolist() == pytest.approx([0.4, 0.0, 1.0, 1 / 3])
+
+
+def test_iol_says_nothing_without_region_or_lung():
+    region, lung = masks((0, 0), (3, 5))
+    lung[1] = False
+    assert iol(region, lung).isnan().all()
+
+
+def test_ols_hand_computed():
+    # 2/5 is exactly eta: not below it, not out of the lungs
+    region, lung = masks((2, 5), (1, 5), (0, 4), (10, 10), (0, 0), (3, 4), (0, 0))
+    lung[5:] = False  # no lung; neither region nor lung
+    result = scored(region, lung)
+    assert result["score"] == 50.0
+    assert result["mean"] == pytest.approx((0.4 + 0.2 + 0 + 1) / 4)
+    assert (result["n"], result["no_region"], result["no_lung"]) == (4, 2, 2)
+    assert {k: v for k, v in result.items() if k.startswith("hist/") and v} == {
+        "hist/00": 0.25, "hist/02": 0.25, "hist/04": 0.25, "hist/09": 0.25,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("area", [10, 30, 70, 90])
+def test_histogram_edges_belong_to_the_upper_bin(area):
+    for tenth in range(10):
+        region, lung = torch.ones(1, 1, area).bool(), torch.zeros(1, 1, area).bool()
+        lung[..., : area * tenth // 10] = True
+        if tenth:
+            assert scored(region, lung)[f"hist/{tenth:02d}"] == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_no_image_has_no_score():
+    result = OutOfLungSaliency().compute()
+    assert result["n"] == 0
+    assert all(isnan(result[key]) for key in ("score", "mean", "hist/00"))
+
+
+@given(
+    st.lists(st.integers(0, 10).flatmap(lambda n: st.tuples(st.just(n), st.integers(n, 20))), min_size=1, max_size=9),
+    st.integers(0, 9),
+)
+@settings(max_examples=40, deadline=None)
+def test_properties(counts, cut):
+    region, lung = masks(*counts)
+    result = scored(region, lung)
+    split = [rows for rows in (slice(None, cut), slice(cut, None)) if len(region[rows])]
+    assert str(scored(region, lung, split)) == str(result)  # to the last bit; NaN is NaN
+    assert result["n"] + result["no_region"] == len(counts)
+    if result["n"]:
+        assert 0 <= result["mean"] <= 1
+        assert sum(result[f"hist/{i:02d}"] for i in range(10)) == pytest.approx(1)
+        assert result["score"] == pytest.approx(
+            100 * sum(inside * 5 < area * 2 for inside, area in counts if area) / result["n"]
+        )
+
+
+def test_heat_map_is_divided_by_its_maximum_and_nothing_subtracted():
+    raw = torch.tensor([[[1.0, 3.0], [2.0, 4.0]]])
+    assert heat_map(raw, (2, 2))[0].tolist() == [[0.25, 0.75], [0.5, 1.0]]
+    assert heat_region(heat_map(raw, (2, 2)))[0].tolist() == [[False, True], [True, True]]  # exactly one half is in
+
+
+def test_heat_map_is_resized_before_it_is_scaled():
+    raw = torch.zeros(1, 2, 2)
+    raw[0, 0, 0] = 8.0
+    heat = heat_map(raw, (4, 4))
+    assert heat.amax() == 1.0
+    # bilinear, half-pixel centres: 1, 3/4, 1/4, 0 along each axis
+    assert heat[0, 0].tolist() == pytest.approx([1.0, 0.75, 0.25, 0.0])
+
+
+def test_zero_and_broken_maps_have_no_region():
+    raw = torch.stack([torch.zeros(2, 2), torch.full((2, 2), torch.nan), torch.tensor([[1.0, torch.inf], [0, 0]])])
+    heat = heat_map(raw, (4, 4))
+    assert not heat.any()
+    assert not heat_region(heat).any()
+
+
+def test_flat_map_is_its_maximum_everywhere():
+    torch.testing.assert_close(heat_map(torch.full((1, 2, 2), 1e-30), (5, 5)), torch.ones(1, 5, 5))
