@@ -310,13 +310,16 @@ class LungFolder:
 
     Attributes:
         table: A CSV below the root with the columns ``image``, ``mask`` (paths below the root) and optionally
-            ``split`` and ``patientid``; null: every image with a mask, split by seed.
+            ``split`` and ``patientid``, of which the rows with images below ``images`` are taken; null: every image
+            with a mask.
+        split: ``train``, ``val`` or ``test``: the whole folder is that split. null: as the table says, else by seed.
     """
 
     root: str = MISSING
     images: str = "images"
     masks: str = "masks"
     table: Optional[str] = None
+    split: Optional[str] = None
 
 
 @dataclass

@@ -1,0 +1,154 @@
+"""``covidmt lungs``: train the lung U-Net, and write masks with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from callbacks.history import MetricHistory
+from covidmt.logger import MlflowSpoolLogger
+from covidmt.provenance import log_code, log_datasets
+from covidmt.tracking import mlruns_dir
+from covidmt.trainer import make_trainer
+from datamodules.decode import DECODER, decode, resize
+from datamodules.files import list_images
+from datamodules.lungs import LungDataModule
+from datamodules.masks import write_mask
+from experiments.errors import UserError
+from experiments.load import to_yaml
+from experiments.schema import LungsExperiment
+from lightning_modules.lung_unet import CLASSES, LungUNet
+
+MONITOR = "val/lung/f1"
+
+
+def train(experiment: LungsExperiment) -> Path:
+    """Train the lung U-Net, test the best epoch, print Table 2 of paper 001.
+
+    Returns:
+        The best checkpoint (highest F1 of the lung class on validation), also printed.
+
+    Raises:
+        UserError: Data, weights, Trainer arguments or the tracking store cannot be used.
+    """
+    seed_everything(experiment.seed, workers=True, verbose=False)
+    history = MetricHistory()
+    checkpoint = ModelCheckpoint(
+        filename="lungs", monitor=MONITOR, mode="max", save_weights_only=True, enable_version_counter=False
+    )
+    trainer = make_trainer(experiment.trainer, [history, checkpoint], mlruns_dir())
+    datamodule = LungDataModule(experiment)
+    datamodule.setup()
+    module = LungUNet(experiment)
+    logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name)
+    try:
+        checkpoint.dirpath = str(mlruns_dir() / "checkpoints" / str(logger.version))
+        trainer.loggers = [logger, *trainer.loggers]
+        _describe(experiment, logger, datamodule)
+        trainer.fit(module, datamodule=datamodule)
+        if datamodule.has_test:
+            trainer.test(module, datamodule=datamodule, ckpt_path="best", weights_only=True, verbose=False)
+        best = Path(checkpoint.best_model_path)
+        _finish(experiment, logger, history, best)
+    except BaseException as error:
+        logger.fail(error)
+        raise
+    logger.close()
+    return best
+
+
+def write_masks(checkpoint: Path, images: Path, out: Path, batch_size: int = 16) -> None:
+    """Write a lung mask for every image: ``<out>/<image stem>.png``, 0/255, at the image's own size.
+
+    Args:
+        checkpoint: A checkpoint of :func:`train`.
+        images: An image or a folder of images (PNG, JPEG, DICOM, ...).
+        out: Folder, made where it does not exist.
+        batch_size: Images that the network sees at once.
+
+    Raises:
+        UserError: The checkpoint or an image cannot be read, there is no image, or two images share a stem.
+    """
+    network = LungUNet.load(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    size = network.experiment.data.image_size
+    paths = sorted(map(Path, list_images(images).values())) if images.is_dir() else [images]
+    if not paths:
+        raise UserError(f"{images}: no images in this folder")
+    stems: dict[str, Path] = {}
+    for path in paths:
+        if (other := stems.setdefault(path.stem, path)) is not path:
+            raise UserError(f"{other} and {path} would both be written to {path.stem}.png; rename one of them")
+    if out.resolve() == (images if images.is_dir() else images.parent).resolve():
+        raise UserError(f"{out}: masks would lie among the images, and replace those in PNG; name another folder")
+    console = Console()
+    empty = []
+    for start in track(range(0, len(paths), batch_size), f"Lung masks of {len(paths)} images", console=console):
+        batch = paths[start : start + batch_size]
+        greys = [decode(path) for path in batch]
+        inputs = torch.from_numpy(np.stack([resize(grey, size) for grey in greys]))[:, None]
+        found = network.segment(inputs.to(network.device)).cpu().numpy()
+        for path, grey, mask in zip(batch, greys, found, strict=True):
+            own_size = Image.fromarray(mask).resize(grey.shape[::-1], Image.Resampling.NEAREST)
+            write_mask(out / f"{path.stem}.png", np.asarray(own_size))
+            if not mask.any():
+                empty.append(path.name)
+    console.print(f"{len(paths)} masks in {out}", soft_wrap=True)
+    if empty:
+        console.print(f"no lung found in {len(empty)} of them: {', '.join(empty[:5])}", soft_wrap=True)
+
+
+@rank_zero_only
+def _describe(experiment: LungsExperiment, logger: MlflowSpoolLogger, datamodule: LungDataModule) -> None:
+    logger.log_hyperparams(
+        {
+            "encoder": experiment.model.encoder,
+            "seed": experiment.seed,
+            "optimizer": experiment.optimizer.name,
+            "lr": experiment.optimizer.lr,
+            "batch_size": experiment.data.batch_size,
+            "image_size": experiment.data.image_size,
+            "decoder": DECODER,
+        }
+    )
+    log_code(logger, to_yaml(experiment))
+    tables = {str(name): rows for name, rows in datamodule.table.groupby("source")}
+    log_datasets(logger, tables, {name: folder.root for name, folder in experiment.data.folders.items()})
+
+
+@rank_zero_only
+def _finish(experiment: LungsExperiment, logger: MlflowSpoolLogger, history: MetricHistory, best: Path) -> None:
+    """The table, and where everything is."""
+    if experiment.tracking.log_checkpoint:
+        logger.log_artifact(best, "checkpoints")
+    epoch = max(history.epochs, key=lambda e: history.epochs[e].get(MONITOR, 0.0))
+    logger.set_tags({"best_epoch": str(epoch)})
+    console = Console()
+    console.print()
+    console.print(_table_2(experiment, history, epoch))
+    console.print(f"run          {experiment.tracking.run_name or experiment.name}  {logger.version}", soft_wrap=True)
+    console.print(f"checkpoint   {best}", soft_wrap=True)
+
+
+def _table_2(experiment: LungsExperiment, history: MetricHistory, epoch: int) -> Table:
+    """Paper 001, Table 2: a row a data set and class."""
+    table = Table(title=f"{experiment.name}: lung segmentation, over pixels; best epoch {epoch}", title_justify="left")
+    scores = ("f1", "jaccard", "precision", "recall")
+    for column in ("images", "class", *scores, "accuracy"):
+        table.add_column(column, justify="left" if column in ("images", "class") else "right")
+    for stage, metrics in (("val", history.epochs[epoch]), ("test", history.test)):
+        for folder in ("", *(f"/{name}" for name in experiment.data.folders)):
+            for label in reversed(CLASSES):
+                values = [metrics.get(f"{stage}{folder}/{label}/{score}") for score in scores]
+                if None not in values:
+                    accuracy = metrics[f"{stage}{folder}/accuracy"]
+                    table.add_row(stage + folder.replace("/", " "), label, *(f"{v:.3f}" for v in [*values, accuracy]))
+    return table

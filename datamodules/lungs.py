@@ -1,0 +1,190 @@
+"""Chest X-rays with lung masks, for the lung U-Net."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
+
+from datamodules.augment import seeded, training_transform
+from datamodules.decode import decode, resize
+from datamodules.files import list_images, read_csv
+from experiments.errors import UserError
+from experiments.schema import Augment, LungData, LungFolder, LungsExperiment
+
+SPLITS = ("train", "val", "test")
+
+
+class LungDataModule(LightningDataModule):
+    """Loaders of (images (N, 1, S, S) uint8, masks (N, S, S) bool, folder indices (N,) int64).
+
+    Args:
+        experiment: The experiment.
+
+    Attributes:
+        table: After ``setup``: ``image``, ``mask`` (paths), ``patient``, ``split``, ``source`` (the folder's name).
+    """
+
+    table: pd.DataFrame
+
+    def __init__(self, experiment: LungsExperiment) -> None:
+        super().__init__()
+        self.data = experiment.data
+        self.seed = experiment.seed
+
+    def setup(self, stage: str = "fit") -> None:
+        """Read the folders.
+
+        Raises:
+            UserError: A folder, table, image or mask is missing, or a split that is needed is empty.
+        """
+        if not self.data.folders:
+            raise UserError("data.folders: name at least one folder with images and masks")
+        tables = [_read_folder(name, folder) for name, folder in self.data.folders.items()]
+        self.table = _draw_splits(pd.concat(tables, ignore_index=True), self.data, self.seed)
+        counts = self.table["split"].value_counts()
+        for split in ("train", "val"):
+            if not counts.get(split):
+                raise UserError(f"data.folders: no image is in the {split} split; see data.val_fraction or the tables")
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split."""
+        return bool((self.table["split"] == "test").any())
+
+    def train_dataloader(self) -> DataLoader:
+        """Augmented, shuffled; dealt out to the processes."""
+        dataset = self._dataset("train", self.data.augment)
+        world = self.trainer.world_size if self.trainer else 1
+        sampler = DistributedSampler(dataset, world, self.trainer.global_rank) if self.trainer and world > 1 else None
+        # batch normalisation cannot learn from what is left over if that is a single image of a batch
+        drop = self.data.batch_size > 1 and len(dataset) > self.data.batch_size
+        return self._loader(dataset, sampler=sampler, shuffle=sampler is None, drop_last=drop)
+
+    def val_dataloader(self) -> DataLoader:
+        """Every image once, whatever the number of processes."""
+        return self._loader(self._share(self._dataset("val")))
+
+    def test_dataloader(self) -> DataLoader:
+        """Every image once, whatever the number of processes."""
+        return self._loader(self._share(self._dataset("test")))
+
+    def _dataset(self, split: str, augment: Augment | None = None) -> LungDataset:
+        rows = self.table[self.table["split"] == split]
+        indices = rows["source"].map(list(self.data.folders).index)
+        return LungDataset([*rows["image"]], [*rows["mask"]], [*indices], self.data.image_size, augment)
+
+    def _share(self, dataset: Dataset) -> Dataset:
+        if not self.trainer or self.trainer.world_size == 1:
+            return dataset
+        return Subset(dataset, range(self.trainer.global_rank, len(dataset), self.trainer.world_size))  # ty: ignore
+
+    def _loader(self, dataset: Dataset, **options) -> DataLoader:
+        workers = self.data.num_workers
+        return DataLoader(dataset, self.data.batch_size, num_workers=workers, persistent_workers=workers > 0, **options)
+
+
+class LungDataset(Dataset[tuple[Tensor, Tensor, int]]):
+    """Items are ((1, S, S) uint8 image, (S, S) bool mask, folder index).
+
+    Args:
+        images: Paths.
+        masks: Paths, one an image.
+        folders: Index of each image's folder.
+        size: Side S.
+        augment: Image and mask move together; None: no augmentation.
+    """
+
+    def __init__(
+        self, images: list[str], masks: list[str], folders: list[int], size: int, augment: Augment | None = None
+    ) -> None:
+        self.images, self.masks, self.folders, self.size = images, masks, folders, size
+        self.transform = None if augment is None else training_transform(augment)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        source, mask = decode(self.images[index]), decode(self.masks[index])
+        (height, width), (mask_height, mask_width) = source.shape, mask.shape
+        if not 0.98 < (width * mask_height) / (height * mask_width) < 1.02:  # a scaled mask is fine, a cropped one not
+            raise UserError(
+                f"{self.masks[index]}: a mask of {mask_width}x{mask_height} pixels does not lie on its image "
+                f"{self.images[index]} of {width}x{height}"
+            )
+        image = resize(source, self.size)
+        lungs = (resize((mask > 0).astype(np.uint8) * 255, self.size) > 127).astype(np.uint8)
+        if self.transform is not None:
+            seed = int(torch.randint(2**31, ()))  # of this worker's stream, which Lightning seeds
+            moved = seeded(self.transform, seed)(image=image, mask=lungs, bboxes=np.zeros((0, 4), np.float32))
+            image, lungs = moved["image"], moved["mask"]
+        return torch.from_numpy(image.copy())[None], torch.from_numpy(lungs > 0), self.folders[index]
+
+
+def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
+    key, root = f"data.folders.{name}", Path(folder.root).expanduser()
+    if not root.is_dir():
+        raise UserError(f"{key}.root: no folder {root}; set it, or data.root, to where the data set lies")
+    if folder.split is not None and folder.split not in SPLITS:
+        raise UserError(f"{key}.split: takes {', '.join(SPLITS)} or null, not {folder.split!r}")
+    read = _from_folders if folder.table is None else _from_table
+    table = read(key, root, folder)
+    if table.empty:
+        raise UserError(f"{key}: no image in {root / folder.images} has a mask in {root / folder.masks}")
+    if folder.split is not None:
+        table["split"] = folder.split
+    return table.assign(source=name)
+
+
+def _from_folders(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
+    masks = {Path(name).stem: path for name, path in list_images(root / folder.masks).items()}
+    images = sorted((Path(name).stem, path) for name, path in list_images(root / folder.images).items())
+    rows = [(image, masks[stem], f"{key}/{stem}", None) for stem, image in images if stem in masks]
+    return pd.DataFrame(rows, columns=["image", "mask", "patient", "split"])
+
+
+def _from_table(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
+    path = root / str(folder.table)
+    if not path.is_file():
+        raise UserError(f"{key}.table: no file {path}")
+    rows = read_csv(path, ["image", "mask"]).join(
+        pd.read_csv(path, dtype=str, usecols=lambda column: column in ("split", "patientid"))
+    )
+    rows = rows[[Path(image).is_relative_to(folder.images) for image in rows["image"]]]
+    for column in ("image", "mask"):
+        rows[column] = [str(root / name) for name in rows[column]]
+        missing = [name for name in rows[column] if not Path(name).is_file()]
+        if missing:
+            raise UserError(
+                f"{path}: {len(missing)} files of column {column!r} do not exist, the first is {missing[0]}"
+            )
+    split = rows.get("split", pd.Series(None, rows.index, dtype=object))
+    wrong = split[split.notna() & ~split.isin(SPLITS)]
+    if len(wrong):
+        raise UserError(
+            f"{path}: column 'split', line {wrong.index[0] + 2}: takes {', '.join(SPLITS)}, not {wrong.iloc[0]!r}"
+        )
+    patient = rows.get("patientid", rows["image"]).fillna(rows["image"])
+    return pd.DataFrame({"image": rows["image"], "mask": rows["mask"], "patient": patient, "split": split})
+
+
+def _draw_splits(table: pd.DataFrame, data: LungData, seed: int) -> pd.DataFrame:
+    """Give the rows without a split one, patient by patient."""
+    for name in ("val_fraction", "test_fraction"):
+        if not 0 <= getattr(data, name) < 1:
+            raise UserError(f"data.{name}: must be at least 0 and below 1, is {getattr(data, name)}")
+    open_rows = table["split"].isna()
+    # a patient that has a split somewhere keeps it everywhere
+    known = table[~open_rows].drop_duplicates("patient").set_index("patient")["split"].to_dict()
+    patients = np.array(sorted(set(table.loc[open_rows, "patient"]) - known.keys()), dtype=object)
+    np.random.default_rng(seed).shuffle(patients)
+    val, test = (round(len(patients) * share) for share in (data.val_fraction, data.test_fraction))
+    drawn = ["val"] * val + ["test"] * test
+    known |= dict(zip(patients, drawn + ["train"] * max(0, len(patients) - len(drawn)), strict=False))
+    table.loc[open_rows, "split"] = table.loc[open_rows, "patient"].map(known)
+    return table

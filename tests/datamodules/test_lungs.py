@@ -1,0 +1,106 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from datamodules.lungs import LungDataModule
+from experiments.errors import UserError
+from experiments.schema import Augment, LungData, LungFolder, LungsExperiment
+
+
+def module(folders: dict[str, LungFolder], **data: Any) -> LungDataModule:
+    settings: dict[str, Any] = {"image_size": 64, "num_workers": 0, **data}
+    return LungDataModule(LungsExperiment(name="test", data=LungData(folders=folders, **settings)))
+
+
+def write_pairs(root: Path, stems: list[str], size: tuple[int, int] = (40, 48)) -> LungFolder:
+    """White rectangles on black, whose mask is the rectangle itself."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for i, stem in enumerate(stems):
+        image = np.zeros(size, np.uint8)
+        image[10:25, 12 : 20 + i % 10] = 255
+        cv2.imwrite(str(root / "images" / f"{stem}.png"), image)
+        cv2.imwrite(str(root / "masks" / f"{stem}.png"), image)
+    return LungFolder(root=str(root))
+
+
+def test_the_demo_sets_table_gives_its_splits(demo_data):
+    data = module({"lungs": LungFolder(root=str(demo_data / "lungs"), table="pairs.csv")}, batch_size=3)
+    data.setup()
+    assert set(data.table["split"]) == {"train", "val", "test"}
+    assert data.has_test
+    images, masks, folders = next(iter(data.train_dataloader()))
+    assert images.shape == (3, 1, 64, 64)
+    assert masks.shape == (3, 64, 64)
+    assert str(images.dtype) == "torch.uint8"
+    assert str(masks.dtype) == "torch.bool"
+    assert folders.tolist() == [0, 0, 0]
+    assert 0.1 < masks.float().mean() < 0.5
+
+
+def test_image_and_mask_move_together(tmp_path):
+    augment = Augment(hflip=0.5, intensity=0.0)
+    data = module({"a": write_pairs(tmp_path, [f"{i}" for i in range(30)], (64, 64))}, augment=augment)
+    data.setup()
+    for images, masks, _ in data.train_dataloader():
+        disagree = ((images[0, 0] > 127) ^ masks[0]).float().mean()
+        assert disagree < 0.02  # interpolation at the rectangle's edge
+
+
+def test_splits_are_drawn_by_patient_and_by_seed(tmp_path):
+    folder = write_pairs(tmp_path, [f"{i}" for i in range(20)])
+    lines = [f"images/{i}.png,masks/{i}.png,{i // 2}\n" for i in range(20)]
+    (tmp_path / "table.csv").write_text("image,mask,patientid\n" + "".join(lines))
+    folder.table = "table.csv"
+    data = module({"a": folder}, val_fraction=0.2, test_fraction=0.3)
+    data.setup()
+    assert data.table["split"].value_counts().to_dict() == {"train": 10, "test": 6, "val": 4}
+    assert (data.table.groupby("patient")["split"].nunique() == 1).all()
+    again = module({"a": folder}, val_fraction=0.2, test_fraction=0.3)
+    again.setup()
+    assert again.table.equals(data.table)
+
+
+def test_a_folder_can_be_for_testing_alone(tmp_path):
+    folders = {"a": write_pairs(tmp_path / "a", [f"{i}" for i in range(10)])}
+    folders["b"] = write_pairs(tmp_path / "b", ["x", "y"])
+    folders["b"].split = "test"
+    data = module(folders, test_fraction=0.0)
+    data.setup()
+    assert [batch[2].tolist() for batch in data.test_dataloader()] == [[1], [1]]
+    assert len(data.train_dataloader()) == 9
+
+
+def test_mistakes_are_named(tmp_path):
+    def message(folders: dict[str, LungFolder], **data) -> str:
+        with pytest.raises(UserError) as caught:
+            module(folders, **data).setup()
+        return str(caught.value)
+
+    folder = write_pairs(tmp_path / "a", ["1", "2", "3"])
+    assert "data.folders" in message({})
+    assert "data.folders.a.root" in message({"a": LungFolder(root=str(tmp_path / "none"))})
+    assert "split" in message({"a": LungFolder(root=folder.root, split="testing")})
+    assert "no file" in message({"a": LungFolder(root=folder.root, table="pairs.csv")})
+    assert "val_fraction" in message({"a": folder}, val_fraction=1.5)
+    assert "val split" in message({"a": folder}, val_fraction=0.0)
+    (tmp_path / "a/pairs.csv").write_text("image,mask,split\nimages/1.png,masks/9.png,train\n")
+    assert "9.png" in message({"a": LungFolder(root=folder.root, table="pairs.csv")})
+    (tmp_path / "a/pairs.csv").write_text("image,mask,split\nimages/1.png,masks/1.png,training\n")
+    assert "line 2" in message({"a": LungFolder(root=folder.root, table="pairs.csv")})
+    shutil.rmtree(tmp_path / "a/masks")
+    assert "has a mask" in message({"a": folder})
+
+
+def test_a_mask_of_another_shape_is_refused(tmp_path):
+    folder = write_pairs(tmp_path, ["1", "2", "3"])
+    for path in (tmp_path / "masks").iterdir():
+        cv2.imwrite(str(path), np.zeros((40, 80), np.uint8))
+    data = module({"a": folder}, val_fraction=0.4, test_fraction=0.0)
+    data.setup()
+    with pytest.raises(UserError, match="80x40"):
+        next(iter(data.val_dataloader()))
