@@ -219,20 +219,20 @@ def _bones(side: int, rng: np.random.Generator, grow: np.ndarray, wall: np.ndarr
 
 
 def _vessels(side: int, rng: np.random.Generator, grow: np.ndarray) -> np.ndarray:
-    """Branches that leave the hilum, bend at random and thin out."""
+    """Branches that leave the hilum, bend at random, fork once and thin out."""
     canvas = np.zeros((side, side), np.uint8)
+    branches, n = 15, 9
     for sign in (-1, 1):
-        for heading in np.linspace(-1.5, 1.75, 15) + rng.normal(0, 0.1, 15):
-            n = rng.integers(6, 11)
-            turns = heading + np.cumsum(rng.normal(0, 0.16, n))
-            path = _HILUM + np.cumsum(0.027 * np.stack([np.cos(turns), np.sin(turns)], 1), 0)
-            path *= grow * (sign, 1)
-            for k in range(n - 1):
-                _stroke(canvas, path[k : k + 2], 0.014 * (1 - k / n), hollow=False, value=1 - 0.7 * k / n)
-            fork = turns[n // 2] + rng.choice((-0.7, 0.7)) + np.cumsum(rng.normal(0, 0.15, 4))
-            twig = path[n // 2] + np.cumsum(0.024 * np.stack([np.cos(fork), np.sin(fork)], 1), 0) * (sign, 1)
-            _stroke(canvas, twig, 0.005, hollow=False, value=0.5)
-        _stroke(canvas, _HILUM + np.array([(-0.01, -0.035), (0.01, 0.045)]) * grow * (sign, 1), 0.035, False)
+        mirror = grow * (sign, 1)
+        turns = np.linspace(-1.5, 1.75, branches)[:, None] + np.cumsum(rng.normal(0, 0.16, (branches, n)), 1)
+        forks = turns[:, n // 2, None] + rng.choice((-0.7, 0.7), (branches, 1)) + rng.normal(0, 0.15, (branches, 4))
+        length = rng.uniform(0.016, 0.031, (branches, 1, 1))
+        paths = _HILUM + np.cumsum(length * np.stack([np.cos(turns), np.sin(turns)], -1), 1)
+        twigs = paths[:, n // 2, None] + np.cumsum(0.9 * length * np.stack([np.cos(forks), np.sin(forks)], -1), 1)
+        _stroke(canvas, twigs * mirror, 0.005, hollow=False, value=0.5)
+        for k in reversed(range(n - 1)):
+            _stroke(canvas, paths[:, k : k + 2] * mirror, 0.014 * (1 - k / n), hollow=False, value=1 - 0.7 * k / n)
+        _stroke(canvas, (_HILUM + np.array([(-0.01, -0.035), (0.01, 0.045)])) * mirror, 0.035, hollow=False)
     return _blur(canvas, 0.005)
 
 
@@ -336,9 +336,9 @@ def _fill(side: int, *polygons: np.ndarray) -> np.ndarray:
     return canvas.astype(np.float32) / 255
 
 
-def _stroke(canvas: np.ndarray, path: np.ndarray, width: float, hollow: bool = True, value: float = 1.0) -> None:
-    """Draw a line; a hollow one has a bright rim, as the cortex of a bone has."""
-    points, thick = [_pixels(path, len(canvas))], max(1, round(width * len(canvas)))
+def _stroke(canvas: np.ndarray, paths: np.ndarray, width: float, hollow: bool = True, value: float = 1.0) -> None:
+    """Draw (..., n, 2) lines; a hollow one has a bright rim, as the cortex of a bone has."""
+    points, thick = [*_pixels(paths, len(canvas)).reshape(-1, *paths.shape[-2:])], max(1, round(width * len(canvas)))
     cv2.polylines(canvas, points, False, 255 * value, thick, cv2.LINE_AA, 4)
     if hollow and thick > 3:
         cv2.polylines(canvas, points, False, 158 * value, thick - 3, cv2.LINE_AA, 4)
