@@ -13,36 +13,48 @@ def summary_table(experiment: Experiment, history: MetricHistory, monitor: str) 
     best, last = history.best(monitor), max(history.epochs, default=None)
     columns: list[tuple[str, str, dict[str, float]]] = []
     if best is not None:
-        columns.append((f"validation, best (epoch {best})", "val/", history.epochs[best]))
+        columns.append((f"best val\n(epoch {best})", "val/", history.epochs[best]))
     if last is not None and last != best:
-        columns.append((f"validation, last (epoch {last})", "val/", history.epochs[last]))
+        columns.append((f"last val\n(epoch {last})", "val/", history.epochs[last]))
     if history.test:
-        columns.append(("test", "test/", history.test))
+        columns.append(("test\n(best)", "test/", history.test))
     table = Table(title=f"{experiment.name}: best = lowest {monitor}", title_justify="left")
-    table.add_column("score")
+    table.add_column("")
+    table.add_column("")
     for title, _, _ in columns:
         table.add_column(title, justify="right")
-    for name, key, style in _rows(experiment):
-        values = [metrics.get(prefix + key) for _, prefix, metrics in columns]
-        if any(value is not None for value in values):
-            table.add_row(name, *("-" if value is None else format(value, style) for value in values))
+    for subject, scores in _rows(experiment).items():
+        table.add_section()
+        for name, key, style in scores:
+            values = [metrics.get(prefix + key) for _, prefix, metrics in columns]
+            if any(value is not None for value in values):
+                table.add_row(subject, name, *("-" if value is None else format(value, style) for value in values))
+                subject = ""
     return table
 
 
-def _rows(experiment: Experiment) -> list[tuple[str, str, str]]:
-    """(name, metric key without its split, format)."""
-    rows = []
-    for task in experiment.active:
-        scores = {"loss": ".4f", "auroc": ".3f", "ap": ".3f"}
-        if task.kind is TaskKind.boxes:
-            scores = {"loss": ".4f", "map": ".3f", "map_50": ".3f", "iou": ".3f"}
-        rows += [(f"{task.name} {score}", f"{task.name}/{score}", style) for score, style in scores.items()]
-    return [
-        *rows,
-        ("pairs", "pairs", ".0f"),
+def _rows(experiment: Experiment) -> dict[str, list[tuple[str, str, str]]]:
+    """Task or score -> its rows: (name, metric key without the split, format)."""
+    loss = ("loss", ".4f")
+    scores = {"auroc": ("AUROC", ".3f"), "ap": ("AP", ".3f"), "loss": loss}
+    boxes = {"map": ("mAP", ".3f"), "map_50": ("mAP at IoU 0.5", ".3f"), "iou": ("IoU of anchors", ".3f"), "loss": loss}
+    rows = {
+        task.name: [
+            (name, f"{task.name}/{key}", style)
+            for key, (name, style) in (boxes if task.kind is TaskKind.boxes else scores).items()
+        ]
+        for task in experiment.active
+    }
+    rows["PI"] = [
         ("PI score, %", "pi_score", ".2f"),
-        ("OLS score of originals, %", "ols_score/original", ".2f"),
-        ("OLS score of compressed, %", "ols_score/compressed", ".2f"),
-        ("mean IOL of originals", "iol/original/mean", ".3f"),
-        ("mean IOL of compressed", "iol/compressed/mean", ".3f"),
+        ("95 % interval, low", "pi/ci_low", ".2f"),
+        ("95 % interval, high", "pi/ci_high", ".2f"),
+        ("pairs", "pairs", ".0f"),
     ]
+    for side in ("original", "compressed"):
+        rows[f"OLS, {side}"] = [
+            ("OLS score, %", f"ols_score/{side}", ".2f"),
+            ("mean IOL", f"iol/{side}/mean", ".3f"),
+            ("images scored", f"ols/{side}/n", ".0f"),
+        ]
+    return rows

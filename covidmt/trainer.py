@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,10 @@ from experiments.errors import UserError
 from experiments.load import nearest
 
 ARGUMENTS = [name for name in inspect.signature(Trainer.__init__).parameters if name not in ("self", "kwargs")]
+
+# Lightning's advertisements, and a deprecation inside of it, would hide what a person must read.
+logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
+warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:
