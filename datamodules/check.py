@@ -27,7 +27,7 @@ NO_LABEL = "(none of these)"
 # A class is given away where an attribute's values that speak for it hold this much more of its images than of the
 # others': always answering by the attribute then has a balanced accuracy of 80 % or more.
 GIVEAWAY = 0.6
-COMMON_SIZE = 0.05  # sizes rarer than this share count as one, or every image would have a size of its own
+COMMON_SIZE = 0.05  # sizes of a smaller share (or of under 5 images) count as one, or most would tell their image
 
 _PAPER = {  # main paper, Materials and methods
     "covidx": {
@@ -254,8 +254,8 @@ def _shortcuts(experiment: Experiment, tables: dict[str, pd.DataFrame], facts: p
     labels = [label for label in task.labels if label in table] or label_columns(table)
     seen = facts[(facts["source"] == task.source) & (facts["role"] == "image") & (facts["problem"] == "")]
     train = table[table["split"] == "train"].merge(seen[["image", "format", "size"]], on="image")
-    common = train["size"].value_counts(normalize=True)
-    train["size"] = train["size"].where(train["size"].map(common) >= COMMON_SIZE, "other sizes")
+    common = train["size"].map(train["size"].value_counts()) >= max(5, COMMON_SIZE * len(train))
+    train["size"] = train["size"].where(common, "other sizes")
     masks = class_masks(train, labels)
     attributes = {"source": "origin", "file format": "format", "size": "size"}
     counted = {

@@ -44,7 +44,7 @@ def patient_disjoint(tables: dict[str, pd.DataFrame], val_fraction: float, seed:
     _draw(people, [t["patient"][is_open[name]] for name, t in tables.items()], "val", val_fraction, seed)
     final = {}
     for name, table in tables.items():
-        split = table["patient"].map(people).fillna("train").astype("str")
+        split = table["patient"].map(people).astype("str").fillna("train")
         kept = (table["split"] == split) | table["split"].isna() | ((table["split"] == "train_val") & (split != "test"))
         final[name] = split.where(kept)
     return final

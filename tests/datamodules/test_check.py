@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from datamodules.check import check, giveaways, print_report
+from experiments.schema import CsvSource, Data, Experiment, FolderSource, Pairs, SplitPolicy, Task
+
+
+def experiment(root: Path, **settings: Any) -> Experiment:
+    """Class folders sick (JPEG, 20 px) and well (PNG, 30 px), 10 images a class and split."""
+    noise = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for label, size, suffix in (("sick", 20, "jpg"), ("well", 30, "png")):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for i in range(10):
+                pixels = noise.integers(0, 255, (size, size), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{split}{i}.{suffix}")
+    data = Data(sources={"own": FolderSource(root=str(root))}, pairs=Pairs(val="own"), **settings)
+    return Experiment(name="t", data=data, tasks={"own": Task(name="own", source="own", labels=["sick"])})
+
+
+def test_shortcuts(tmp_path: Path) -> None:
+    report = check(experiment(tmp_path))
+    assert report.errors == []
+    assert report.shortcuts["file format"].loc["sick"].to_dict() == {"JPEG": 10, "PNG": 0}
+    assert report.shortcuts["size"].loc["sick", "20x20"] == 10
+    assert [risk.split(".")[0] for risk in report.risks] == [
+        "sick is given away by file format: 100% of its images are JPEG, but 0% of the others",
+        "sick is given away by size: 100% of its images are 20x20, but 0% of the others",
+    ]
+    assert "data.augment.jpeg: 0.5" in report.risks[0]
+    counts: Any = report.counts.set_index(["source", "class"])
+    assert counts.loc[("own", "sick"), ["train", "val", "test"]].tolist() == [10, 10, 10]
+
+
+def test_a_balanced_attribute_gives_nothing_away() -> None:
+    table = pd.DataFrame({"PNG": {"sick": 6, "well": 50}, "JPEG": {"sick": 4, "well": 50}})
+    assert giveaways("file format", table) == []
+
+
+def test_bad_files_duplicates_and_labels(tmp_path: Path) -> None:
+    trial = experiment(tmp_path)
+    trial.tasks["own"].labels = ["sick", "wel"]
+    (tmp_path / "train/sick/train0.jpg").write_bytes(b"no image")
+    shutil.copy(tmp_path / "train/well/train1.png", tmp_path / "test/well/copy.png")
+    Image.open(tmp_path / "val/well/val1.png").save(tmp_path / "val/well/copy.bmp")  # same pixels, other format
+    report = check(trial)
+    assert [Path(image).name for image in report.unreadable["image"]] == ["train0.jpg"]
+    duplicates = report.duplicates.set_index("kind")
+    assert duplicates.loc["across splits", "splits"] == "test, train"
+    assert duplicates.loc["within a source", "files"] == "own/copy.bmp = own/val1.png"
+    errors = "\n".join(report.errors)
+    assert "tasks.own.labels: own has no label 'wel'; did you mean 'well'?" in errors
+    assert "1 unreadable images" in errors
+    assert "1 images occur more than once across splits" in errors
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_report(report, console)
+    text = console.export_text()
+    for part in ("Images per split", "Class by size", "train0.jpg", "across splits", "problem:", "shortcut risk:"):
+        assert part in text
+
+
+def test_a_label_without_images(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.linear_gradient("L").rotate(ord(name[0])).save(tmp_path / name)
+    (tmp_path / "t.csv").write_text("image,y,split\na.png,0,train\nb.png,0,val\n")
+    source = CsvSource(root=str(tmp_path), table="t.csv", labels={"y": "y"}, split_column="split")
+    tasks = {"t": Task(name="t", source="own", labels=["y"])}
+    report = check(Experiment(name="t", data=Data(sources={"own": source}, pairs=Pairs(val="own")), tasks=tasks))
+    assert report.errors == ["tasks.t: no training image is y"]
+    assert any("its AUROC is undefined" in note for note in report.notes)
+
+
+def test_limit_and_progress(tmp_path: Path) -> None:
+    seen = []
+
+    def progress(items, total):
+        seen.append(total)
+        return items
+
+    report = check(experiment(tmp_path), limit=4, progress=progress)
+    assert seen == [8]
+    assert report.opened == (8, 60)
+
+
+@pytest.mark.parametrize("policy", SplitPolicy)
+def test_real_images(mini_cxr: Path, policy: SplitPolicy) -> None:
+    from experiments.load import load_experiment
+
+    overrides = [f"data.root={mini_cxr}", "data.augment.jpeg=0", f"data.split_policy={policy.value}"]
+    report = check(load_experiment("experiments/mini_cxr.yaml", overrides), limit=40)
+    assert report.errors == []
+    assert report.unreadable.empty
+    assert any("COVID-19 is given away by file format" in risk for risk in report.risks)
+    assert any("COVID-19 is given away by source" in risk for risk in report.risks)
+    assert report.shared.empty == (policy is SplitPolicy.patient_disjoint)
+    paper: Any = report.paper.set_index("quantity")
+    assert paper.loc["covidx train COVID-19", ["paper", "listed"]].tolist() == [110, 87]
+    assert paper.loc["rsna all label rows", ["paper", "listed"]].tolist() == [30_227, 305]
