@@ -34,7 +34,9 @@ def open_ui(uri: str, port: int = 5000, host: str = "127.0.0.1") -> None:
             raise UserError(
                 f"port {port} on {host} cannot be used ({error.strerror}): choose another --port"
             ) from error
-    print(f"MLflow UI on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    # Without the last part MLflow's UI opens on its pages about language models.
+    page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
+    print(f"MLflow UI on {page} (Ctrl-C ends it)", flush=True)
     # By the environment, not by the arguments, which everybody on the machine can read: a URI may hold a password.
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     if path is not None:
