@@ -55,6 +55,10 @@ def train(experiment: LungsExperiment) -> Path:
         trainer.loggers = [logger, *trainer.loggers]
         _describe(experiment, logger, datamodule)
         trainer.fit(module, datamodule=datamodule)
+        if not checkpoint.best_model_path:
+            raise UserError(
+                "trainer: no validation epoch was run, so no checkpoint was chosen; see max_epochs and limits"
+            )
         if datamodule.has_test:
             trainer.test(module, datamodule=datamodule, ckpt_path="best", weights_only=True, verbose=False)
         best = Path(checkpoint.best_model_path)
