@@ -85,12 +85,16 @@ def check(
 ) -> None:
     """Counts per split and class, problems, leakage between splits, shortcut risks."""
     from rich.console import Console
+    from rich.progress import track
 
     from datamodules.check import check as check_data
     from datamodules.check import print_report
     from experiments.load import load_experiment
 
-    report = check_data(load_experiment(experiment, overrides or []), limit=limit)
+    def progress(files, total):
+        return track(files, total=total, description="Opening images")
+
+    report = check_data(load_experiment(experiment, overrides or []), limit=limit, progress=progress)
     print_report(report, Console())
     if report.errors:
         raise UserError(f"{len(report.errors)} problem(s) that would stop or spoil a training, listed above")

@@ -1,0 +1,119 @@
+"""Head-only Grad-CAM against plain inference and against pytorch-grad-cam, on this machine.
+
+    python benchmarks/gradcam.py [--networks resnet18 resnet50] [--size 224] [--batch 8] [--runs 10] [--threads 0]
+
+Random weights, the paper's classification head, float32. The ways are run in turn; medians over the runs. "frozen" is
+pytorch-grad-cam with the gradients of all parameters off but the head's. "pass" is the whole robustness pass over half as
+many pairs: two predictions, two maps, heat-map regions, IOL and PI; masks preloaded, tensors in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchvision
+from pytorch_grad_cam import GradCAM
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from metrics.decision import Decision
+from metrics.gradcam import gradcam
+from metrics.instability import PredictionInstability
+from metrics.saliency import OutOfLungSaliency, heat_map, heat_region
+
+DECISION = Decision("COVID-19", 2)
+
+
+class Target(nn.Module):
+    """The decision made, as pytorch-grad-cam asks for it: one image's logits -> score."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(number of labels,) -> scalar."""
+        return DECISION.score(logits[None])[0]
+
+
+def network(name: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """Base network up to its last map, and the paper's head: transition convolution, pooling, linear."""
+    trunk = nn.Sequential(*list(torchvision.models.get_model(name, weights=None).children())[:-2]).eval()
+    channels = trunk(torch.zeros(1, 3, 64, 64)).shape[1]
+    transition = nn.Sequential(nn.Conv2d(channels, 512, 3, padding=1, bias=False), nn.BatchNorm2d(512), nn.ReLU())
+    return trunk, nn.Sequential(transition, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 3)).eval()
+
+
+def measure(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    """Median seconds of each way, run in turn after one warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for run in range(runs + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if run:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def compare(name: str, size: int, batch: int, runs: int) -> None:
+    """Prints one network's parity and ratios."""
+    torch.manual_seed(0)
+    trunk, head = network(name)
+    images, lung = torch.rand(batch, 3, size, size), torch.rand(batch, size, size) > 0.5
+    model = nn.Sequential(trunk, head)
+    targets = [Target()] * batch
+
+    def plain() -> Tensor:
+        with torch.no_grad():
+            return head(trunk(images))
+
+    def ours():
+        with torch.no_grad():
+            return gradcam(trunk(images), head, DECISION.score)
+
+    def robustness_pass():
+        instability, saliency = PredictionInstability(DECISION), OutOfLungSaliency()
+        cam = ours()
+        instability.update(*cam.logits.chunk(2))
+        saliency.update(heat_region(heat_map(cam.map, (size, size))), lung)
+        return instability.compute(), saliency.compute()
+
+    def library(*, frozen: bool = False):
+        trunk.requires_grad_(not frozen)
+        trunk[-1].requires_grad_(True)
+        with GradCAM(model, [trunk[-1]]) as cam:
+            cam(images, targets)
+            kept = cam.activations_and_grads
+            raw = cam.get_cam_image(images, trunk[-1], targets, kept.activations[0].numpy(), kept.gradients[0].numpy())
+        return torch.from_numpy(raw).relu()
+
+    expected = library()
+    error = float((ours().map - expected).abs().max())
+    ways = {"plain": plain, "ours": ours, "pass": robustness_pass, "library": library}
+    seconds = measure(ways | {"frozen": lambda: library(frozen=True)}, runs)
+    print(
+        f"{name:16} {size} px, batch {batch}: largest difference {error:.1e} of {float(expected.max()):.1e}; "
+        f"plain {1e3 * seconds['plain']:.0f} ms; Grad-CAM {seconds['ours'] / seconds['plain']:.2f}x plain, "
+        f"pass {seconds['pass'] / seconds['plain']:.2f}x plain; "
+        f"pytorch-grad-cam {seconds['library'] / seconds['ours']:.2f}x ours, "
+        f"frozen {seconds['frozen'] / seconds['ours']:.2f}x ours",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=["resnet18", "resnet50"])
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    for each in options.networks:
+        compare(each, options.size, options.batch, options.runs)

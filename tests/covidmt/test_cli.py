@@ -1,0 +1,90 @@
+"""What a person meets who gets something wrong: one message, status 2, no traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+DEMO = "experiments/demo.yaml"
+
+WRONG = [
+    (["train", "experiments/demmo.yaml"], ["experiments/demmo.yaml", "'demo.yaml'"]),
+    (["train", DEMO, "modle.backbone=x"], ["'modle'", "'model'"]),
+    (["train", DEMO, "trainer.max_epoch=1"], ["trainer.max_epoch", "'max_epochs'"]),
+    (["train", DEMO, "trainer.fast_dev_run=true"], ["trainer.fast_dev_run", "tracking"]),
+    (["train", DEMO, "trainer.logger=false"], ["trainer.logger"]),
+    (["train", DEMO, "trainer.use_distributed_sampler=true"], ["trainer.use_distributed_sampler"]),
+    (["train", DEMO, "trainer.precision=bf17"], ["trainer", "bf17"]),
+    (["train", DEMO, "trainer.accelerator=gpu", "trainer.devices=9"], ["trainer"]),
+    (["train", DEMO, "trainer.profiler={class_path: lightning.pytorch.profilers.NoProfiler}"], ["NoProfiler"]),
+    (
+        ["train", DEMO, "trainer.callbacks=[{class_path: lightning.pytorch.callbacks.Timer, init_args: {x: 1}}]"],
+        ["Timer"],
+    ),
+    (["train", DEMO, "data.root=nowhere"], ["nowhere"]),
+    (["train", DEMO, "data.masks.folders=[nowhere]", "data.root={root}"], ["data.masks.folders", "nowhere"]),
+    (["train", DEMO, "data.pairs.channel=whatsap", "data.root={root}"], ["whatsap", "whatsapp"]),
+    (
+        ["train", DEMO, "tasks.covidx.labels=[normal,COVID-19,flu]", "tasks.covidx.upsample={}", "data.root={root}"],
+        ["flu"],
+    ),
+    (["train", DEMO, "model.backbone=resnet19", "data.root={root}"], ["resnet19", "resnet18"]),
+    (["train", DEMO, "model.weights=nowhere.pth", "data.root={root}"], ["nowhere.pth"]),
+    (["train", DEMO, "optimizer.name=Adamm", "data.root={root}"], ["Adamm", "Adam"]),
+    (["train", DEMO, "scheduler.options={milestone: [1]}", "data.root={root}"], ["milestone"]),
+    (["train", DEMO, "trainer.strategy=fsdp", "data.root={root}"], ["trainer"]),
+    (["train", DEMO, "tracking.uri=http://127.0.0.1:9", "data.root={root}"], ["http://127.0.0.1:9"]),
+    (["train", DEMO, "tracking.uri=file:mlruns", "data.root={root}"], ["tracking.uri", "file"]),
+    (
+        ["train", DEMO, "data.masks.segmenter=nowhere.ckpt", "data.masks.folders=[]", "data.root={root}"],
+        ["nowhere.ckpt"],
+    ),
+    (["data", "check", DEMO, "data.root=nowhere"], ["nowhere"]),
+    (["lungs", "train", "experiments/lungs_dmo.yaml"], ["lungs_dmo.yaml", "lungs_demo.yaml"]),
+    (["lungs", "masks", "nowhere.ckpt", "nowhere", "out"], ["nowhere"]),
+    (["weights", "fetch", "resnet19", "."], ["resnet19"]),
+    (["ui"], ["no runs yet"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=lambda value: " ".join(value)[:60])
+def test_a_mistake_is_one_message_and_status_2(
+    arguments: list[str],
+    words: list[str],
+    covidmt: Callable[..., int],
+    demo_data: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    small = ["data.num_workers=0", "data.image_size=64"] if arguments[0] == "train" else []
+    status = covidmt(*(argument.replace("{root}", str(demo_data)) for argument in [*arguments, *small]))
+    message = capsys.readouterr().err
+    assert status == 2, message
+    assert "Traceback" not in message
+    assert message.rstrip().rpartition("covidmt: ")[2].count("\n") <= 1
+    for word in words:
+        assert word in message
+
+
+def test_debug_shows_the_traceback(covidmt: Callable[..., int]):
+    with pytest.raises(Exception, match="no such experiment"):
+        covidmt("train", "nowhere.yaml", "--debug")
+
+
+def test_print_config_is_the_resolved_experiment(covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+    assert covidmt("train", DEMO, "optimizer.lr=0.5", "data.root=/a", "--print-config") == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["optimizer"]["lr"] == 0.5
+    assert printed["data"]["sources"]["nih"]["root"] == "/a/nih"
+
+
+def test_print_config_refuses_what_the_trainer_lacks(covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+    assert covidmt("train", DEMO, "trainer.gradient_clip=1", "--print-config") == 2
+    assert "gradient_clip_val" in capsys.readouterr().err
+
+
+def test_help(covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+    assert covidmt("--help") == 0
+    out = capsys.readouterr().out
+    for command in ("train", "data", "lungs", "weights", "ui", "sync"):
+        assert command in out

@@ -1,0 +1,146 @@
+"""The main job through the command line, on made-up data."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from mlflow.entities import Run
+
+from lightning_modules.multitask import load_module
+
+TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
+SMALL = [
+    "experiments/demo.yaml",
+    "data.image_size=64",
+    "data.num_workers=0",
+    "data.epoch_length=2",
+    "data.pairs.limit=5",
+    "robustness.overlays=2",
+    "robustness.batch_size=2",
+    "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches=1",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=1",
+    "trainer.accelerator=cpu",
+]
+
+
+def runs(folder: Path) -> list[Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("covidmt")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def steps(folder: Path, run: Run, key: str) -> list[int]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    return sorted(metric.step for metric in client.get_metric_history(run.info.run_id, key))
+
+
+@pytest.fixture
+def trained(covidmt: Callable[..., int], demo_data: Path, tmp_path: Path) -> tuple[Path, Run]:
+    assert covidmt("train", *SMALL, f"data.root={demo_data}") == 0
+    (run,) = runs(tmp_path)
+    return tmp_path, run
+
+
+def test_a_run_holds_what_design_6_says(trained: tuple[Path, Run]):
+    folder, run = trained
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    assert run.info.status == "FINISHED"
+    # training metrics have the global step, validation and test metrics the epoch; none from the sanity check
+    assert steps(folder, run, "train/loss") == [0, 1, 2, 3]
+    assert steps(folder, run, "val/pi_score") == [0, 1]
+    assert steps(folder, run, "val/covidx/loss") == [0, 1]
+    assert steps(folder, run, "val/ols/original/n") == [0, 1]
+    assert len(steps(folder, run, "test/pi_score")) == 1
+    pictures = [artifact.path for artifact in client.list_artifacts(run.info.run_id, "images")]
+    for key in ("gradcam~00", "gradcam~01"):
+        shown = [path for path in pictures if key in path and path.endswith(".png")]
+        assert sorted(path.split("+")[2] for path in shown)[:2] == ["0", "1"]  # a slider over the epochs
+    artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"experiment.yaml", "environment.txt", "images", "checkpoints"} <= artifacts
+    assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"covidx", "rsna", "nih", "wacxr"}
+    assert run.data.params["backbone"] == "resnet18"
+    assert run.data.params["n_tasks"] == "6"
+    assert run.data.params["mask_source"] == "folders"
+    assert run.info.run_name == "demo"
+
+
+def test_the_best_checkpoint_is_a_model(trained: tuple[Path, Run]):
+    folder, run = trained
+    module = load_module(folder / "mlruns" / "checkpoints" / run.info.run_id / "best.ckpt")
+    with torch.no_grad():
+        output = module(torch.zeros(1, 1, 64, 64, dtype=torch.uint8))
+    assert list(output) == TASKS
+
+
+def test_the_same_seed_gives_the_same_run(covidmt: Callable[..., int], demo_data: Path, tmp_path: Path):
+    for _ in range(2):
+        assert covidmt("train", *SMALL, f"data.root={demo_data}", "trainer.deterministic=true") == 0
+    first, second = (
+        {key: value for key, value in run.data.metrics.items() if not key.startswith("system/")}
+        for run in runs(tmp_path)
+    )
+    assert first == second
+
+
+def test_a_failed_run_says_why(covidmt: Callable[..., int], demo_data: Path, tmp_path: Path):
+    broken = "trainer.callbacks=[{class_path: tests.covidmt.test_train.Breaks}]"
+    with pytest.raises(RuntimeError, match="on purpose"):
+        covidmt("train", *SMALL, f"data.root={demo_data}", broken)
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FAILED"
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    text = Path(client.download_artifacts(run.info.run_id, "traceback.txt", str(tmp_path))).read_text()
+    assert "on purpose" in text
+
+
+@pytest.mark.slow
+def test_two_processes_score_as_one(demo_data: Path, tmp_path: Path):
+    """An odd number of pairs; the same weights, so the first epoch's validation must agree."""
+    figures = {}
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        folder.mkdir()
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "covidmt.cli", "train", *SMALL, f"data.root={demo_data}", "optimizer.lr=0"),
+                *("trainer.max_epochs=1", f"trainer.devices={devices}", "trainer.limit_val_batches=1.0"),
+                *("data.epoch_length=1", "scheduler.name=null", "trainer.sync_batchnorm=true"),
+                "trainer.strategy=" + ("ddp" if devices == 2 else "auto"),
+                *(f"tasks.{task}.batch_size={4 // devices}" for task in TASKS),  # the same global batch
+            ],
+            cwd=folder,
+            check=True,
+            timeout=500,
+        )
+        (run,) = runs(folder)
+        figures[devices] = {key: value for key, value in run.data.metrics.items() if key.startswith(("val/", "test/"))}
+    assert figures[1].keys() == figures[2].keys()
+    assert figures[1]["val/pairs"] == 5
+    print(json.dumps(figures, indent=1))
+    exact = ("pi_score", "pairs", "ols_score", "ols/", "no_lung", "hist")
+    for key, value in figures[1].items():
+        if any(name in key for name in exact):
+            assert figures[2][key] == value, key
+        else:
+            assert figures[2][key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
+
+
+class Breaks:
+    """Imported by name as a Lightning callback."""
+
+    def __new__(cls) -> object:
+        from lightning.pytorch import Callback
+
+        class Breaking(Callback):
+            def on_train_batch_end(self, *args: object) -> None:
+                raise RuntimeError("on purpose")
+
+        return Breaking()
