@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from experiments.batch import Batch
 from experiments.errors import UserError
@@ -29,11 +30,14 @@ class MultiTaskModule(LightningModule):
     """COVIDMT: the active tasks' heads on one base network.
 
     A training step sends all tasks' images through the base network at once, so that its batch statistics are shared;
-    each head sees its own task's rows. Logged, besides ``train/loss`` and ``train/<task>/loss``, after every validation
-    or test epoch: ``<stage>/loss`` (Eq. 5), ``<stage>/<task>/loss`` and the task's scores
-    (:class:`.ClassificationScores`; :class:`.BoxScores`, and ``iou`` of the boxes at matched anchors). They are means
-    over images, labels or anchors, not over batches: the same for any batch size and number of processes. What is not
-    defined (no known label, one class only) is not logged, by all processes alike.
+    each head sees its own task's rows. With several processes each has its own images' statistics, and the first one's
+    are kept for evaluation, unless ``trainer.sync_batchnorm`` joins them.
+
+    Logged, besides ``train/loss`` and ``train/<task>/loss``, after every validation or test epoch: ``<stage>/loss``
+    (Eq. 5), ``<stage>/<task>/loss`` and the task's scores (:class:`.ClassificationScores`; :class:`.BoxScores`, and
+    ``iou`` of the boxes at matched anchors). They are means over images, labels or anchors, not over batches: the same
+    for any batch size and number of processes. What is not defined (no known label, one class only) is not logged, by
+    all processes alike.
 
     Args:
         experiment: The experiment; only its active tasks get a head.
@@ -105,6 +109,22 @@ class MultiTaskModule(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """As in validation."""
         self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def on_validation_start(self) -> None:
+        """Give every process the first one's batch statistics, those that are saved; and let them go on apart.
+
+        DDP sends them round in each forward, also in evaluation: processes whose shares of the validation images differ
+        by a batch would wait for each other for ever.
+        """
+        if isinstance(self.trainer.model, DistributedDataParallel):
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, 0)
+            self.trainer.model.require_forward_param_sync = False
+
+    def on_validation_end(self) -> None:
+        """Undo :meth:`on_validation_start`."""
+        if isinstance(self.trainer.model, DistributedDataParallel):
+            self.trainer.model.require_forward_param_sync = True
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's losses and scores."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from experiments.batch import TaskBatch
 from experiments.errors import UserError
@@ -21,24 +21,47 @@ from metrics.boxes import BoxScores
 from metrics.classification import ClassificationScores
 
 
+class TermSum(Metric):
+    """Adds up :class:`.Term` parts over batches and processes.
+
+    torchmetrics' MeanMetric gives 0 where there is nothing, and drops its weights where it is not to look for NaN.
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in Term._fields:
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, term: Term) -> None:
+        """Add a batch's."""
+        self.total = self.total + term.total  # not in place: trainer.validate leaves inference tensors behind
+        self.count = self.count + term.count
+
+    def compute(self) -> Term:
+        """The sum."""
+        return Term(self.total, self.count)
+
+
 class TaskModule(nn.Module):
     """Base of the task kinds. The loss is a sum of means; their sums and counts make an epoch's loss exact.
 
     Args:
         task: The task.
         head: Its head.
-        means: Names of the means that :meth:`terms` gives.
+        terms: Names of the means that :meth:`terms` gives.
         scores: What it is scored by after an epoch.
     """
 
-    def __init__(self, task: Task, head: nn.Module, means: list[str], scores: Metric | None) -> None:
+    def __init__(self, task: Task, head: nn.Module, terms: list[str], scores: Metric | None) -> None:
         super().__init__()
         self.task = task
         self.head = head
         # A cast, since a ModuleDict's values are any modules to a type checker.
-        self.means = cast(
-            "Mapping[str, MeanMetric]", nn.ModuleDict({key: MeanMetric(nan_strategy="disable") for key in means})
-        )
+        self.sums = cast("Mapping[str, TermSum]", nn.ModuleDict({key: TermSum() for key in terms}))
         self.scores = scores
 
     @abstractmethod
@@ -65,23 +88,23 @@ class TaskModule(nn.Module):
     def update(self, output: Any, targets: TaskBatch) -> None:
         """Add a validation batch."""
         for key, term in self.terms(output, targets).items():
-            self.means[key].update(term.mean, weight=term.count)
+            self.sums[key].update(term)
         self.score(output, targets)
 
     @torch.no_grad()
     def compute(self) -> dict[str, Tensor]:
         """``loss`` and the scores over all batches of all processes; what is not defined is left out by all of them."""
-        means = {key: metric.compute() for key, metric in self.means.items()}
+        terms = {key: metric.compute() for key, metric in self.sums.items()}
         results = {} if self.scores is None else dict(self.scores.compute())
-        if "iou" in means and not means["iou"].isnan():
-            results["iou"] = means["iou"]
-        if not all(mean.isnan() for mean in means.values()):  # NaN: nothing to take a mean of
-            results["loss"] = self._loss({key: mean.nan_to_num(0.0) for key, mean in means.items()})
+        if "iou" in terms and terms["iou"].count > 0:
+            results["iou"] = terms["iou"].mean
+        if any(term.count > 0 for term in terms.values()):
+            results["loss"] = self._loss({key: term.mean for key, term in terms.items()})
         return results
 
     def reset(self) -> None:
         """Forget the epoch's batches."""
-        for metric in [*self.means.values(), self.scores]:
+        for metric in [*self.sums.values(), self.scores]:
             if metric is not None:
                 metric.reset()
 

@@ -156,8 +156,9 @@ def _create(name: str, *, pretrained: bool) -> nn.Module:
     create = _create_timm if name.startswith(_TIMM) else _create_torchvision
     try:
         return create(name.removeprefix(_TIMM), pretrained)
-    except (OSError, RuntimeError) as error:  # a broken file in the cache, a download that failed half-way
-        raise UserError(f"model.backbone: {name} cannot be made: {error}") from error
+    except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        hint = f"; if a file in the cache ({torch.hub.get_dir()}) was cut short, delete it" if pretrained else ""
+        raise UserError(f"model.backbone: {name} cannot be made: {str(error) or type(error).__name__}{hint}") from error
 
 
 def _create_torchvision(name: str, pretrained: bool) -> nn.Module:

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision.ops import FeaturePyramidNetwork, box_iou
+
+from experiments.schema import BoxHead as BoxSettings
+from lightning_modules.heads import BoxHead, BoxOutput, ClassificationHead
+
+
+def maps(channels, side=16):
+    return [torch.rand(2, c, side >> i, side >> i) for i, c in enumerate(channels)]
+
+
+def test_classification_head():
+    head = ClassificationHead(8, 3, 5)
+    assert [type(layer).__name__ for layer in head] == [
+        "Conv2d",
+        "BatchNorm2d",
+        "ReLU",
+        "AdaptiveAvgPool2d",
+        "Flatten",
+        "Linear",
+    ]
+    assert head(torch.rand(2, 8, 4, 4)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("channels", [[6], [4, 6], [4, 6, 8], [4, 6, 8, 10]])
+def test_box_head_takes_as_many_maps_as_there_are(channels):
+    head = BoxHead(channels, 64, BoxSettings(channels=4))
+    assert isinstance(head.pyramid, FeaturePyramidNetwork)
+    output = head(maps(channels))
+    assert output.deltas.shape == (2, len(output.anchors), 4)
+    assert output.objectness.shape == (2, len(output.anchors))
+    sides = (output.anchors[:, 2:] - output.anchors[:, :2]).prod(dim=1).sqrt() / 64
+    assert sides.min() < 0.08  # opacities of 6-60 % of the side
+    assert 0.55 < sides.max() < 0.65
+
+
+@pytest.mark.parametrize("side", [0.08, 0.12, 0.2, 0.3, 0.45])
+@pytest.mark.parametrize("ratio", [0.7, 1.0, 1.5])
+def test_every_opacity_has_a_good_anchor(side, ratio):
+    head = BoxHead([4, 4, 4, 4], 512, BoxSettings(channels=4))
+    anchors = head(maps([4, 4, 4, 4], side=128)).anchors
+    half = torch.tensor([1 / ratio**0.5, ratio**0.5]) * side * 512 / 2
+    centre = torch.tensor([201.0, 263.0])
+    assert box_iou(torch.cat([centre - half, centre + half])[None], anchors).max() > 0.5
+
+
+def test_codes_are_in_the_order_of_the_anchors():
+    """A code for one place of one level moves the anchor that lies there."""
+    head = BoxHead([4], 64, BoxSettings(channels=4, objectness=False))
+    torch.nn.init.zeros_(head.boxes[-1].weight)
+    level = torch.rand(1, 4, 8, 8)
+    per_place = head.boxes[-1].out_channels // 4
+    head.boxes[-1].bias.data = torch.arange(per_place * 4.0)
+    output = head([level])
+    assert torch.equal(output.deltas[0, :per_place].flatten(), torch.arange(per_place * 4.0))
+    head.boxes[-1].weight.data[0] = 1.0  # the first code of the first anchor now differs from place to place
+    values = head.boxes(head.pyramid({"0": level})["0"])[0, 0].flatten()
+    torch.testing.assert_close(head([level]).deltas[0, ::per_place, 0], values)
+    centres = (output.anchors[:, :2] + output.anchors[:, 2:]) / 2
+    torch.testing.assert_close(centres[per_place], torch.tensor([8.0, 0.0]))  # the next place: to the right
+
+
+def test_decode_gives_back_the_boxes():
+    head = BoxHead([4], 64, BoxSettings(channels=4, max_boxes=2))
+    output = head([torch.rand(2, 4, 8, 8)])
+    truth = torch.tensor([[10.0, 12, 30, 40], [35, 20, 60, 50]])
+    match = head.assign(output.anchors, truth)
+    codes = head.coder.encode_single(truth[match.clamp(min=0)], output.anchors)
+    objectness = torch.where(match >= 0, 3.0, -9.0)
+    empty = torch.full_like(objectness, -9.0)
+    found, nothing = head.decode(BoxOutput(codes.expand(2, -1, -1), torch.stack([objectness, empty]), output.anchors))
+    boxes = found["boxes"][found["boxes"][:, 0].argsort()]
+    torch.testing.assert_close(boxes, truth)
+    torch.testing.assert_close(found["scores"], torch.full((2,), 3.0).sigmoid())
+    assert found["labels"].tolist() == [0, 0]
+    assert nothing["boxes"].shape == (0, 4)
+
+
+def test_decode_without_objectness():
+    head = BoxHead([4], 64, BoxSettings(channels=4, objectness=False))
+    output = head([torch.rand(1, 4, 8, 8)])
+    assert head.objects is None
+    assert output.objectness is None
+    with pytest.raises(ValueError, match="no scores"):
+        head.decode(output)
+
+
+def test_every_box_has_an_anchor_and_no_box_has_none():
+    head = BoxHead([4], 64, BoxSettings(channels=4))
+    anchors = head([torch.rand(1, 4, 8, 8)]).anchors
+    slit = torch.tensor([[3.0, 3, 6, 60], [30, 30, 50, 50]])
+    assert set(head.assign(anchors, slit).tolist()) >= {0, 1}
+    assert head.assign(anchors, torch.zeros(0, 4)).eq(-1).all()
+
+
+def test_float32_out_under_bfloat16():
+    head = BoxHead([4, 4], 512, BoxSettings(channels=4))
+    plain = head(maps([4, 4], side=64)).anchors
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = head(maps([4, 4], side=64))
+    assert {output.deltas.dtype, output.objectness.dtype, output.anchors.dtype} == {torch.float32}
+    assert torch.equal(output.anchors, plain)

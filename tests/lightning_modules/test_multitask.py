@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
+
+from experiments.batch import Batch, TaskBatch
+from experiments.errors import UserError
+from experiments.load import to_dict
+from lightning_modules.multitask import MultiTaskModule, load_module, refuse_sharding
+from tests.lightning_modules.tiny import NIH, SIZE, batch, experiment, loader
+
+TASKS = ["covidx", "rsna_boxes", *NIH]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def trainer(tmp_path, **settings) -> Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    plain = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "num_sanity_val_steps": 0, "logger": False}
+    return Trainer(default_root_dir=tmp_path, **{**plain, **quiet, **settings})
+
+
+def evaluate(tmp_path, module, loaders, stage: str = "validate") -> dict[str, float]:
+    run = trainer(tmp_path)
+    getattr(run, stage)(module, loaders, verbose=False)
+    return {key: float(value) for key, value in run.callback_metrics.items()}
+
+
+def test_heads_are_those_of_the_active_tasks():
+    module = MultiTaskModule(experiment("active_tasks=[covidx,nodule]"))
+    assert list(module.tasks) == ["covidx", "nodule"]
+    assert not any("rsna_boxes" in name or "pyramid" in name for name in module.state_dict())
+    images = batch().images
+    outputs, maps = module.eval()(images), module.features(images)
+    assert {name: tuple(output.shape) for name, output in outputs.items()} == {"covidx": (6, 3), "nodule": (6, 1)}
+    assert torch.equal(module.head("covidx")(maps[-1]), outputs["covidx"])
+    assert [SIZE // m.shape[-1] for m in maps] == [4, 8, 16, 32]
+    assert module.map_size == maps[-1].shape[-1] == 2
+
+
+@pytest.mark.parametrize("name", ["a.b", "keys"])
+def test_task_names_that_no_module_can_have(name):
+    settings = experiment()
+    task = settings.tasks["covidx"]
+    task.name = name
+    settings.tasks, settings.active_tasks = {name: task}, None
+    with pytest.raises(UserError, match="cannot have this name"):
+        MultiTaskModule(settings)
+
+
+def test_images_are_normalised():
+    module = MultiTaskModule(experiment("active_tasks=[covidx]", "model.channels_last=true"))
+    seen = []
+    module.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module.eval()(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, SIZE, SIZE))
+    black, white = seen[0][:, :, 5, 5]
+    torch.testing.assert_close(black, torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]))
+    torch.testing.assert_close(white, torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_one_forward_and_the_mean_of_the_losses():
+    module = MultiTaskModule(experiment("tasks.nodule.loss_weight=2.0"))
+    logged, forwards = {}, []
+    module.log_dict = lambda values, **_: logged.update(values)
+    module.backbone.register_forward_hook(lambda *_: forwards.append(1))
+    loss = module.training_step(batch(), 0)
+    assert len(forwards) == 1
+    assert set(logged) == {"train/loss", *(f"train/{name}/loss" for name in TASKS)}
+    total = sum(logged[f"train/{name}/loss"] * (2 if name == "nodule" else 1) for name in TASKS)
+    torch.testing.assert_close(loss, total / 7)
+    assert not any(value.requires_grad for value in logged.values())
+
+
+def test_rows_belong_to_their_task():
+    """A task's loss depends on its own rows alone (in eval mode: batch statistics mix the rows)."""
+    module = MultiTaskModule(experiment()).eval()
+    one = batch()
+    other = Batch(one.images.clone(), one.tasks)
+    other.images[one.tasks["covidx"].rows] = 0
+    logs = []
+    module.log_dict = lambda values, **_: logs.append(values)
+    for step in (one, other):
+        module.training_step(step, 0)
+    changed = {key for key in logs[0] if logs[0][key] != logs[1][key]}
+    assert changed == {"train/covidx/loss", "train/loss"}
+
+
+@pytest.mark.parametrize("overrides", [[], ["model.boxes.objectness=false"]])
+def test_every_parameter_has_a_gradient_where_nothing_is_known(overrides):
+    module = MultiTaskModule(experiment(*overrides))
+    module.log_dict = lambda *_, **__: None
+    loss = module.training_step(batch(known=False), 0)
+    loss.backward()
+    assert loss.isfinite()
+    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"precision": "bf16-mixed", "accumulate_grad_batches": 2, "gradient_clip_val": 1.0}, {"precision": "bf16-true"}],
+)
+def test_trainer_flags(tmp_path, settings):
+    module = MultiTaskModule(experiment())
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    trainer(tmp_path, **settings).fit(module, loader([batch(i) for i in range(4)]), [loader([batch(9)])])
+    assert all(p.isfinite().all() for p in module.parameters())
+    assert sum(not torch.equal(p, before[name].to(p.dtype)) for name, p in module.named_parameters()) > 50
+
+
+def test_what_is_logged(tmp_path):
+    """Sanity check: nothing. Training: each step. Validation: each epoch, what is defined."""
+    module = MultiTaskModule(experiment())
+    logger = CSVLogger(tmp_path, version=0)
+    run = trainer(tmp_path, logger=logger, log_every_n_steps=1, num_sanity_val_steps=2)
+    early = []
+    module.log_dict, log_dict = (
+        lambda values, **k: (early.append(run.sanity_checking), log_dict(values, **k)),
+        module.log_dict,
+    )
+    run.fit(module, loader([batch(1), batch(2)]), [loader([batch(3, n=6), batch(4, known=False)])])
+    assert not any(early)
+    metrics = {key: float(value) for key, value in run.callback_metrics.items()}
+    assert {f"val/{name}/loss" for name in TASKS} | {"val/loss"} <= set(metrics)
+    mean = sum(metrics[f"val/{name}/loss"] for name in TASKS) / 6
+    assert metrics["val/loss"] == pytest.approx(mean)
+    assert {"val/covidx/auroc", "val/covidx/auroc/COVID-19", "val/covidx/ap", "val/covidx/accuracy"} <= set(metrics)
+    assert {"val/effusion/auroc", "val/rsna_boxes/map", "val/rsna_boxes/map_50", "val/rsna_boxes/iou"} <= set(metrics)
+    assert all(value == value for value in metrics.values())
+    logger.save()
+    header, *rows = (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").read_text().splitlines()
+    column = header.split(",").index("train/rsna_boxes/loss")
+    assert sum(bool(row.split(",")[column]) for row in rows) == 2
+
+
+def test_validation_losses_do_not_depend_on_the_batches(tmp_path):
+    module = MultiTaskModule(experiment())
+    whole = batch(5, n=4)
+
+    def part(rows: slice) -> Batch:
+        tasks = {
+            name: TaskBatch(slice(0, 2), task.targets[rows], task.boxes[rows]) for name, task in whole.tasks.items()
+        }
+        groups = [{n: t for n, t in tasks.items() if n in names} for names in (["covidx"], ["rsna_boxes"], NIH)]
+        first = [whole.tasks[next(iter(group))].rows.start for group in groups]
+        return [Batch(whole.images[f + rows.start : f + rows.stop], g) for f, g in zip(first, groups, strict=True)]
+
+    halves = part(slice(0, 2)) + part(slice(2, 4))
+    at_once = evaluate(tmp_path, module, [loader([whole])])
+    assert {"val/loss", "val/rsna_boxes/map", "val/covidx/accuracy"} <= set(at_once)
+    in_parts = evaluate(tmp_path, module, [loader(halves[:3]), loader(halves[3:])])
+    assert in_parts == pytest.approx(at_once, rel=1e-5)
+    tested = evaluate(tmp_path, module, [loader(halves)], "test")
+    assert {key.replace("test/", "val/"): value for key, value in tested.items()} == pytest.approx(at_once, rel=1e-5)
+
+
+def test_fit_after_validate(tmp_path):
+    """trainer.validate runs in inference mode, whose tensors cannot be changed in fit."""
+    module = MultiTaskModule(experiment())
+    evaluate(tmp_path, module, [loader([batch()])])
+    trainer(tmp_path).fit(module, loader([batch()]), [loader([batch()])])
+
+
+@pytest.mark.parametrize("objectness", ["true", "false"])
+def test_what_is_not_known_is_not_logged(tmp_path, objectness):
+    module = MultiTaskModule(experiment(f"model.boxes.objectness={objectness}"))
+    metrics = evaluate(tmp_path, module, [loader([batch(known=False)])])
+    # That there is no box is known, and the objectness branch answers it.
+    assert set(metrics) == ({"val/rsna_boxes/loss", "val/loss"} if objectness == "true" else set())
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    module = MultiTaskModule(experiment())
+    run = trainer(tmp_path, max_steps=1)
+    run.fit(module, loader([batch()]), [loader([batch()])])
+    run.save_checkpoint(tmp_path / "some.ckpt")
+    return tmp_path / "some.ckpt", module
+
+
+def test_a_checkpoint_brings_its_experiment(checkpoint):
+    path, module = checkpoint
+    content = torch.load(path, weights_only=True)
+    assert content["experiment"] == to_dict(module.experiment)
+    loaded = load_module(path)
+    assert loaded.experiment == module.experiment
+    assert not loaded.training
+    images = batch(7).images
+    expected, outputs = module.eval()(images), loaded(images)
+    assert torch.equal(outputs["covidx"], expected["covidx"])
+    assert torch.equal(outputs["rsna_boxes"].deltas, expected["rsna_boxes"].deltas)
+
+
+def test_no_weights_are_needed_for_a_checkpoint(checkpoint, tmp_path):
+    path, _ = checkpoint
+    content = torch.load(path, weights_only=True)
+    content["experiment"]["model"] |= {"pretrained": True, "weights": "gone.pth"}
+    torch.save(content, tmp_path / "trained_elsewhere.ckpt")
+    assert load_module(tmp_path / "trained_elsewhere.ckpt").experiment.model.weights == "gone.pth"
+
+
+def test_checkpoints_that_cannot_be_used(checkpoint, tmp_path):
+    path, module = checkpoint
+    (tmp_path / "cut.ckpt").write_bytes(path.read_bytes()[:-5000])
+    torch.save(module.state_dict(), tmp_path / "weights.pth")
+    content = torch.load(path, weights_only=True)
+    content["state_dict"].pop("tasks.covidx.head.5.bias")
+    torch.save(content, tmp_path / "odd.ckpt")
+    lungs = {"experiment": {"name": "lungs", "data": {}}, "state_dict": {}}
+    torch.save(lungs, tmp_path / "lungs.ckpt")
+    for name, words in {
+        "absent.ckpt": "no such checkpoint",
+        "cut.ckpt": "cut short",
+        "weights.pth": "not of `covidmt train`",
+        "lungs.ckpt": "not of `covidmt train`",
+        "odd.ckpt": r"head\.5\.bias",
+    }.items():
+        with pytest.raises(UserError, match=words) as error:
+            load_module(tmp_path / name)
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("active_tasks=[covidx,rsna_boxes]", "active tasks"),
+        ("tasks.covidx.labels=[COVID-19,pneumonia,normal]", "active tasks"),
+        ("model.backbone=resnet34", "model.backbone is resnet18"),
+        ("model.boxes.objectness=false", "model.boxes"),
+    ],
+)
+def test_a_checkpoint_of_another_experiment(checkpoint, tmp_path, override, words):
+    path, _ = checkpoint
+    other = MultiTaskModule(experiment(override))
+    with pytest.raises(UserError, match=words):
+        trainer(tmp_path).test(other, [loader([batch()])], ckpt_path=str(path), verbose=False)
+
+
+def test_sharding_is_refused():
+    for strategy in (SingleDeviceStrategy("cpu"), DDPStrategy()):
+        refuse_sharding(SimpleNamespace(strategy=strategy))
+    with pytest.raises(UserError, match=r"trainer\.strategy: FSDPStrategy shards .* use ddp"):
+        refuse_sharding(SimpleNamespace(strategy=FSDPStrategy()))
+
+
+class Shares(LightningDataModule):
+    """Own batches for each process, unknown ones among them; validation images dealt without padding."""
+
+    def __init__(self, world: int) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.world = world
+
+    def train_dataloader(self):
+        rank = self.trainer.global_rank
+        return loader([batch(rank), batch(2 + rank, known=False), batch(4 + rank, known=rank == 0)])
+
+    def val_dataloader(self):
+        """Five single images for COVIDx, three for RSNA, one for NIH: none for the second process."""
+        loaders = []
+        for names, n in ((["covidx"], 5), (["rsna_boxes"], 3), (NIH, 1)):
+            whole = batch(11, n=max(n, 2))
+            singles = []
+            for i in range(n):
+                tasks = {
+                    name: TaskBatch(slice(0, 1), whole.tasks[name].targets[[i]], whole.tasks[name].boxes[i : i + 1])
+                    for name in names
+                }
+                start = whole.tasks[names[0]].rows.start
+                singles.append(Batch(whole.images[start + i : start + i + 1], tasks))
+            loaders.append(loader(singles[self.trainer.global_rank :: self.world]))
+        return loaders
+
+
+class Keep(Callback):
+    """Writes what this process ended with."""
+
+    def on_fit_end(self, trainer, pl_module):
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        state = {"weights": pl_module.state_dict(), "metrics": metrics}
+        torch.save(state, f"{trainer.default_root_dir}/rank{trainer.global_rank}.pt")
+
+
+def test_two_processes_stay_in_step_and_score_as_one(tmp_path):
+    torch.set_num_threads(1)
+    strategy = DDPStrategy(start_method="spawn", find_unused_parameters=False, process_group_backend="gloo")
+    run = trainer(
+        tmp_path,
+        devices=2,
+        strategy=strategy,
+        use_distributed_sampler=False,
+        callbacks=[Keep(), ModelCheckpoint(tmp_path, "end", monitor="val/covidx/loss")],
+        enable_checkpointing=True,
+        num_sanity_val_steps=1,
+        max_epochs=2,
+    )
+    run.fit(MultiTaskModule(experiment()), datamodule=Shares(2))
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    differ = [key for key, value in first["weights"].items() if not torch.equal(value, second["weights"][key])]
+    assert differ == []
+    assert first["metrics"] == second["metrics"]
+    assert {"val/loss", "val/covidx/auroc", "val/rsna_boxes/map", "val/nodule/loss"} <= set(first["metrics"])
+
+    module = MultiTaskModule(experiment())
+    module.load_state_dict(first["weights"])
+    run = trainer(tmp_path)
+    run.validate(module, datamodule=Shares(1), verbose=False)
+    alone = {key: float(value) for key, value in run.callback_metrics.items()}
+    assert alone == pytest.approx(first["metrics"], rel=1e-5)
