@@ -11,7 +11,8 @@ import shutil
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +35,17 @@ from experiments.errors import UserError
 from experiments.schema import Tracking
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def tracked(logger: MlflowSpoolLogger) -> Generator[None]:
+    """Closes the run at the block's end; whatever ends the block early marks it and leaves its traceback there."""
+    try:
+        yield
+    except BaseException as error:
+        logger.fail(error)
+        raise
+    logger.close()
 
 
 class MlflowSpoolLogger(Logger):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from callbacks.history import MetricHistory
-from covidmt.logger import MlflowSpoolLogger
+from covidmt.logger import MlflowSpoolLogger, tracked
 from covidmt.provenance import log_code, log_datasets
 from covidmt.tracking import mlruns_dir
 from covidmt.trainer import make_trainer
@@ -50,7 +51,7 @@ def train(experiment: LungsExperiment) -> Path:
     datamodule.setup()
     module = LungUNet(experiment)
     logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name)
-    try:
+    with tracked(logger):
         checkpoint.dirpath = str(mlruns_dir() / "checkpoints" / str(logger.version))
         trainer.loggers = [logger, *trainer.loggers]
         _describe(experiment, logger, datamodule)
@@ -63,27 +64,21 @@ def train(experiment: LungsExperiment) -> Path:
             trainer.test(module, datamodule=datamodule, ckpt_path="best", weights_only=True, verbose=False)
         best = Path(checkpoint.best_model_path)
         _finish(experiment, logger, history, best)
-    except BaseException as error:
-        logger.fail(error)
-        raise
-    logger.close()
     return best
 
 
-def write_masks(checkpoint: Path, images: Path, out: Path, batch_size: int = 16) -> None:
+def write_masks(checkpoint: Path, images: Path, out: Path) -> None:
     """Write a lung mask for every image: ``<out>/<image stem>.png``, 0/255, at the image's own size.
 
     Args:
         checkpoint: A checkpoint of :func:`train`.
         images: An image or a folder of images (PNG, JPEG, DICOM, ...).
         out: Folder, made where it does not exist.
-        batch_size: Images that the network sees at once.
 
     Raises:
         UserError: The checkpoint or an image cannot be read, there is no image, or two images share a stem.
     """
-    network = LungUNet.load(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
-    size = network.experiment.data.image_size
+    network = LungUNet.load(checkpoint)
     paths = sorted(map(Path, list_images(images).values())) if images.is_dir() else [images]
     if not paths:
         raise UserError(f"{images}: no images in this folder")
@@ -93,21 +88,32 @@ def write_masks(checkpoint: Path, images: Path, out: Path, batch_size: int = 16)
             raise UserError(f"{other} and {path} would both be written to {path.stem}.png; rename one of them")
     if out.resolve() == (images if images.is_dir() else images.parent).resolve():
         raise UserError(f"{out}: masks would lie among the images, and replace those in PNG; name another folder")
-    console = Console()
     empty = []
-    for start in track(range(0, len(paths), batch_size), f"Lung masks of {len(paths)} images", console=console):
+    for path, mask in segment_files(network, paths):
+        write_mask(out / f"{path.stem}.png", mask)
+        if not mask.any():
+            empty.append(path.name)
+    console = Console()
+    console.print(f"{len(paths)} masks in {out}", soft_wrap=True)
+    if empty:
+        console.print(f"no lung found in {len(empty)} of them: {', '.join(empty[:5])}", soft_wrap=True)
+
+
+def segment_files(network: LungUNet, paths: Sequence[Path], batch_size: int = 16) -> Iterator[tuple[Path, np.ndarray]]:
+    """Each image file with its lungs, (H, W) bool at the image's own size; on the GPU if there is one.
+
+    Raises:
+        UserError: An image that cannot be read.
+    """
+    network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    size = network.experiment.data.image_size
+    for start in track(range(0, len(paths), batch_size), f"Lung masks of {len(paths)} images"):
         batch = paths[start : start + batch_size]
         greys = [decode(path) for path in batch]
         inputs = torch.from_numpy(np.stack([resize(grey, size) for grey in greys]))[:, None]
         found = network.segment(inputs.to(network.device)).cpu().numpy()
         for path, grey, mask in zip(batch, greys, found, strict=True):
-            own_size = Image.fromarray(mask).resize(grey.shape[::-1], Image.Resampling.NEAREST)
-            write_mask(out / f"{path.stem}.png", np.asarray(own_size))
-            if not mask.any():
-                empty.append(path.name)
-    console.print(f"{len(paths)} masks in {out}", soft_wrap=True)
-    if empty:
-        console.print(f"no lung found in {len(empty)} of them: {', '.join(empty[:5])}", soft_wrap=True)
+            yield path, np.asarray(Image.fromarray(mask).resize(grey.shape[::-1], Image.Resampling.NEAREST))
 
 
 @rank_zero_only

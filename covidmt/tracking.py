@@ -7,15 +7,15 @@ MLflow takes seconds to import, so every import of it is inside a function.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import tempfile
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from experiments.errors import UserError
 from experiments.schema import Tracking
@@ -103,7 +103,7 @@ def prepare_store(uri: str) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(path.name + ".lock")):
+        with FileLock(path.with_name(path.name + ".lock")):  # freed when its holder is killed
             if not path.exists():
                 _create_database(path)
     except OSError as error:
@@ -173,13 +173,6 @@ def network_file_system(path: Path, mounts: Iterable[tuple[str, str]] | None = N
     if best is None or best[1][0] not in parents:
         return None
     return best[1][1] if NETWORK_FILE_SYSTEM.fullmatch(best[1][1]) else None
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released with the file, also when the process is killed
-        yield
 
 
 def _create_database(path: Path) -> None:

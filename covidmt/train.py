@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -13,7 +10,7 @@ from rich.console import Console
 from callbacks.history import MetricHistory
 from callbacks.overlays import GradCamOverlays
 from callbacks.robustness import RobustnessCallback
-from covidmt.logger import MlflowSpoolLogger
+from covidmt.logger import MlflowSpoolLogger, tracked
 from covidmt.masks import prepare_masks
 from covidmt.provenance import log_code, log_datasets
 from covidmt.summary import summary_table
@@ -37,11 +34,18 @@ def train(experiment: Experiment) -> None:
     seed_everything(experiment.seed, workers=True, verbose=False)
     history = MetricHistory()
     decider = experiment.tasks[experiment.robustness.task]
-    callbacks: list[Callback] = [
+    checkpoint = ModelCheckpoint(
+        filename="best",
+        monitor=f"val/{experiment.active[0].name}/loss",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks = [
         RobustnessCallback(experiment.robustness, decider),
         GradCamOverlays(experiment.robustness, decider, seed=experiment.seed),
         LearningRateMonitor(),
         history,
+        checkpoint,
     ]
     trainer = make_trainer(experiment.trainer, callbacks, mlruns_dir())
     datamodule = MultiTaskDataModule(experiment)
@@ -51,16 +55,8 @@ def train(experiment: Experiment) -> None:
     module = MultiTaskModule(experiment)
 
     logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name)
-    with failure_noted(logger):
-        monitor = f"val/{experiment.active[0].name}/loss"
-        checkpoint = ModelCheckpoint(
-            mlruns_dir() / "checkpoints" / str(logger.version),
-            filename="best",
-            monitor=monitor,
-            save_last=True,
-            enable_version_counter=False,
-        )
-        trainer.callbacks.append(checkpoint)  # Lightning wants checkpoints last
+    with tracked(logger):
+        checkpoint.dirpath = str(mlruns_dir() / "checkpoints" / str(logger.version))
         trainer.loggers = [logger, *trainer.loggers]
         datamodule.trainer = trainer
         _describe(experiment, logger, module, datamodule)
@@ -69,17 +65,6 @@ def train(experiment: Experiment) -> None:
             best = checkpoint.best_model_path or None
             trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
         _finish(experiment, logger, history, checkpoint)
-
-
-@contextmanager
-def failure_noted(logger: MlflowSpoolLogger) -> Iterator[None]:
-    """Whatever ends the block early marks the run and leaves its traceback there."""
-    try:
-        yield
-    except BaseException as error:
-        logger.fail(error)
-        raise
-    logger.close()
 
 
 @rank_zero_only

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def check_arguments(arguments: dict[str, Any]) -> None:
         )
 
 
-def make_trainer(arguments: dict[str, Any], callbacks: list[Callback], directory: Path) -> Trainer:
+def make_trainer(arguments: dict[str, Any], callbacks: Sequence[Callback], directory: Path) -> Trainer:
     """Our callbacks, and every argument of the experiment's own; the MLflow logger is added when its run exists.
 
     Args:

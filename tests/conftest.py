@@ -30,7 +30,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from datamodules.synthetic import write_demo
 
     root = tmp_path_factory.mktemp("demo")
-    write_demo(root, seed=0, size=96)
+    write_demo(root, seed=0, size=96, patients=100)
     return root
 
 
