@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
@@ -12,7 +14,7 @@ from callbacks.overlays import GradCamOverlays
 from callbacks.robustness import RobustnessCallback
 from covidmt.logger import MlflowSpoolLogger, tracked
 from covidmt.masks import prepare_masks
-from covidmt.provenance import log_code, log_datasets
+from covidmt.provenance import git_tags, log_code, log_datasets
 from covidmt.summary import summary_table
 from covidmt.tracking import mlruns_dir
 from covidmt.trainer import make_trainer
@@ -31,6 +33,8 @@ def train(experiment: Experiment) -> None:
     Raises:
         UserError: Data, masks, weights, Trainer arguments or the tracking store cannot be used.
     """
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        logging.getLogger("covidmt").setLevel(logging.ERROR)  # one process's notes are enough
     seed_everything(experiment.seed, workers=True, verbose=False)
     history = MetricHistory()
     decider = experiment.tasks[experiment.robustness.task]
@@ -86,6 +90,7 @@ def _describe(
             "global_batch": datamodule.global_batch,
             "split_policy": experiment.data.split_policy.value,
             "channel": experiment.data.pairs.channel,
+            "git_commit": git_tags().get("mlflow.source.git.commit", "none"),
             "decoder": DECODER,
             "mask_source": datamodule.mask_source,
         }

@@ -21,6 +21,8 @@ ARGUMENTS = [name for name in inspect.signature(Trainer.__init__).parameters if 
 # Lightning's advertisements, and a deprecation inside of it, would hide what a person must read.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
 warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+# A process without validation images has nothing to update its metrics with; the others' count.
+warnings.filterwarnings("ignore", ".*was called before the ``update`` method.*")
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:
@@ -70,9 +72,12 @@ def make_trainer(arguments: dict[str, Any], callbacks: Sequence[Callback], direc
         "callbacks": [*callbacks, *_as_list(chosen.get("callbacks"))],
     }
     try:
-        return Trainer(**settings)
+        trainer = Trainer(**settings)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
         raise UserError(f"trainer: Lightning refuses these settings: {error}") from error
+    if settings.get("sync_batchnorm") and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise UserError("trainer.sync_batchnorm: PyTorch has it for GPUs only; leave it out on CPUs")
+    return trainer
 
 
 def _as_list(value: Any) -> list[Any]:

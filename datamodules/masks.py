@@ -36,7 +36,10 @@ class LungMasks:
         self.own: dict[str, Path] = {}
         for folder in masks.folders:
             if not Path(folder).is_dir():
-                raise UserError(f"data.masks.folders: there is no folder '{folder}'")
+                raise UserError(
+                    f"data.masks.folders: there is no folder '{folder}'; leave it out (data.masks.folders=[]) "
+                    "where the data brings no masks"
+                )
             for path in sorted(Path(folder).glob("*.png")):
                 self.own.setdefault(path.stem, path)
         parts = ["folders"] * bool(masks.folders) + ([f"segmenter:{segmenter}"] if segmenter else [])

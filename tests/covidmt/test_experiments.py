@@ -16,6 +16,7 @@ TINY = [
     "trainer.max_epochs=1",
     "trainer.limit_train_batches=1",
     "trainer.limit_val_batches=1",
+    "trainer.log_every_n_steps=1",
     "trainer.accelerator=cpu",
 ]
 
@@ -30,13 +31,13 @@ def test_an_experiment_runs_for_one_tiny_epoch(
         "model.pretrained=false",
         "model.weights=null",
         "data.pairs.limit=2",
-        "data.masks.segmenter=null",
+        f"data.masks={{folders: [{demo_data}/lungs/masks], segmenter: null}}",
         "trainer.limit_test_batches=1",
         "robustness.overlays=1",
     ]
     assert covidmt("train", f"experiments/{name}", *overrides) == 0
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("covidmt").experiment_id])
+    (run,) = client.search_runs(["1"])
     assert run.info.status == "FINISHED"
     experiment = load_experiment(SHIPPED / name)
     metrics = run.data.metrics
