@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import is_structured_config
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from experiments.errors import UserError
@@ -36,7 +37,15 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
 
 def load_lungs_experiment(path: str | Path, overrides: Sequence[str] = ()) -> LungsExperiment:
     """The same for a lung segmentation experiment."""
-    return _load(LungsExperiment, path, overrides)
+    experiment = _load(LungsExperiment, path, overrides)
+    _check_seed(experiment, str(path))
+    data = experiment.data
+    for key, low in {"batch_size": 1, "num_workers": 0, "image_size": 32}.items():
+        if getattr(data, key) < low:
+            raise UserError(f"{path}: data.{key}: must be {low} or more, is {getattr(data, key)}")
+    if not (data.val_fraction >= 0 and data.test_fraction >= 0 and data.val_fraction + data.test_fraction < 1):
+        raise UserError(f"{path}: data.val_fraction, data.test_fraction: must not be negative, their sum below 1")
+    return experiment
 
 
 def to_dict(experiment: Experiment | LungsExperiment) -> dict[str, Any]:
@@ -73,21 +82,20 @@ def _load(schema: type[T], path: str | Path, overrides: Sequence[str]) -> T:
     for where, values in _layers(Path(path)):
         _merge(config, values, where)
     for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise UserError(f"command line: {override!r} is not an override; write key.path=value")
-        _merge(config, _override(key, text), f"command line ({override})")
+        _merge(config, _override(override), f"command line ({override})")
     return _to_object(config, schema, str(path))
 
 
-def _override(key: str, text: str) -> dict[str, Any]:
+def _override(override: str) -> dict[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"command line: {override!r} is not an override; write key.path=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise UserError(f"command line: the value of {key} is not YAML: {text!r}") from error
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
 
 
 def _layers(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -146,11 +154,12 @@ def _check_sections(config: DictConfig, values: dict[str, Any], where: str, pref
     """OmegaConf does not name the key when a section is given a plain value."""
     for key, value in values.items():
         node = config._get_node(key) if key in config else None
-        if not isinstance(node, DictConfig):
+        if not isinstance(node, DictConfig) and not is_structured_config(config._metadata.element_type):
             continue
         if not isinstance(value, dict):
             raise UserError(f"{where}: {prefix}{key}: takes a mapping of keys to values, not {value!r}")
-        _check_sections(node, value, where, f"{prefix}{key}.")
+        if isinstance(node, DictConfig):
+            _check_sections(node, value, where, f"{prefix}{key}.")
 
 
 def _choose_adapters(config: DictConfig, values: dict[str, Any], where: str) -> None:
@@ -165,7 +174,7 @@ def _choose_adapters(config: DictConfig, values: dict[str, Any], where: str) -> 
             if name not in config.data.sources:
                 raise UserError(f"{where}: data.sources.{name} has no 'kind'{nearest('', SOURCE_KINDS)}")
             continue
-        if kind not in SOURCE_KINDS:
+        if not isinstance(kind, str) or kind not in SOURCE_KINDS:
             raise UserError(f"{where}: data.sources.{name}.kind: no kind {kind!r}{nearest(str(kind), SOURCE_KINDS)}")
         if name not in config.data.sources or config.data.sources[name].kind != kind:
             config.data.sources[name] = OmegaConf.structured(SOURCE_KINDS[kind])
@@ -182,12 +191,18 @@ def _to_object(config: DictConfig, schema: type[T], where: str) -> T:
     return experiment
 
 
+def _check_seed(experiment: Experiment | LungsExperiment, where: str) -> None:
+    if not 0 <= experiment.seed < 2**32:
+        raise UserError(f"{where}: seed: must lie between 0 and 2^32 - 1, is {experiment.seed}")
+
+
 def _check(experiment: Experiment, where: str) -> None:
     """What types cannot say: names that refer to each other, ranges."""
 
     def refuse(key: str, text: str) -> None:
         raise UserError(f"{where}: {key}: {text}")
 
+    _check_seed(experiment, where)
     if not experiment.tasks:
         refuse("tasks", "an experiment needs at least one task")
     if experiment.active_tasks is not None and not experiment.active_tasks:
@@ -215,6 +230,8 @@ def _check(experiment: Experiment, where: str) -> None:
             refuse(key, "balance and upsample exclude each other; keep one")
         if task.batch_size < 1:
             refuse(f"{key}.batch_size", f"must be 1 or more, is {task.batch_size}")
+        if not task.loss_weight > 0:
+            refuse(f"{key}.loss_weight", f"must be above 0, is {task.loss_weight}; leave the task out instead")
         for label in [*task.upsample, *task.upsample.values()]:
             if label not in task.labels:
                 refuse(f"{key}.upsample", f"no label {label!r}{nearest(label, task.labels)}")
@@ -239,6 +256,8 @@ def _check_data(experiment: Experiment, refuse: Any) -> None:
             refuse(f"data.pairs.{key}", f"no source {source!r} in data.sources{nearest(source, data.sources)}")
     if data.pairs.test is not None and data.sources[data.pairs.test].kind != "wacxr":
         refuse("data.pairs.test", f"must name a source of kind wacxr, {data.pairs.test!r} is not one")
+    if data.pairs.limit is not None and data.pairs.limit < 1:
+        refuse("data.pairs.limit", f"must be 1 or more, or null for all pairs, is {data.pairs.limit}")
     low_high = data.augment.jpeg_quality
     if len(low_high) != 2 or not 1 <= low_high[0] <= low_high[1] <= 100:
         refuse("data.augment.jpeg_quality", f"takes [lowest, highest] between 1 and 100, not {low_high}")

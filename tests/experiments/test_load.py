@@ -70,6 +70,20 @@ def test_resolved_yaml_gives_the_same_experiment(base: Path, tmp_path: Path):
     assert from_dict(Experiment, to_dict(experiment)) == experiment
 
 
+def test_numbers_are_read_as_in_files(base: Path):
+    experiment = load_experiment(base, ["optimizer.lr=1e-3", "optimizer.options.weight_decay=1e-4"])
+    assert experiment.optimizer.lr == 1e-3
+    assert experiment.optimizer.options["weight_decay"] == 1e-4
+
+
+@pytest.mark.parametrize(
+    "override", ["data.batch_size=0", "data.num_workers=-1", "data.val_fraction=1.0", "seed=-1", "data.image_size=1"]
+)
+def test_a_wrong_lungs_setting_is_named(override: str):
+    with pytest.raises(UserError, match=override.partition("=")[0]):
+        load_lungs_experiment(SHIPPED / "lungs_demo.yaml", [override])
+
+
 def test_a_source_can_change_its_kind(base: Path):
     experiment = load_experiment(base, ["data.sources.c={kind: csv, root: r, table: t.csv}"])
     assert to_dict(experiment)["data"]["sources"]["c"]["table"] == "t.csv"
@@ -113,6 +127,12 @@ WRONG = [
     ("robustness.target=both", ["robustness.target", "decision"]),
     ("data.root", ["key.path=value"]),
     ("model.weights=[1", ["model.weights", "YAML"]),
+    ("seed=-1", ["seed"]),
+    ("data.sources.c.kind=[csv]", ["data.sources.c.kind"]),
+    ("data.pairs.limit=0", ["data.pairs.limit"]),
+    ("tasks.covidx.loss_weight=0", ["tasks.covidx.loss_weight"]),
+    ("tasks.new=[]", ["tasks.new: takes a mapping"]),
+    ("tasks.covidx.labels=3", ["tasks.covidx.labels"]),
 ]
 
 
