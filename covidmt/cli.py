@@ -34,7 +34,14 @@ PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the res
 
 
 @app.command()
-def train(experiment: ExperimentFile, overrides: Overrides = None, print_config: PrintConfig = False) -> None:
+def train(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    print_config: PrintConfig = False,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN_ID", help="Go on with a run of this folder from its last checkpoint.")
+    ] = None,
+) -> None:
     """Train an experiment; PI, OLS and Grad-CAM pictures go to MLflow at every validation epoch."""
     from experiments.load import load_experiment, to_yaml
 
@@ -47,7 +54,7 @@ def train(experiment: ExperimentFile, overrides: Overrides = None, print_config:
         return
     from covidmt.train import train
 
-    train(loaded)
+    train(loaded, resume)
 
 
 @app.command()
@@ -71,6 +78,9 @@ def sync() -> None:
 
     left = 0
     for run in send(mlruns_dir() / "spool"):
+        if not run.uri:
+            typer.echo(f"{run.run_id}: {run.problem}")
+            continue
         typer.echo(f"{run.run_id}: {run.sent} events sent to {run.uri}" + (f"; {run.problem}" if run.problem else ""))
         left += run.problem is not None
     if left:
@@ -119,6 +129,9 @@ def lungs_train(experiment: ExperimentFile, overrides: Overrides = None, print_c
 
     loaded = load_lungs_experiment(experiment, overrides or [])
     if print_config:
+        from covidmt.trainer import check_arguments
+
+        check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
         return
     from covidmt.lungs import train
@@ -158,7 +171,9 @@ def main() -> None:
     except UserError as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
-        typer.secho(f"covidmt: {error}", err=True, fg=typer.colors.RED)
+        # A data loader's worker wraps the message in its own traceback.
+        message = str(error).rpartition("experiments.errors.UserError: ")[2].strip()
+        typer.secho(f"covidmt: {message}", err=True, fg=typer.colors.RED)
         sys.exit(2)
 
 

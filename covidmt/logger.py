@@ -36,6 +36,8 @@ from experiments.schema import Tracking
 
 log = logging.getLogger(__name__)
 
+RUN_ID = "COVIDMT_RUN_ID"  # environment variable: rank zero tells the processes that it starts
+
 
 @contextmanager
 def tracked(logger: MlflowSpoolLogger) -> Generator[None]:
@@ -80,7 +82,7 @@ class MlflowSpoolLogger(Logger):
         self.tracking = tracking
         self.uri = resolve_uri(tracking)
         self.root = mlruns_dir()
-        self.run_id = run_id
+        self.run_id = run_id or (os.environ.get(RUN_ID) if getattr(rank_zero_only, "rank", 0) != 0 else None)
         self._patience = patience
         self._spool: Spool | None = None
         self._sender: Sender | None = None
@@ -202,13 +204,24 @@ class MlflowSpoolLogger(Logger):
         """Logs data sets as the run's inputs (see `covidmt.provenance.dataset_input`)."""
         self._write("inputs", datasets=datasets)
 
-    @rank_zero_only
     def fail(self, error: BaseException) -> None:
-        """Marks the run FAILED (KILLED if a person or the cluster stopped it), with ``traceback.txt``; closes."""
-        self.log_text("".join(traceback.format_exception(error)), "traceback.txt")
+        """Marks the run FAILED (KILLED if a person or the cluster stopped it), with ``traceback.txt``; closes.
+
+        Lightning ends rank zero as soon as another rank that it started fails: that one tells the store itself, in
+        ``traceback-rank-<number>.txt``.
+        """
+        text = "".join(traceback.format_exception(error))
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning's SIGTERMException is a SystemExit
-        self._set_status("KILLED" if stopped else "FAILED")
-        self.close()
+        status = "KILLED" if stopped else "FAILED"
+        rank = getattr(rank_zero_only, "rank", 0)
+        if rank == 0:
+            self.log_text(text, "traceback.txt")
+            self._set_status(status)
+            self.close()
+        elif self.run_id is not None and not stopped:
+            client = make_client(self.uri)
+            client.log_text(self.run_id, text, f"traceback-rank-{rank}.txt")
+            client.set_terminated(self.run_id, status)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -268,6 +281,7 @@ class MlflowSpoolLogger(Logger):
         except MlflowException as error:
             raise store_error(self.uri, error) from error
         self._started = run.info.start_time / 1000
+        os.environ[RUN_ID] = run.info.run_id
         self._open()
 
     def _open(self) -> Spool:

@@ -19,7 +19,7 @@ from callbacks.history import MetricHistory
 from covidmt.logger import MlflowSpoolLogger, tracked
 from covidmt.provenance import log_code, log_datasets
 from covidmt.tracking import mlruns_dir
-from covidmt.trainer import make_trainer
+from covidmt.trainer import explained, make_trainer
 from datamodules.decode import DECODER, decode, resize
 from datamodules.files import list_images
 from datamodules.lungs import LungDataModule
@@ -55,7 +55,8 @@ def train(experiment: LungsExperiment) -> Path:
         checkpoint.dirpath = str(mlruns_dir() / "checkpoints" / str(logger.version))
         trainer.loggers = [logger, *trainer.loggers]
         _describe(experiment, logger, datamodule)
-        trainer.fit(module, datamodule=datamodule)
+        with explained():
+            trainer.fit(module, datamodule=datamodule)
         if not checkpoint.best_model_path:
             raise UserError(
                 "trainer: no validation epoch was run, so no checkpoint was chosen; see max_epochs and limits"
@@ -139,22 +140,25 @@ def _finish(experiment: LungsExperiment, logger: MlflowSpoolLogger, history: Met
     """The table, and where everything is."""
     if experiment.tracking.log_checkpoint:
         logger.log_artifact(best, "checkpoints")
-    epoch = max(history.epochs, key=lambda e: history.epochs[e].get(MONITOR, 0.0))
-    logger.set_tags({"best_epoch": str(epoch)})
+    chosen = history.best(MONITOR, highest=True)
+    assert chosen is not None  # there is a best checkpoint
+    logger.set_tags({"best_epoch": str(chosen[0])})
     console = Console()
     console.print()
-    console.print(_table_2(experiment, history, epoch))
+    console.print(_table_2(experiment, chosen, history.test))
     console.print(f"run          {experiment.tracking.run_name or experiment.name}  {logger.version}", soft_wrap=True)
     console.print(f"checkpoint   {best}", soft_wrap=True)
 
 
-def _table_2(experiment: LungsExperiment, history: MetricHistory, epoch: int) -> Table:
+def _table_2(experiment: LungsExperiment, best: tuple[int, dict[str, float]], test: dict[str, float]) -> Table:
     """Paper 001, Table 2: a row a data set and class."""
-    table = Table(title=f"{experiment.name}: lung segmentation, over pixels; best epoch {epoch}", title_justify="left")
+    table = Table(
+        title=f"{experiment.name}: lung segmentation, over pixels; best epoch {best[0]}", title_justify="left"
+    )
     scores = ("f1", "jaccard", "precision", "recall")
     for column in ("images", "class", *scores, "accuracy"):
         table.add_column(column, justify="left" if column in ("images", "class") else "right")
-    for stage, metrics in (("val", history.epochs[epoch]), ("test", history.test)):
+    for stage, metrics in (("val", best[1]), ("test", test)):
         for folder in ("", *(f"/{name}" for name in experiment.data.folders)):
             for label in reversed(CLASSES):
                 values = [metrics.get(f"{stage}{folder}/{label}/{score}") for score in scores]

@@ -39,27 +39,21 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
     images = [path for split in splits for path in datamodule.pair_dataset(split).paths]
     if masks.segmenter is None or not LungMasks(masks).missing(images):
         return
+    try:
+        _prepare(experiment, datamodule, images)
+    except UserError as error:
+        raise UserError(f"data.masks.segmenter ({masks.segmenter}): {error}") from error
+
+
+def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str]) -> None:
     from covidmt.lungs import segment_files  # segmentation-models-pytorch takes seconds to import
     from lightning_modules.lung_unet import LungUNet, segmenter_id
 
-    cache = Path(masks.cache)
-    segmenter = Path(masks.segmenter)
-    if segmenter.suffix not in (".yaml", ".yml"):
-        checkpoint, lungs = segmenter, None
-        if not checkpoint.is_file():
-            raise UserError(f"data.masks.segmenter: there is no checkpoint {segmenter}")
-    else:
-        lungs = load_lungs_experiment(segmenter, [f"data.root={experiment.data.root}", *_ONE_PROCESS])
-        digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
-        checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        _wait(checkpoint, datamodule, images)
-        return
+    cache = Path(experiment.data.masks.cache)
     cache.mkdir(parents=True, exist_ok=True)
+    checkpoint = _checkpoint(experiment, cache)
+    datamodule.segmenter = segmenter_id(checkpoint)
     with FileLock(cache / ".lock"):
-        if lungs is not None and not checkpoint.exists():
-            _train(lungs, checkpoint)
-        datamodule.segmenter = segmenter_id(checkpoint)
         missing = datamodule.masks.missing(images)
         if missing:
             network = LungUNet.load(checkpoint)
@@ -67,20 +61,51 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
                 write_mask(cache_path(cache, datamodule.segmenter, path), mask)
 
 
+def _checkpoint(experiment: Experiment, cache: Path) -> Path:
+    """The segmenter's checkpoint; that of a lungs experiment is trained where it is not there yet."""
+    segmenter = Path(str(experiment.data.masks.segmenter))
+    if segmenter.suffix not in (".yaml", ".yml"):
+        if not segmenter.is_file():
+            raise UserError("there is no such checkpoint; make one with `covidmt lungs train`")
+        return segmenter
+    lungs = load_lungs_experiment(segmenter, [f"data.root={experiment.data.root}", *_ONE_PROCESS])
+    digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
+    checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
+    lungs.tracking.uri = experiment.tracking.uri
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        with FileLock(cache / ".training"):
+            if not checkpoint.exists():
+                _train(lungs, checkpoint)
+    else:
+        _wait(checkpoint)
+    return checkpoint
+
+
 def _train(lungs: LungsExperiment, checkpoint: Path) -> None:
     from covidmt.lungs import train
 
+    try:
+        trained = train(lungs)
+    except BaseException as error:
+        _failure(checkpoint).touch()
+        if isinstance(error, UserError):
+            advice = "or train it apart with `covidmt lungs train` and name its checkpoint in data.masks.segmenter"
+            raise UserError(f"while it was trained: {error}; {advice}") from error
+        raise
     new = checkpoint.with_suffix(".new")
-    shutil.copyfile(train(lungs), new)
+    shutil.copyfile(trained, new)
     new.replace(checkpoint)
 
 
-def _wait(checkpoint: Path, datamodule: MultiTaskDataModule, images: list[str]) -> None:
-    """Other processes of the same job: the first one computes; if it fails, the launcher ends all."""
-    from lightning_modules.lung_unet import segmenter_id
-
+def _wait(checkpoint: Path) -> None:
+    """The job's other processes, until the first one has trained the segmenter."""
+    begin = time.time()
+    failure = _failure(checkpoint)
     while not checkpoint.exists():
+        if failure.exists() and failure.stat().st_mtime > begin:
+            raise UserError("the first process could not train it, see there")
         time.sleep(1)
-    datamodule.segmenter = segmenter_id(checkpoint)
-    while images := datamodule.masks.missing(images):
-        time.sleep(1)
+
+
+def _failure(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".failed")

@@ -17,6 +17,8 @@ import pandas as pd
 import torch
 
 from covidmt.logger import MlflowSpoolLogger
+from covidmt.tracking import without_password
+from experiments.errors import UserError
 
 CODE = Path(__file__).parents[1]
 
@@ -24,7 +26,7 @@ CODE = Path(__file__).parents[1]
 def log_code(logger: MlflowSpoolLogger, experiment_yaml: str) -> None:
     """Logs ``experiment.yaml`` (the resolved one), ``environment.txt`` and the code's git state."""
     logger.set_tags(git_tags())
-    logger.log_text(experiment_yaml, "experiment.yaml")
+    logger.log_text(without_password(experiment_yaml), "experiment.yaml")
     logger.log_text(environment(), "environment.txt")
 
 
@@ -75,16 +77,26 @@ def dataset_digest(table: pd.DataFrame, root: str | Path) -> str:
 
     SHA-256 over the sorted rows: image paths relative to ``root``, patients, splits, labels, boxes, and every image
     file's size. The pixels themselves are not read (42 GB in NIH); a file replaced by one of another size shows.
+
+    Raises:
+        UserError: An image file that is gone.
     """
     rows = table.drop(columns="source", errors="ignore").copy()
     for column in rows.columns.intersection(["image", "received"]):
         with ThreadPoolExecutor(16) as pool:  # a network file system answers one call in milliseconds
-            rows[f"{column}_bytes"] = list(pool.map(os.path.getsize, rows[column]))
-        rows[column] = [os.path.relpath(path, root) for path in rows[column]]
+            rows[f"{column}_bytes"] = list(pool.map(_size, rows[column]))
+        rows[column] = [os.path.relpath(path, Path(root).expanduser()) for path in rows[column]]
     if "boxes" in rows:
         rows["boxes"] = [boxes.tolist() for boxes in rows["boxes"]]
     rows = rows.sort_values("image")[sorted(rows.columns)]
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:32]
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError as error:  # a link to nowhere, or deleted meanwhile
+        raise UserError(f"{path}: this image cannot be read ({error.strerror}); restore it or take it away") from error
 
 
 def dataset_input(name: str, table: pd.DataFrame, root: str | Path) -> dict[str, Any]:

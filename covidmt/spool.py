@@ -244,13 +244,19 @@ class Sender(threading.Thread):
             self._wake.clear()
 
     def flush(self, timeout: float) -> bool:
-        """Waits until all that was logged is sent, at most so many seconds; False: something is left."""
-        end = time.monotonic() + timeout
-        while self.spool.pending and (left := end - time.monotonic()) > 0:
+        """Waits until all that was logged is sent; False: the store was away for so many seconds, something is left.
+
+        A store that takes what it is sent (a large checkpoint, say) has all the time that it needs.
+        """
+        away = 0.0
+        while self.spool.pending and away < timeout:
             self._tried.clear()
             self._wake.set()
-            if self._tried.wait(min(left, 1.0)) and self.error is not None:
-                time.sleep(min(left, 1.0))  # it is away: not a try after the other
+            tried = self._tried.wait(1.0)
+            if self.error is not None:
+                away += 1.0
+                if tried:
+                    time.sleep(1.0)  # not a try after the other
         return not self.spool.pending
 
     def stop(self, timeout: float = 2.0) -> bool:
@@ -296,10 +302,10 @@ def _sync_run(folder: Path, uri: str | None) -> Synced:
     except SpoolInUse:
         return Synced(folder.name, "", 0, "a live process writes it: nothing to do")
     sent, problem = 0, None
-    if spool.last_status() not in ("FINISHED", "FAILED", "KILLED"):
-        spool.append("status", status="KILLED", time=int(folder.joinpath("events.jsonl").stat().st_mtime * 1000))
     try:
         client = make_client(spool.uri)
+        if spool.last_status() not in ("FINISHED", "FAILED", "KILLED") and _runs(client, spool.run_id):
+            spool.append("status", status="KILLED", time=int(folder.joinpath("events.jsonl").stat().st_mtime * 1000))
         while count := spool.send(client):
             sent += count
         if spool.rejected:
@@ -308,6 +314,11 @@ def _sync_run(folder: Path, uri: str | None) -> Synced:
         problem = str(error).splitlines()[0]
     spool.close()
     return Synced(folder.name, without_password(spool.uri), sent, problem)
+
+
+def _runs(client: MlflowClient, run_id: str) -> bool:
+    """Whether nobody has said how the run ended: another rank may have, before it took the writing one down."""
+    return client.get_run(run_id).info.status == "RUNNING"
 
 
 def _deliver(client: MlflowClient, run_id: str, folder: Path, events: list[Event]) -> None:

@@ -10,12 +10,13 @@ from experiments.schema import Experiment, TaskKind
 
 def summary_table(experiment: Experiment, history: MetricHistory, monitor: str) -> Table:
     """Per task its scores, then PI, OLS and IOL; columns: best and last validation epoch, and the test set."""
-    best, last = history.best(monitor), max(history.epochs, default=None)
+    best = history.best(monitor)
+    last = history.validations[-1] if history.validations else None
     columns: list[tuple[str, str, dict[str, float]]] = []
     if best is not None:
-        columns.append((f"best val\n(epoch {best})", "val/", history.epochs[best]))
-    if last is not None and last != best:
-        columns.append((f"last val\n(epoch {last})", "val/", history.epochs[last]))
+        columns.append((f"best val\n(epoch {best[0]})", "val/", best[1]))
+    if last is not None and last is not best:
+        columns.append((f"last val\n(epoch {last[0]})", "val/", last[1]))
     if history.test:
         columns.append(("test\n(best)", "test/", history.test))
     table = Table(title=f"{experiment.name}: best = lowest {monitor}", title_justify="left")

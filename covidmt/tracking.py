@@ -68,8 +68,8 @@ def resolve_uri(tracking: Tracking) -> str:
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown."""
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", uri)
+    """The URI, or a text with URIs in it, as it may be shown."""
+    return re.sub(r"(//[^/@:\s]*):[^/@\s]*@", r"\1:***@", uri)
 
 
 def sqlite_path(uri: str) -> Path | None:

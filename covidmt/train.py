@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -16,19 +20,24 @@ from covidmt.logger import MlflowSpoolLogger, tracked
 from covidmt.masks import prepare_masks
 from covidmt.provenance import git_tags, log_code, log_datasets
 from covidmt.summary import summary_table
-from covidmt.tracking import mlruns_dir
-from covidmt.trainer import make_trainer
+from covidmt.tracking import mlruns_dir, without_password
+from covidmt.trainer import explained, make_trainer
 from datamodules.decode import DECODER
 from datamodules.multitask import MultiTaskDataModule
+from experiments.errors import UserError
 from experiments.load import to_yaml
 from experiments.schema import Experiment
-from lightning_modules.multitask import MultiTaskModule
+from lightning_modules.multitask import MultiTaskModule, refuse_sharding
 
 
-def train(experiment: Experiment) -> None:
+def train(experiment: Experiment, resume: str | None = None) -> None:
     """Train, test on WaCXR with the best checkpoint, print the table.
 
-    Everything that a person can get wrong is met before the run is created, as far as it can be known then.
+    What a person can get wrong is met before the run is created, as far as it can be known then.
+
+    Args:
+        experiment: What to run.
+        resume: Id of a run to go on with, from its last checkpoint; None: a new run.
 
     Raises:
         UserError: Data, masks, weights, Trainer arguments or the tracking store cannot be used.
@@ -36,46 +45,56 @@ def train(experiment: Experiment) -> None:
     if getattr(rank_zero_only, "rank", 0) != 0:
         logging.getLogger("covidmt").setLevel(logging.ERROR)  # one process's notes are enough
     seed_everything(experiment.seed, workers=True, verbose=False)
+    checkpoints = mlruns_dir() / "checkpoints"
+    last = checkpoints / resume / "last.ckpt" if resume else None
+    if last and not last.is_file():
+        raise UserError(f"--resume {resume}: there is no {last}; start in the folder that the run was started in")
     history = MetricHistory()
     decider = experiment.tasks[experiment.robustness.task]
-    checkpoint = ModelCheckpoint(
-        filename="best",
-        monitor=f"val/{experiment.active[0].name}/loss",
-        save_last=True,
-        enable_version_counter=False,
-    )
+    monitor = f"val/{experiment.active[0].name}/loss"
+    best = ModelCheckpoint(filename="best", monitor=monitor, save_weights_only=True, enable_version_counter=False)
+    newest = ModelCheckpoint(filename="last", enable_version_counter=False)
     callbacks = [
         RobustnessCallback(experiment.robustness, decider),
-        GradCamOverlays(experiment.robustness, decider, seed=experiment.seed),
+        GradCamOverlays(experiment.robustness, decider, seed=experiment.data.split_seed),
         LearningRateMonitor(),
         history,
-        checkpoint,
+        best,
+        newest,
     ]
     trainer = make_trainer(experiment.trainer, callbacks, mlruns_dir())
+    refuse_sharding(trainer)
     datamodule = MultiTaskDataModule(experiment)
     datamodule.setup()
     tested = experiment.data.pairs.test in datamodule.tables  # training can do without WaCXR
     prepare_masks(experiment, datamodule, ["val", "test"] if tested else ["val"])
-    module = MultiTaskModule(experiment)
+    seed_everything(experiment.seed, workers=True, verbose=False)  # whatever was computed on the way
+    # Checkpoints are handed on: without the address of the tracking server.
+    module = MultiTaskModule(replace(experiment, tracking=replace(experiment.tracking, uri=None)))
+    module.configure_optimizers()  # refuses wrong names and options now
 
-    logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name)
+    logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name, run_id=resume)
     with tracked(logger):
-        checkpoint.dirpath = str(mlruns_dir() / "checkpoints" / str(logger.version))
+        best.dirpath = newest.dirpath = str(checkpoints / str(logger.version))
         trainer.loggers = [logger, *trainer.loggers]
         datamodule.trainer = trainer
         _describe(experiment, logger, module, datamodule)
-        trainer.fit(module, datamodule=datamodule)
-        if tested:
-            best = checkpoint.best_model_path or None
-            trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
-        _finish(experiment, logger, history, checkpoint)
+        with explained():
+            trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
+        if tested and (chosen := history.best(monitor)):
+            # Test metrics and pictures carry the epoch of the weights that are tested.
+            trainer.fit_loop.epoch_progress.current.completed = chosen[0]
+            trainer.test(
+                module, datamodule=datamodule, ckpt_path=best.best_model_path, weights_only=True, verbose=False
+            )
+        _finish(experiment, logger, history, best, newest)
 
 
 @rank_zero_only
 def _describe(
     experiment: Experiment, logger: MlflowSpoolLogger, module: MultiTaskModule, datamodule: MultiTaskDataModule
 ) -> None:
-    """What the run is: few flat parameters to compare by, the rest as artifacts and inputs."""
+    """What the run is: few flat parameters to compare by (the UI shows all of them everywhere), the rest beside."""
     tasks = [task.name for task in experiment.active]
     logger.log_hyperparams(
         {
@@ -83,14 +102,17 @@ def _describe(
             "tasks": ",".join(tasks),
             "n_tasks": len(tasks),
             "seed": experiment.seed,
-            "optimizer": experiment.optimizer.name,
             "lr": experiment.optimizer.lr,
             "image_size": experiment.data.image_size,
-            "map_size": module.map_size,
-            "global_batch": datamodule.global_batch,
-            "split_policy": experiment.data.split_policy.value,
             "channel": experiment.data.pairs.channel,
-            "git_commit": git_tags().get("mlflow.source.git.commit", "none"),
+            "git_commit": git_tags().get("mlflow.source.git.commit", "none")[:8],
+        }
+    )
+    logger.set_tags(
+        {
+            "global_batch": str(datamodule.global_batch),
+            "map_size": str(module.map_size),
+            "split_policy": experiment.data.split_policy.value,
             "decoder": DECODER,
             "mask_source": datamodule.mask_source,
         }
@@ -102,20 +124,36 @@ def _describe(
 
 @rank_zero_only
 def _finish(
-    experiment: Experiment, logger: MlflowSpoolLogger, history: MetricHistory, checkpoint: ModelCheckpoint
+    experiment: Experiment,
+    logger: MlflowSpoolLogger,
+    history: MetricHistory,
+    best: ModelCheckpoint,
+    newest: ModelCheckpoint,
 ) -> None:
     """The best checkpoint as an artifact; the table, and where everything is."""
-    monitor = str(checkpoint.monitor)
-    best = history.best(monitor)
-    if best is not None:
-        logger.set_tags({"best_epoch": str(best)})
-    if experiment.tracking.log_checkpoint and checkpoint.best_model_path:
-        logger.log_artifact(checkpoint.best_model_path, "checkpoints")
+    chosen = history.best(str(best.monitor))
+    if chosen is not None:
+        logger.set_tags({"best_epoch": str(chosen[0])})
+    if experiment.tracking.log_checkpoint and best.best_model_path:
+        logger.log_artifact(best.best_model_path, "checkpoints")
     console = Console()
     console.print()
-    console.print(summary_table(experiment, history, monitor))
-    console.print(f"run          {experiment.tracking.run_name or experiment.name}  {logger.version}", soft_wrap=True)
-    console.print(f"checkpoints  {checkpoint.best_model_path} (best), {checkpoint.last_model_path}", soft_wrap=True)
-    console.print("pictures     MLflow UI -> the run -> Artifacts -> images; the slider runs over epochs")
-    uri = "" if experiment.tracking.uri is None else f" --uri {experiment.tracking.uri}"
-    console.print(f"open it with covidmt ui{uri}", soft_wrap=True)
+    console.print(summary_table(experiment, history, str(best.monitor)))
+    lines = {
+        "run": f"{experiment.tracking.run_name or experiment.name}  {logger.version}",
+        "best": best.best_model_path,
+        "last": newest.best_model_path,
+        "pictures": "MLflow UI: the run, Model metrics, gradcam/00 ... with a slider over the epochs",
+        "MLflow UI": _ui(logger.uri),
+    }
+    for name, text in lines.items():
+        console.print(f"{name:<10} {text}", soft_wrap=True, highlight=False)
+
+
+def _ui(uri: str) -> str:
+    """How to open the UI of this store."""
+    if uri.startswith("http"):
+        return without_password(uri)
+    command = "covidmt" if shutil.which("covidmt") else str(Path(sys.argv[0]))
+    own = f"sqlite:///{mlruns_dir() / 'mlflow.db'}"
+    return f"{command} ui" + ("" if uri == own else f" --uri {without_password(uri)}")

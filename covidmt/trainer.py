@@ -6,11 +6,14 @@ import importlib
 import inspect
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from experiments.errors import UserError
@@ -41,6 +44,9 @@ def check_arguments(arguments: dict[str, Any]) -> None:
         )
     if isinstance(arguments.get("logger"), bool):
         raise UserError("trainer.logger: MLflow tracking is always on; name loggers here to have them beside it")
+    strategy = str(arguments.get("strategy"))
+    if any(word in strategy for word in ("spawn", "fork", "notebook")):
+        raise UserError(f"trainer.strategy: what {strategy}'s child processes find out stays in them; use ddp")
     if arguments.get("fast_dev_run"):
         raise UserError(
             "trainer.fast_dev_run: it switches tracking off, so it would prove nothing about it; "
@@ -62,14 +68,20 @@ def make_trainer(arguments: dict[str, Any], callbacks: Sequence[Callback], direc
     """
     check_arguments(arguments)
     chosen = {name: _instantiate(value, f"trainer.{name}") for name, value in arguments.items()}
+    loggers = _objects(chosen, "logger", Logger)
+    plugins = _as_list(chosen.get("plugins"))
+    if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+        # Lightning's own requeue keeps its checkpoints in one folder for all runs, and every run would start from them.
+        plugins = [*plugins, SLURMEnvironment(auto_requeue=False)]
     settings: dict[str, Any] = {
         "default_root_dir": directory,
         "num_sanity_val_steps": 1,
         "log_every_n_steps": 10,
         **chosen,
         "use_distributed_sampler": False,
-        "logger": chosen.get("logger") or False,
-        "callbacks": [*callbacks, *_as_list(chosen.get("callbacks"))],
+        "logger": loggers or False,
+        "callbacks": [*callbacks, *_objects(chosen, "callbacks", Callback)],
+        "plugins": plugins or None,
     }
     try:
         trainer = Trainer(**settings)
@@ -80,8 +92,27 @@ def make_trainer(arguments: dict[str, Any], callbacks: Sequence[Callback], direc
     return trainer
 
 
+@contextmanager
+def explained() -> Generator[None]:
+    """What Lightning finds wrong with the settings only when it runs, as a :class:`UserError`."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: Lightning refuses these settings: {error}") from error
+
+
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _objects(chosen: dict[str, Any], name: str, kind: type) -> list[Any]:
+    values = _as_list(chosen.get(name))
+    for value in values:
+        if not isinstance(value, kind):
+            raise UserError(
+                f"trainer.{name}: {value!r} is no {kind.__name__}; write {{class_path: ..., init_args: ...}}"
+            )
+    return values
 
 
 def _instantiate(value: Any, key: str) -> Any:
@@ -98,8 +129,11 @@ def _instantiate(value: Any, key: str) -> Any:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{key}.class_path: {path!r} cannot be imported: {error}") from error
-    arguments = {name: _instantiate(item, f"{key}.{name}") for name, item in (value.get("init_args") or {}).items()}
+    init_args = value.get("init_args") or {}
+    if not isinstance(init_args, dict):
+        raise UserError(f"{key}.init_args: takes a mapping of names to values, not {init_args!r}")
+    arguments = {name: _instantiate(item, f"{key}.{name}") for name, item in init_args.items()}
     try:
         return cls(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"{key}.init_args: {path} refuses them: {error}") from error

@@ -30,10 +30,8 @@ def open_ui(uri: str, port: int = 5000, host: str = "127.0.0.1") -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"port {port} on {host} cannot be used ({error.strerror}): choose another --port"
-            ) from error
+        except (OSError, OverflowError) as error:
+            raise UserError(f"port {port} on {host} cannot be used ({error}): choose another --port") from error
     # Without the last part MLflow's UI opens on its pages about language models.
     page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
     print(f"MLflow UI on {page} (Ctrl-C ends it)", flush=True)
