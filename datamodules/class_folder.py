@@ -32,7 +32,7 @@ def read(source: FolderSource, name: str, patients: PatientRegistry, notes: list
     for parent in splits or [root]:
         for folder in _subfolders(parent):
             for file, image in sorted(list_images(folder).items()):
-                person = patients.of_stem(Path(file).stem) or f"{name}:{image}"
+                person = patients.of_stem(Path(file).stem) or f"{name}:{Path(image).relative_to(root).as_posix()}"
                 rows.append((image, person, splits.get(parent, pd.NA), folder.name))
     if not rows:
         raise UserError(f"{root}: no images in class folders; expected <class>/* or <train|val|test>/<class>/*")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from datamodules.files import find_file, keep_found, list_images, root_of, sample
+from datamodules.files import find_file, keep_found, list_images, read_text, root_of, sample
 from datamodules.patients import PatientRegistry, origin_of, squeeze
 from experiments.errors import UserError
 from experiments.schema import CovidxSource
@@ -76,7 +76,7 @@ def read_list(path: Path) -> Iterator[Line]:
     Raises:
         UserError: A line that has no class where one belongs, with its number.
     """
-    for number, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, text in enumerate(read_text(path).splitlines(), start=1):
         words = text.split()
         for origin_words in (0, 1):  # v1, v2 and parts of v3 to v7 lack the source
             *rest, label = words[: len(words) - origin_words] or [""]

@@ -38,15 +38,33 @@ def find_file(root: Path, pattern: str, key: str) -> Path:
 
 
 def list_images(*folders: Path) -> dict[str, str]:
-    """File name -> path of the images directly in the folders; the first folder wins, absent ones are skipped."""
+    """File name -> path of the images directly in the folders; the first folder wins, absent ones are skipped.
+
+    Raises:
+        UserError: An image whose name is not UTF-8: no table can hold it.
+    """
     found: dict[str, str] = {}
     for folder in folders:
         if folder.is_dir():
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
+                        if not entry.name.isprintable() and "\\udc" in ascii(entry.name):
+                            raise UserError(f"{folder}: the file name {entry.name!a} is not UTF-8; rename the file")
                         found.setdefault(entry.name, entry.path)
     return found
+
+
+def read_text(path: Path) -> str:
+    """Read a list, with or without byte order mark.
+
+    Raises:
+        UserError: Not UTF-8, or not readable.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}); save it again as UTF-8") from error
 
 
 def read_csv(path: Path, columns: list[str], **options: object) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from datamodules.files import find_file, keep_found, list_images, read_csv, root_of
+from datamodules.files import find_file, keep_found, list_images, read_csv, read_text, root_of
 from datamodules.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.schema import NihSource
@@ -62,7 +62,7 @@ def _published(files: pd.Series, root: Path, source: NihSource, name: str, notes
     listed: dict[str, str] = {}
     for split, pattern in (("train_val", source.train_val_list), ("test", source.test_list)):
         path = find_file(root, pattern, f"data.sources.{name}.{split}_list")
-        listed.update(dict.fromkeys(path.read_text().split(), split))
+        listed.update(dict.fromkeys(read_text(path).split(), split))
     published = files.map(listed).astype("str")
     if unknown := len(listed) - int(published.notna().sum()):
         notes.append(f"{name}: {unknown} images of the official lists are not in the entries table and are left out")

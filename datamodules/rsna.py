@@ -52,6 +52,10 @@ def read(source: RsnaSource, name: str, patients: PatientRegistry, notes: list[s
 def read_boxes(path: Path) -> pd.Series:
     """RSNA id -> (n, 4) float32 xyxy boxes, n = 0 for a negative image; in the order of the ids."""
     rows = read_csv(path, ["patientId", "x", "y", "width", "height", "Target"])
+    if rows.empty:
+        raise UserError(f"{path}: has a header but no rows; copy it again")
+    if (blank := rows["patientId"].isna()).any():
+        raise UserError(f"{path}, line {int(blank.to_numpy().argmax()) + 2}: patientId is blank")
     try:
         numbers = rows[["x", "y", "width", "height", "Target"]].astype(np.float32).to_numpy()
     except ValueError as error:

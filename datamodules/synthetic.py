@@ -91,7 +91,7 @@ def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 20
         patients: Number of patients, a quarter of them with COVID-19; 200 give about 320 films.
 
     Raises:
-        UserError: The folder holds something else, or an argument is too small.
+        UserError: The folder holds something else or cannot be written, or an argument is too small.
     """
     if size < _MIN_SIZE or patients < _MIN_PATIENTS:
         raise UserError(
@@ -102,9 +102,9 @@ def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 20
     wanted = json.dumps({"version": _VERSION, "seed": seed, "size": size, "patients": patients})
     if _holds(root) == wanted:
         return
-    root.parent.mkdir(parents=True, exist_ok=True)
     new, old = (root.with_name(f".{root.name}.{os.getpid()}.{end}") for end in ("new", "old"))
     try:
+        new.mkdir(parents=True)
         films = list(_films(seed, size, patients))
         _write_covidx(new / "covidx", films)
         _write_rsna(new / "rsna", films)
@@ -117,6 +117,8 @@ def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 20
         if root.exists():
             root.rename(old)
         new.rename(root)
+    except OSError as error:  # a file on the way, a full disk, a mount point (which cannot be renamed), ...
+        raise UserError(f"{root}: cannot be written ({error.strerror}); name another folder") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_class_folders(tmp_path: Path) -> None:
     source = write(tmp_path, "sick/00000007_001.png", "well/b.PNG", "well/notes.txt", "well/.hidden.png")
     table = read(source, "m", PatientRegistry(), [])
     assert table[["sick", "well"]].to_numpy().tolist() == [[1, 0], [0, 1]]
-    assert table["patient"].tolist() == ["nih:00000007", f"m:{tmp_path / 'well' / 'b.PNG'}"]
+    assert table["patient"].tolist() == ["nih:00000007", "m:well/b.PNG"]  # however the root is written
     assert table["split"].isna().all()
 
 
@@ -35,3 +36,9 @@ def test_wrong_folders(tmp_path: Path) -> None:
         read(FolderSource(root=str(tmp_path)), "m", PatientRegistry(), [])
     with pytest.raises(UserError, match="sick/ beside train/"):
         read(write(tmp_path, "train/sick/a.png", "sick/b.png"), "m", PatientRegistry(), [])
+
+
+def test_a_file_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    source = write(tmp_path, "sick/a.png", "well/" + os.fsdecode(b"R\xf6ntgen.png"))
+    with pytest.raises(UserError, match=r"well: the file name 'R\\udcf6ntgen.png' is not UTF-8"):
+        read(source, "m", PatientRegistry(), [])

@@ -49,6 +49,13 @@ def test_a_wrong_line_is_named(tmp_path: Path, text: str) -> None:
         list(read_list(path))
 
 
+def test_a_list_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes("1 Röntgen.png normal\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"list\.txt: cannot be read as UTF-8"):
+        list(read_list(path))
+
+
 def test_table(tmp_path: Path) -> None:
     source = write(
         tmp_path,

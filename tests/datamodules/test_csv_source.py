@@ -40,6 +40,11 @@ def test_columns(tmp_path: Path) -> None:
     assert "x/no.png" in notes[0]
 
 
+def test_patients_do_not_depend_on_how_paths_are_written(tmp_path: Path) -> None:
+    source = write(tmp_path, f"image\n{tmp_path}/x/a.png\n./x/b.png\n")
+    assert read(source, "m", PatientRegistry(), [])["patient"].tolist() == ["m:x/a.png", "m:x/b.png"]
+
+
 def test_label_column_and_no_split(tmp_path: Path) -> None:
     table = read(
         write(tmp_path, "image,kind\nx/a.png,mass|nodule\nx/b.png,\n", label_column="kind"), "m", PatientRegistry(), []

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -191,3 +192,19 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(UserError, match="at least"):
         write_demo(tmp_path / "new", size=8)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file/new", tmp_path / "file/new/er"):
+        with pytest.raises(UserError, match=r"file/new.*cannot be written"):
+            write_demo(path, size=32, patients=48)
+
+    def busy(path, target):  # as for a mount point
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    (tmp_path / "mount").mkdir()
+    monkeypatch.setattr(Path, "rename", busy)
+    with pytest.raises(UserError, match=r"mount: cannot be written \(Device or resource busy\)"):
+        write_demo(tmp_path / "mount", size=32, patients=48)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "mount"]
