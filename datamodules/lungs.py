@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 from datamodules.augment import seeded, training_transform
 from datamodules.decode import decode, resize
 from datamodules.files import list_images, read_csv
+from datamodules.masks import read_mask
 from experiments.errors import UserError
 from experiments.schema import Augment, LungData, LungFolder, LungsExperiment
 
@@ -110,7 +111,7 @@ class LungDataset(Dataset[tuple[Tensor, Tensor, int]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        source, mask = decode(self.images[index]), decode(self.masks[index])
+        source, mask = decode(self.images[index]), read_mask(self.masks[index])
         (height, width), (mask_height, mask_width) = source.shape, mask.shape
         if not 0.98 < (width * mask_height) / (height * mask_width) < 1.02:  # a scaled mask is fine, a cropped one not
             raise UserError(
@@ -118,7 +119,7 @@ class LungDataset(Dataset[tuple[Tensor, Tensor, int]]):
                 f"{self.images[index]} of {width}x{height}"
             )
         image = resize(source, self.size)
-        lungs = (resize((mask > 0).astype(np.uint8) * 255, self.size) > 127).astype(np.uint8)
+        lungs = (resize(mask.astype(np.uint8) * 255, self.size) > 127).astype(np.uint8)
         if self.transform is not None:
             seed = int(torch.randint(2**31, ()))  # of this worker's stream, which Lightning seeds
             moved = seeded(self.transform, seed)(image=image, mask=lungs, bboxes=np.zeros((0, 4), np.float32))
@@ -156,6 +157,7 @@ def _from_table(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
         pd.read_csv(path, dtype=str, usecols=lambda column: column in ("split", "patientid"))
     )
     rows = rows[[Path(image).is_relative_to(folder.images) for image in rows["image"]]]
+    unknown = key + "/" + rows["image"].astype("str")  # each a patient of its own, wherever the root lies
     for column in ("image", "mask"):
         rows[column] = [str(root / name) for name in rows[column]]
         missing = [name for name in rows[column] if not Path(name).is_file()]
@@ -169,7 +171,7 @@ def _from_table(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
         raise UserError(
             f"{path}: column 'split', line {wrong.index[0] + 2}: takes {', '.join(SPLITS)}, not {wrong.iloc[0]!r}"
         )
-    patient = rows.get("patientid", rows["image"]).fillna(rows["image"])
+    patient = rows.get("patientid", unknown).fillna(unknown)
     return pd.DataFrame({"image": rows["image"], "mask": rows["mask"], "patient": patient, "split": split})
 
 

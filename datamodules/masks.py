@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image
 
+from datamodules.decode import decode
 from experiments.errors import UserError
 from experiments.schema import Masks
+
+logger = logging.getLogger("covidmt")
 
 
 class LungMasks:
     """Looks up the lung mask of an image.
 
     Args:
-        masks: The settings; of two folders with the same stem the first wins.
+        masks: The settings; of two folders with the same stem the first wins. A folder that does not exist is skipped
+            with a note where there is a segmenter.
         segmenter: Id of the segmenter whose computed masks are used; None: none.
 
     Attributes:
@@ -27,22 +33,27 @@ class LungMasks:
             ``folders+segmenter:<id>``.
 
     Raises:
-        UserError: A folder that does not exist.
+        UserError: A folder that does not exist, and no segmenter.
     """
 
     def __init__(self, masks: Masks, segmenter: str | None = None) -> None:
         self.cache = Path(masks.cache)
         self.segmenter = segmenter
         self.own: dict[str, Path] = {}
-        for folder in masks.folders:
-            if not Path(folder).is_dir():
+        folders = [Path(folder).expanduser() for folder in masks.folders]
+        present = [folder for folder in folders if folder.is_dir()]
+        for folder in folders:
+            if folder in present:
+                for path in sorted(folder.glob("*.png")):
+                    self.own.setdefault(path.stem, path)
+            elif segmenter or masks.segmenter:
+                _note_absent(folder)
+            else:
                 raise UserError(
                     f"data.masks.folders: there is no folder '{folder}'; leave it out (data.masks.folders=[]) "
                     "where the data brings no masks"
                 )
-            for path in sorted(Path(folder).glob("*.png")):
-                self.own.setdefault(path.stem, path)
-        parts = ["folders"] * bool(masks.folders) + ([f"segmenter:{segmenter}"] if segmenter else [])
+        parts = ["folders"] * bool(present) + ([f"segmenter:{segmenter}"] if segmenter else [])
         self.source = "+".join(parts) or "none"
 
     def find(self, image: str | Path) -> Path | None:
@@ -67,12 +78,27 @@ class LungMasks:
         path = self.find(image)
         if path is None:
             return np.zeros((size, size), bool)
-        try:
-            with Image.open(path) as file:
-                mask = file.convert("L").point([0] * 128 + [255] * 128)  # > 127
-                return np.array(mask.resize((size, size), Image.Resampling.NEAREST)) > 0
-        except OSError as error:
-            raise UserError(f"{path}: this lung mask cannot be read ({error}); delete or replace it") from error
+        return np.array(Image.fromarray(read_mask(path)).resize((size, size), Image.Resampling.NEAREST))
+
+
+@functools.cache  # once a folder: the masks are looked up again and again
+def _note_absent(folder: Path) -> None:
+    logger.warning(f"data.masks.folders: there is no folder '{folder}'; data.masks.segmenter makes the masks instead")
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """A mask file of any image format as (H, W) bool: lung is half of the file's brightest value and above.
+
+    So masks of 0/1 and 0/255 are read alike, and the traces of JPEG around an edge fall away.
+
+    Raises:
+        UserError: A file that cannot be read.
+    """
+    try:
+        grey = decode(path)
+    except UserError as error:
+        raise UserError(f"lung mask {error}") from error
+    return grey >= max(int(grey.max()), 1) / 2
 
 
 def cache_path(cache: str | Path, segmenter: str, image: str | Path) -> Path:
@@ -81,12 +107,12 @@ def cache_path(cache: str | Path, segmenter: str, image: str | Path) -> Path:
         digest = sha256(Path(image).read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"{image}: this image cannot be read ({error.strerror})") from error
-    return Path(cache) / segmenter / f"{digest}.png"
+    return Path(cache).expanduser() / segmenter / f"{digest}.png"
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Write a (H, W) bool mask as a 0/255 PNG, whole or not at all: several processes may fill one cache."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        Image.fromarray(mask.astype(np.uint8) * 255).save(file, "PNG")
-    os.replace(file.name, path)
+    part = path.with_name(f"{uuid4().hex}.tmp")  # not by tempfile: its files are for their owner alone
+    Image.fromarray(mask.astype(np.uint8) * 255).save(part, "PNG")
+    os.replace(part, path)

@@ -5,7 +5,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from datamodules.decode import decode
 from datamodules.lungs import LungDataModule
 from experiments.errors import UserError
 from experiments.schema import Augment, LungData, LungFolder, LungsExperiment
@@ -63,6 +65,28 @@ def test_splits_are_drawn_by_patient_and_by_seed(tmp_path):
     again = module({"a": folder}, val_fraction=0.2, test_fraction=0.3)
     again.setup()
     assert again.table.equals(data.table)
+
+
+def test_masks_of_ones_are_read(tmp_path):
+    data = module({"a": write_pairs(tmp_path, ["1", "2", "3", "4"])}, val_fraction=0.5, test_fraction=0)
+    data.setup()
+    wanted = [masks for _, masks, _ in data.val_dataloader()]
+    for path in (tmp_path / "masks").iterdir():
+        cv2.imwrite(str(path), decode(path) // 255)
+    assert all(torch.equal(a, b) for a, (_, b, _) in zip(wanted, data.val_dataloader(), strict=True))
+
+
+def test_splits_do_not_depend_on_where_the_data_set_lies(tmp_path):
+    splits = []
+    for name in ("here", "elsewhere"):
+        folder = write_pairs(tmp_path / name, [f"{i}" for i in range(20)])
+        rows = "".join(f"images/{i}.png,masks/{i}.png\n" for i in range(20))
+        (tmp_path / name / "table.csv").write_text(f"image,mask\n{rows}")
+        folder.table = "table.csv"
+        data = module({"a": folder}, val_fraction=0.2)
+        data.setup()
+        splits.append(data.table["split"].tolist())
+    assert splits[0] == splits[1]
 
 
 def test_a_folder_can_be_for_testing_alone(tmp_path):

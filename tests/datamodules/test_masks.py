@@ -1,10 +1,12 @@
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.masks import LungMasks, cache_path, write_mask
+from datamodules.masks import LungMasks, cache_path, read_mask, write_mask
 from experiments.errors import UserError
 from experiments.schema import Masks
 
@@ -54,16 +56,58 @@ def test_the_source_is_named(tmp_path):
     assert LungMasks(Masks(), "x").source == "segmenter:x"
 
 
-def test_above_127_is_lung(tmp_path, images):
-    Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8)).save(tmp_path / "a.png")
-    assert LungMasks(Masks(folders=[str(tmp_path)])).read(images[0], 4)[0].tolist() == [False, False, True, True]
+@pytest.mark.parametrize(
+    ("values", "lung"),
+    [
+        ([0, 127, 128, 255], [False, False, True, True]),
+        ([0, 0, 1, 1], [False, False, True, True]),
+        ([0, 0, 1, 2], [False, False, True, True]),  # left and right lung
+        ([0, 0, 0, 0], [False] * 4),
+    ],
+)
+def test_half_of_the_brightest_value_and_above_is_lung(tmp_path, images, values, lung):
+    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "a.png")
+    assert read_mask(tmp_path / "a.png").tolist() == [lung]
+    assert LungMasks(Masks(folders=[str(tmp_path)])).read(images[0], 4)[0].tolist() == lung
+
+
+def test_a_jpeg_mask_is_the_same_mask(tmp_path):
+    Image.fromarray(half(64, 64).astype(np.uint8) * 255).save(tmp_path / "a.jpg", quality=50)
+    assert (read_mask(tmp_path / "a.jpg") == half(64, 64)).all()
+
+
+def test_a_shared_cache_can_be_read_by_others(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_mask(tmp_path / "s/a.png", half())
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "s/a.png").stat().st_mode) == 0o640
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["a.png"]
+
+
+def test_home_is_expanded(tmp_path, images, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_mask(tmp_path / "own/a.png", half())
+    write_mask(cache_path("~/cache", "s", images[1]), half())
+    assert (tmp_path / "cache/s").is_dir()
+    assert LungMasks(Masks(folders=["~/own"], cache="~/cache"), "s").missing(images) == images[2:]
+
+
+def test_an_absent_folder_is_skipped_where_there_is_a_segmenter(tmp_path, images, caplog):
+    masks = Masks(folders=[str(tmp_path / "absent")], segmenter="lungs.yaml", cache=str(tmp_path))
+    for segmenter in (None, "s", "s"):
+        assert LungMasks(masks, segmenter).missing(images) == images
+    assert LungMasks(masks, "s").source == "segmenter:s"
+    assert [record.name for record in caplog.records] == ["covidmt"]
+    assert "absent" in caplog.text
 
 
 def test_wrong_folders_and_files_are_named(tmp_path, images):
     with pytest.raises(UserError, match=r"data\.masks\.folders.*nowhere"):
         LungMasks(Masks(folders=[str(tmp_path / "nowhere")]))
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"a\.png"):
+    with pytest.raises(UserError, match=r"lung mask .*a\.png"):
         LungMasks(Masks(folders=[str(tmp_path)])).read(images[0], 4)
     with pytest.raises(UserError, match="gone"):
         cache_path(tmp_path, "s", tmp_path / "gone.png")
