@@ -15,12 +15,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from datamodules.dataset import batch_groups
 from datamodules.decode import decode
 from datamodules.files import sample
 from datamodules.split import SPLITS, ranked, shared_patients
 from datamodules.table import assemble, label_columns
 from experiments.errors import UserError
-from experiments.load import nearest
 from experiments.schema import Experiment, SplitPolicy
 
 NO_LABEL = "(none of these)"
@@ -39,7 +39,12 @@ _PAPER = {  # main paper, Materials and methods
         ("val", "COVID-19"): 25,
     },
     "wacxr": {("test", NO_LABEL): 1750, ("test", "COVID-19"): 4812},
-    "rsna": {("all", "images"): 26_684, ("all", "label rows"): 30_227},
+    "rsna": {
+        ("all", "images"): 26_684,
+        ("all", "label rows"): 30_227,
+        ("train", "label rows"): 22_638,
+        ("val", "label rows"): 7_589,
+    },
     "nih": {("all", "images"): 112_120, ("all", "categories above 5 %"): 5},
 }
 _REMEDIES = {
@@ -55,7 +60,8 @@ class CheckReport:
 
     Attributes:
         counts: A row for each source and class: images in train, val, test, left out (patient in another split).
-        paper: Quantity, the paper's figure, as listed by the data set, as used by this experiment.
+        paper: Quantity, the paper's figure, as listed by the data set (NA: it publishes no splits), as used by this
+            experiment.
         shortcuts: Attribute (source, file format, size) -> images of the primary task's training split, class by value.
         unreadable: Image, source, problem.
         duplicates: Groups of images with the same pixels: kind, images, sources, splits, files.
@@ -117,7 +123,8 @@ def check(
         report.risks = [
             r.replace(_REMEDIES["file format"], "data.augment.jpeg is on against it.") for r in report.risks
         ]
-    report.errors += _label_errors(experiment, tables, report.notes)
+    report.errors += _task_errors(experiment, tables)
+    report.notes += _undefined(experiment, tables)
     if len(unreadable):
         report.errors.append(f"{len(unreadable)} unreadable images: {sample(unreadable['image'])}")
     leaks = report.errors if data.split_policy is SplitPolicy.patient_disjoint else report.notes
@@ -232,9 +239,11 @@ def _compare(tables: dict[str, pd.DataFrame], kinds: dict[str, str]) -> pd.DataF
         for (split, quantity), figure in _PAPER.get(kinds[name], {}).items():
             in_list = (listed == split) | (split == "all")
             in_use = table["split"].notna() if split == "all" else table["split"] == split
-            here = [_quantity(table[rows_], quantity) for rows_ in (in_list, in_use)]
+            here: list[int | None] = [_quantity(table[rows_], quantity) for rows_ in (in_list, in_use)]
+            if split != "all" and listed.isna().all():
+                here[0] = None
             rows.append((f"{name} {split} {quantity}", figure, *here))
-    return pd.DataFrame(rows, columns=["quantity", "paper", "listed", "used"])
+    return pd.DataFrame(rows, columns=["quantity", "paper", "listed", "used"]).astype({"listed": "Int64"})
 
 
 def _quantity(table: pd.DataFrame, quantity: str) -> int:
@@ -277,21 +286,31 @@ def _duplicates(facts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "images", "sources", "splits", "files"])
 
 
-def _label_errors(experiment: Experiment, tables: dict[str, pd.DataFrame], notes: list[str]) -> list[str]:
-    errors = []
+def _task_errors(experiment: Experiment, tables: dict[str, pd.DataFrame]) -> list[str]:
+    """What a training would refuse, in its own words: the first problem of every task, else of the tasks together."""
+    errors: list[str] = []
+    for tasks in (*([task] for task in experiment.active), experiment.active):
+        if len(tasks) > 1 and errors:
+            break
+        try:
+            for group in batch_groups(tasks, tables):
+                group.stream(experiment.seed)
+        except UserError as error:
+            errors.append(str(error))
+    return list(dict.fromkeys(errors))
+
+
+def _undefined(experiment: Experiment, tables: dict[str, pd.DataFrame]) -> list[str]:
+    notes = []
     for task in experiment.active:
         table = tables[task.source]
-        for label in task.labels:
-            if label not in table:
-                known = nearest(label, label_columns(table))
-                errors.append(f"tasks.{task.name}.labels: {task.source} has no label {label!r}{known}")
-                continue
-            positive = table["split"][table[label] == 1]
-            if not (positive == "train").any():
-                errors.append(f"tasks.{task.name}: no training image is {label}")
-            if not (positive == "val").any():
-                notes.append(f"tasks.{task.name}: no validation image is {label}, so its AUROC is undefined")
-    return errors
+        val = table[table["split"] == "val"]
+        notes += [
+            f"tasks.{task.name}: no validation image is {label}, so its AUROC is undefined"
+            for label in task.labels
+            if label in table and not (val[label] == 1).any()
+        ]
+    return notes
 
 
 def _print(console: Console, title: str, frame: pd.DataFrame) -> None:
@@ -302,5 +321,5 @@ def _print(console: Console, title: str, frame: pd.DataFrame) -> None:
     for column in frame:
         table.add_column(str(column), justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left")
     for row in frame.itertuples(index=False):
-        table.add_row(*map(str, row))
+        table.add_row(*("" if pd.isna(value) else str(value) for value in row))
     console.print(table)

@@ -93,8 +93,8 @@ def batch_groups(tasks: Sequence[Task], tables: dict[str, pd.DataFrame]) -> list
         tables: Source name -> sample table.
 
     Raises:
-        UserError: A label or boxes that the source does not have; batch sizes that differ within a group; a task of a
-            shared group that asks for ``balance`` or ``upsample``.
+        UserError: A label or boxes that the source does not have; no labelled validation image; batch sizes that differ
+            within a group; a task of a shared group that asks for ``balance`` or ``upsample``.
     """
     shares: dict[str, list[Task]] = {}
     for task in tasks:
@@ -121,6 +121,11 @@ def _group(name: str, tasks: list[Task], tables: dict[str, pd.DataFrame]) -> Gro
     for task in tasks:
         known |= True if task.kind is TaskKind.boxes else ~np.isnan(targets[task.name]).all(axis=1)
     table = table[known]
+    if not (table["split"] == "val").any():
+        raise UserError(
+            f"tasks.{', '.join(task.name for task in tasks)}: source '{tasks[0].source}' has no labelled image in the "
+            "val split; see data.val_fraction, or `covidmt data check` for where the images went"
+        )
     boxes = [np.empty((0, 4), np.float32)]
     if any(task.kind is TaskKind.boxes for task in tasks):
         boxes += [np.asarray(some, np.float32).reshape(-1, 4) for some in table["boxes"]]

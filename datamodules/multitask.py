@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pandas as pd
 import torch
 from lightning import LightningDataModule, Trainer
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from datamodules.channels import get_channel
 from datamodules.dataset import Group, ImageDataset, batch_groups
 from datamodules.masks import LungMasks
 from datamodules.pairs import PairDataset, collate_pairs
-from datamodules.sampler import Item, StepSampler
+from datamodules.sampler import BalancedStream, Item, StepSampler, Stream
 from datamodules.table import load_tables
 from experiments.batch import Batch, Pair
 from experiments.errors import UserError
@@ -36,7 +37,11 @@ class MultiTaskDataModule(LightningDataModule):
     Attributes:
         tables: Source name -> sample table, after :meth:`setup`.
         groups: The batch groups; the primary task's is the first.
+        streams: Each group's endless stream of training rows.
+        dataset: Their images.
     """
+
+    dataset: ImageDataset
 
     def __init__(self, experiment: Experiment, segmenter: str | None = None) -> None:
         super().__init__()
@@ -44,22 +49,27 @@ class MultiTaskDataModule(LightningDataModule):
         self.segmenter = segmenter
         self.tables: dict[str, pd.DataFrame] = {}
         self.groups: list[Group] = []
+        self.streams: list[Stream | BalancedStream] = []
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the tables, once.
+        """Read the tables, once, and build all that can fail before the first step.
 
         Raises:
-            UserError: Anything wrong with the data sets, or with what the tasks ask of them.
+            UserError: Anything wrong with the data sets, with what the tasks ask of them, or with the augmentation.
         """
         if self.groups:
             return
         data = self.experiment.data
         names = {task.source for task in self.experiment.active} | {data.pairs.val}
-        if data.pairs.test and Path(data.sources[data.pairs.test].root).exists():  # training can do without it
-            names.add(data.pairs.test)
+        test = data.pairs.test
+        if test and Path(data.sources[test].root).expanduser().exists():  # training can do without it
+            names.add(test)
         self.tables = load_tables(data, names)
-        self.groups = batch_groups(self.experiment.active, self.tables)
+        groups = batch_groups(self.experiment.active, self.tables)
+        self.streams = [group.stream(self.experiment.seed) for group in groups]
+        self.dataset = ImageDataset(self.experiment.active, groups, data.image_size, data.augment)
+        self.groups = groups
 
     @property
     def rank_and_world(self) -> tuple[int, int]:
@@ -88,7 +98,7 @@ class MultiTaskDataModule(LightningDataModule):
         rank, world = self.rank_and_world
         seed = self.experiment.seed
         steps = StepSampler(
-            [group.stream(seed) for group in self.groups],
+            self.streams,
             [group.batch_size for group in self.groups],
             data.epoch_length,
             seed=seed,
@@ -99,15 +109,14 @@ class MultiTaskDataModule(LightningDataModule):
             steps.start_step = _next_step(self.trainer, len(steps))
             if self.trainer.overfit_batches:  # ty: ignore[missing-attribute]  # set by its data connector
                 steps.sampler = None  # nothing that Lightning could call set_epoch on: the same steps in every epoch
-        dataset = ImageDataset(self.experiment.active, self.groups, data.image_size, data.augment)
-        return self._loader(dataset, batch_sampler=steps, collate_fn=dataset.collate, persistent=True)
+        return self._loader(self.dataset, batch_sampler=steps, collate_fn=self.dataset.collate, persistent=True)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """One loader a batch group, over this process's share (rows rank::world) of the validation split."""
         return self._evaluation_loaders("val")
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """As :meth:`val_dataloader`, over the test split, without the groups that have none."""
+        """As :meth:`val_dataloader`, over the test split, without the groups that have none; never an empty list."""
         return self._evaluation_loaders("test")
 
     def pair_dataset(self, split: str) -> PairDataset:
@@ -145,20 +154,18 @@ class MultiTaskDataModule(LightningDataModule):
         return self._loader(share, batch_size=self.experiment.robustness.batch_size, collate_fn=collate_pairs)
 
     def _evaluation_loaders(self, split: str) -> list[DataLoader[Batch]]:
-        data = self.experiment.data
         rank, world = self.rank_and_world
-        dataset = ImageDataset(self.experiment.active, self.groups, data.image_size, data.augment)
         size = sum(group.batch_size for group in self.groups)  # as many images as a training step holds
         loaders = []
         for index, group in enumerate(self.groups):
             rows = group.rows(split)
-            if not len(rows):
-                if split == "test":  # not every data set has one
-                    continue
-                raise UserError(f"source '{group.tasks[0].source}' has no labelled image in the {split} split")
+            if not len(rows):  # not every data set has a test split
+                continue
             items = [Item(index, int(row)) for row in rows[rank::world]]
             batches = [items[i : i + size] for i in range(0, len(items), size)]
-            loaders.append(self._loader(dataset, batch_sampler=batches, collate_fn=dataset.collate))
+            loaders.append(self._loader(self.dataset, batch_sampler=batches, collate_fn=self.dataset.collate))
+        if max(len(group.rows(split)) for group in self.groups) < world:  # some process has no batch at all
+            loaders.append(DataLoader(_NoBatches(), batch_size=None))
         return loaders
 
     def _loader(self, dataset, *, persistent: bool = False, **options) -> DataLoader:
@@ -171,6 +178,16 @@ class MultiTaskDataModule(LightningDataModule):
             worker_init_fn=_one_thread,
             **options,
         )
+
+
+class _NoBatches(IterableDataset[Batch]):
+    """Nothing, of unknown length: Lightning leaves out loop and hooks where it knows that there is no batch.
+
+    The hooks at the end of the loop score the pairs, and in them the processes wait for each other.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(())
 
 
 def _next_step(trainer: Trainer, length: int) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from datamodules.check import check, giveaways, print_report
-from experiments.schema import CsvSource, Data, Experiment, FolderSource, Pairs, SplitPolicy, Task
+from experiments.schema import CsvSource, Data, Experiment, FolderSource, Pairs, SplitPolicy, Task, TaskKind
 
 
 def experiment(root: Path, **settings: Any) -> Experiment:
@@ -60,7 +61,7 @@ def test_bad_files_duplicates_and_labels(tmp_path: Path) -> None:
     assert duplicates.loc["across splits", "splits"] == "test, train"
     assert duplicates.loc["within a source", "files"] == "own/copy.bmp = own/val1.png"
     errors = "\n".join(report.errors)
-    assert "tasks.own.labels: own has no label 'wel'; did you mean 'well'?" in errors
+    assert "tasks.own.labels: source 'own' has no label 'wel'; did you mean 'well'?" in errors
     assert "1 unreadable images" in errors
     assert "1 images occur more than once across splits" in errors
     console = Console(record=True, width=200, file=io.StringIO())
@@ -77,8 +78,23 @@ def test_a_label_without_images(tmp_path: Path) -> None:
     source = CsvSource(root=str(tmp_path), table="t.csv", labels={"y": "y"}, split_column="split")
     tasks = {"t": Task(name="t", source="own", labels=["y"])}
     report = check(Experiment(name="t", data=Data(sources={"own": source}, pairs=Pairs(val="own")), tasks=tasks))
-    assert report.errors == ["tasks.t: no training image is y"]
+    assert len(report.errors) == 1
+    assert report.errors[0].startswith("tasks.t: no training image of source 'own' has y;")
     assert any("its AUROC is undefined" in note for note in report.notes)
+
+
+def test_what_training_refuses_is_a_problem(tmp_path: Path) -> None:
+    trial = experiment(tmp_path)
+    trial.tasks["boxes"] = Task(name="boxes", source="own", kind=TaskKind.boxes)
+    (error,) = check(trial).errors
+    assert error.startswith("tasks.boxes: source 'own' has no boxes")
+    trial.tasks["boxes"] = Task(name="boxes", source="own", labels=["well"], batch_size=7)
+    (error,) = check(trial).errors  # each alone is fine
+    assert "batch_size differs" in error
+    for path in (tmp_path / "val").rglob("*.*"):
+        path.rename(tmp_path / "test" / path.parent.name / path.name)
+    trial = replace(trial, data=replace(trial.data, split_policy=SplitPolicy.patient_disjoint, val_fraction=0))
+    assert any("no labelled image in the val split" in error for error in check(trial).errors)
 
 
 def test_limit_and_progress(tmp_path: Path) -> None:
@@ -107,3 +123,6 @@ def test_real_images(mini_cxr: Path, policy: SplitPolicy) -> None:
     paper: Any = report.paper.set_index("quantity")
     assert paper.loc["covidx train COVID-19", ["paper", "listed"]].tolist() == [110, 87]
     assert paper.loc["rsna all label rows", ["paper", "listed"]].tolist() == [30_227, 305]
+    assert paper.loc[["rsna train label rows", "rsna val label rows"], "paper"].tolist() == [22_638, 7_589]
+    assert paper.loc["rsna train label rows", "used"] > paper.loc["rsna val label rows", "used"] > 0
+    assert paper.loc["rsna val label rows", "listed"] is pd.NA

@@ -1,14 +1,18 @@
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import lightning
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from callbacks.robustness import RobustnessCallback
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import SHIPPED, load_experiment
+from lightning_modules.multitask import MultiTaskModule
 
 TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
 
@@ -104,6 +108,43 @@ def test_no_pairs_is_said(made):
     module = made("data.sources.wacxr.root=nowhere")
     with pytest.raises(UserError, match=r"data\.sources\.wacxr\.root: there is no folder 'nowhere'"):
         module.pair_dataset("test")
+
+
+@pytest.mark.parametrize("world", [1, 40])
+def test_no_process_is_without_a_test_loader(made, world):
+    module = made("active_tasks=[covidx]")
+    module.groups = [replace(g, splits=np.where(g.splits == "test", "none", g.splits)) for g in module.groups]
+    module.trainer = Ranked(world - 1, world)
+    (loader,) = module.test_dataloader()
+    assert list(loader) == []
+    val = module.val_dataloader()
+    assert len(val) == 1 + (len(module.groups[0].rows("val")) < world)
+
+
+def test_pairs_are_scored_without_a_test_image_of_the_tasks(made):
+    data = made("active_tasks=[covidx]", "robustness.batch_size=64")
+    data.groups = [replace(g, splits=np.where(g.splits == "test", "none", g.splits)) for g in data.groups]
+    callback = RobustnessCallback(data.experiment.robustness, data.experiment.tasks["covidx"])
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_model_summary=False, use_distributed_sampler=False, callbacks=[callback]
+    )
+    (logged,) = trainer.test(MultiTaskModule(data.experiment), data, verbose=False)
+    assert logged["test/pairs"] == len(data.pair_dataset("test"))
+    assert callback.last.keys() <= logged.keys()
+
+
+def test_mistakes_are_met_in_setup(made, demo_data):
+    with pytest.raises(UserError, match=r"data\.augment\.rotate"):
+        made("data.augment.rotate=181")
+    with pytest.raises(UserError, match=r"tasks\.hernia: no training image of source 'nih' has Hernia"):
+        made("tasks={hernia: {source: nih, labels: [Hernia]}}", "active_tasks=[covidx, hernia]")
+    with pytest.raises(UserError, match="source 'covidx' has no labelled image in the val split"):
+        made("data.sources.covidx.val_list=test_COVIDx.txt", "data.pairs.test=null", "active_tasks=[covidx]")
+
+
+def test_home_is_expanded(made, demo_data, monkeypatch):
+    monkeypatch.setenv("HOME", str(demo_data))
+    assert "wacxr" in made("data.sources.wacxr.root=~/wacxr").tables
 
 
 class Watcher(lightning.LightningModule):
