@@ -12,7 +12,11 @@ import cv2
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
+import torchvision
+from huggingface_hub import try_to_load_from_cache
 from lightning.pytorch import LightningModule
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics import MetricCollection
@@ -226,6 +230,8 @@ def _load_encoder(encoder: nn.Module, model: LungModel) -> None:
     backbone = model.encoder if timm_name == model.encoder else f"timm:{timm_name}"
     if backbone == model.encoder and model.weights is not None:
         return load_weights(encoder, model.weights)
+    if backbone == model.encoder and backbone not in torchvision.models.list_models():
+        return _load_own(encoder, model.encoder)
     try:
         network = create_network(replace(Model(), backbone=backbone, weights=model.weights))
     except UserError as error:  # in the words of this experiment's keys
@@ -238,3 +244,29 @@ def _load_encoder(encoder: nn.Module, model: LungModel) -> None:
     if [t.shape for t in wanted.values()] != [t.shape for t in given]:
         raise UserError(f"model.encoder: the weights of {backbone} do not fit; set model.encoder_weights=null")
     encoder.load_state_dict(dict(zip(wanted, given, strict=True)))
+
+
+def _load_own(encoder: nn.Module, name: str) -> None:
+    """ImageNet weights of an encoder that segmentation-models-pytorch alone has, from the hub's cache.
+
+    The hub is not asked: its client would try for minutes where there is no internet.
+    """
+    registry: dict[str, dict[str, Any]] = smp.encoders.encoders
+    known = registry[name]["pretrained_settings"]
+    key, otherwise = (
+        "model.encoder_weights",
+        "set model.weights=FILE or model.encoder_weights=null (from scratch)",
+    )
+    if "imagenet" not in known:
+        raise UserError(f"{key}: segmentation-models-pytorch has no ImageNet weights of {name}; {otherwise}")
+    repository, revision = known["imagenet"]["repo_id"], known["imagenet"]["revision"]
+    path = try_to_load_from_cache(repository, "model.safetensors", revision=revision)
+    if not isinstance(path, str):
+        raise UserError(
+            f"{key}: the ImageNet weights of {name} are not in this machine's cache; run `hf download {repository} "
+            f"--revision {revision}` where there is internet and bring its cache (HF_HOME), or {otherwise}"
+        )
+    try:
+        encoder.load_state_dict(load_file(path))
+    except (KeyError, OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{key}: {path} cannot be loaded ({error}); delete it and fetch it again") from error

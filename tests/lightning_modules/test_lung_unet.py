@@ -1,7 +1,11 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from safetensors.torch import save_file
+from segmentation_models_pytorch.encoders import encoders
 
 from experiments.errors import UserError
 from experiments.load import to_dict
@@ -134,3 +138,30 @@ def test_encoder_weights_of_a_file_arrive(tmp_path):
     torch.save(wanted, tmp_path / "resnet18.pth")
     module = LungUNet(experiment(weights=str(tmp_path / "resnet18.pth")))
     assert torch.equal(module.network.encoder.state_dict()["conv1.weight"], wanted["conv1.weight"])
+
+
+@pytest.mark.parametrize("name", ["efficientnet-b0", "timm-efficientnet-b0", "se_resnet50", "xception", "mit_b0"])
+def test_encoders_of_smp_alone_say_where_their_weights_are(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=f"hf download smp-hub/{name}.imagenet --revision .*model.encoder_weights=null"):
+        LungUNet(experiment(encoder=name, encoder_weights="imagenet"))
+
+
+def test_encoders_of_smp_alone_load_from_the_hubs_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    weights = LungUNet(experiment(encoder="mit_b0")).network.encoder.state_dict()
+    registry: dict[str, dict[str, Any]] = encoders
+    revision = registry["mit_b0"]["pretrained_settings"]["imagenet"]["revision"]
+    file = tmp_path / "models--smp-hub--mit_b0.imagenet/snapshots" / revision / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file({key: tensor.contiguous() for key, tensor in weights.items()}, file)
+    loaded = LungUNet(experiment(encoder="mit_b0", encoder_weights="imagenet")).network.encoder.state_dict()
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"model\.encoder_weights: .*cannot be loaded"):
+        LungUNet(experiment(encoder="mit_b0", encoder_weights="imagenet"))
+
+
+def test_an_encoder_without_imagenet_weights_is_named():
+    with pytest.raises(UserError, match="no ImageNet weights of dpn68b"):
+        LungUNet(experiment(encoder="dpn68b", encoder_weights="imagenet"))
