@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
+from callbacks import overlays
 from callbacks.overlays import GradCamOverlays
 from callbacks.pair_picture import HEIGHT, WIDTH, Side, draw
 from experiments.schema import Robustness
@@ -42,10 +43,10 @@ def drawn(original=None, received=None, lung=None, label=1.0, caption="a.png"):
 
 def test_same_keys_every_epoch_and_no_effect_on_training(tmp_path):
     weights = []
-    for overlays in (0, 4):
+    for number in (0, 4):
         L.seed_everything(3, verbose=False)
         album, module, data = Album(tmp_path), Tiny(), TinyData(test=1)
-        callback = GradCamOverlays(Robustness(overlays=overlays), TASK)
+        callback = GradCamOverlays(Robustness(overlays=number), TASK)
         run = trainer(max_epochs=2, callbacks=[callback], logger=[CSVLogger(tmp_path), album], log_every_n_steps=1)
         run.fit(module, data)
         weights.append(module.state_dict())
@@ -58,7 +59,8 @@ def test_same_keys_every_epoch_and_no_effect_on_training(tmp_path):
 
 def test_pairs_are_fixed_and_balanced(tmp_path):
     chosen = []
-    for _ in range(2):
+    for seed in range(2):
+        L.seed_everything(seed, verbose=False)  # the run's, which does not matter
         callback = GradCamOverlays(Robustness(overlays=3), TASK, seed=1)
         trainer(callbacks=[callback], logger=Album(tmp_path)).validate(Tiny(), TinyData(val=9), verbose=False)
         chosen.append(callback._chosen["val"])
@@ -66,6 +68,17 @@ def test_pairs_are_fixed_and_balanced(tmp_path):
     assert len(set(chosen[0].id)) == 3
     labels = chosen[0].label.tolist()  # one each of unknown, 0 and 1
     assert {0.0, 1.0} < set(labels)
+
+
+def test_test_pictures_can_be_of_the_tested_epoch(tmp_path, monkeypatch):
+    captions = []
+    monkeypatch.setattr(overlays, "draw", lambda *sides, caption, **rest: captions.append(caption) or draw(
+        *sides, caption=caption, **rest))  # fmt: skip
+    album, callback = Album(tmp_path), GradCamOverlays(Robustness(overlays=1), TASK)
+    callback.test_epoch = 7
+    trainer(callbacks=[callback], logger=album).test(Tiny(), TinyData(), verbose=False)
+    assert [(key, step) for key, step, _ in album.images] == [("gradcam/test/00", 7)]
+    assert captions[0].endswith("epoch 7")
 
 
 def test_a_logger_without_pictures_costs_nothing(tmp_path):
