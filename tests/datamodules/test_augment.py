@@ -38,7 +38,11 @@ def test_the_box_follows_what_is_painted_in_it(seed, place):
     assert moved["image"].shape == image.shape
     assert np.abs((moved["image"] > 127).astype(int) - (moved["mask"] > 127)).sum() <= 0.02 * image.size
     if len(moved["bboxes"]):
-        np.testing.assert_allclose(moved["bboxes"][0], around(moved["image"] > 0), atol=2.5)
+        found, seen = moved["bboxes"][0], around(moved["image"] > 0)
+        assert (found[:2] <= seen[:2] + 2.5).all()
+        assert (found[2:] >= seen[2:] - 2.5).all()
+        if found.min() > 0 and found.max() < SIZE:  # a clipped box can hold more than is seen of the turned one
+            np.testing.assert_allclose(found, seen, atol=2.5)
     else:
         assert (moved["mask"] > 0).sum() <= 1.1 * MIN_VISIBILITY * 1.15**2 * width * height
 
