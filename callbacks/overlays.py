@@ -31,13 +31,7 @@ class GradCamOverlays(Callback):
         task: The classification task that decides (``robustness.task``).
         seed: Chooses the pairs, as many that show ``robustness.label`` as that do not. Runs that are compared need the
             same one (so not the run's own seed): the same key then shows the same patient.
-
-    Attributes:
-        test_epoch: The epoch whose checkpoint is tested: step and caption of the test pictures. None: as the Trainer
-            counts, which after a fit is one more than the last epoch.
     """
-
-    test_epoch: int | None = None
 
     def __init__(self, robustness: Robustness, task: Task, seed: int = 0) -> None:
         self.robustness = robustness
@@ -52,14 +46,13 @@ class GradCamOverlays(Callback):
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._log(trainer, pl_module, "val", "gradcam", trainer.current_epoch)
+            self._log(trainer, pl_module, "val", "gradcam")
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        epoch = trainer.current_epoch if self.test_epoch is None else self.test_epoch
-        self._log(trainer, pl_module, "test", "gradcam/test", epoch)
+        self._log(trainer, pl_module, "test", "gradcam/test")
 
-    def _log(self, trainer: L.Trainer, module: L.LightningModule, split: str, key: str, epoch: int) -> None:
+    def _log(self, trainer: L.Trainer, module: L.LightningModule, split: str, key: str) -> None:
         loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "log_image")]
         if not (trainer.is_global_zero and loggers and self.robustness.overlays):
             return
@@ -70,12 +63,12 @@ class GradCamOverlays(Callback):
                     return
                 rows = balanced_draw(dataset.labels, self.robustness.overlays, self.seed)
                 self._chosen[split] = default_collate([dataset[int(row)] for row in rows])
-            pictures = self.pictures(trainer, module, self._chosen[split], epoch)
+            pictures = self.pictures(trainer, module, self._chosen[split])
         for number, picture in enumerate(pictures):
             for logger in loggers:
-                logger.log_image(key=f"{key}/{number:02d}", images=[picture], step=epoch)
+                logger.log_image(key=f"{key}/{number:02d}", images=[picture], step=trainer.current_epoch)
 
-    def pictures(self, trainer: L.Trainer, module: L.LightningModule, pair: Pair, epoch: int) -> list[np.ndarray]:
+    def pictures(self, trainer: L.Trainer, module: L.LightningModule, pair: Pair) -> list[np.ndarray]:
         """One (H, W, 3) uint8 picture a pair; the module in eval mode."""
         explained = self.maps(trainer, module, pair)
         sides = [self._sides(*side, pair.lung) for side in zip((pair.original, pair.received), explained, strict=True)]
@@ -85,7 +78,7 @@ class GradCamOverlays(Callback):
                 received,
                 pair.lung[i].cpu().numpy(),
                 label=float(pair.label[i]),
-                caption=f"{pair.id[i]}   ·   epoch {epoch}",
+                caption=f"{pair.id[i]}   ·   epoch {trainer.current_epoch}",
                 decision=self.maps.decision,
                 settings=self.robustness,
             )

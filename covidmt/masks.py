@@ -49,7 +49,7 @@ def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: li
     from covidmt.lungs import segment_files  # segmentation-models-pytorch takes seconds to import
     from lightning_modules.lung_unet import LungUNet, segmenter_id
 
-    cache = Path(experiment.data.masks.cache)
+    cache = Path(experiment.data.masks.cache).expanduser()
     cache.mkdir(parents=True, exist_ok=True)
     checkpoint = _checkpoint(experiment, cache)
     datamodule.segmenter = segmenter_id(checkpoint)
@@ -63,7 +63,7 @@ def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: li
 
 def _checkpoint(experiment: Experiment, cache: Path) -> Path:
     """The segmenter's checkpoint; that of a lungs experiment is trained where it is not there yet."""
-    segmenter = Path(str(experiment.data.masks.segmenter))
+    segmenter = Path(str(experiment.data.masks.segmenter)).expanduser()
     if segmenter.suffix not in (".yaml", ".yml"):
         if not segmenter.is_file():
             raise UserError("there is no such checkpoint; make one with `covidmt lungs train`")

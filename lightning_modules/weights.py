@@ -99,7 +99,7 @@ def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
     Raises:
         UserError: No such file or package, or not a file of tensors.
     """
-    path = _package_file(source, key) if source.startswith("package:") else Path(source)
+    path = _package_file(source, key) if source.startswith("package:") else Path(source).expanduser()
     if not path.is_file():
         raise UserError(f"{key}: no such file: {source}")
     try:

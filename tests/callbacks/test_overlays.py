@@ -4,7 +4,6 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from callbacks import overlays
 from callbacks.overlays import GradCamOverlays
 from callbacks.pair_picture import HEIGHT, WIDTH, Side, draw
 from experiments.schema import Robustness
@@ -68,17 +67,6 @@ def test_pairs_are_fixed_and_balanced(tmp_path):
     assert len(set(chosen[0].id)) == 3
     labels = chosen[0].label.tolist()  # one each of unknown, 0 and 1
     assert {0.0, 1.0} < set(labels)
-
-
-def test_test_pictures_can_be_of_the_tested_epoch(tmp_path, monkeypatch):
-    captions = []
-    monkeypatch.setattr(overlays, "draw", lambda *sides, caption, **rest: captions.append(caption) or draw(
-        *sides, caption=caption, **rest))  # fmt: skip
-    album, callback = Album(tmp_path), GradCamOverlays(Robustness(overlays=1), TASK)
-    callback.test_epoch = 7
-    trainer(callbacks=[callback], logger=album).test(Tiny(), TinyData(), verbose=False)
-    assert [(key, step) for key, step, _ in album.images] == [("gradcam/test/00", 7)]
-    assert captions[0].endswith("epoch 7")
 
 
 def test_a_logger_without_pictures_costs_nothing(tmp_path):
