@@ -219,9 +219,14 @@ class MlflowSpoolLogger(Logger):
             self._set_status(status)
             self.close()
         elif self.run_id is not None and not stopped:
-            client = make_client(self.uri)
-            client.log_text(self.run_id, text, f"traceback-rank-{rank}.txt")
-            client.set_terminated(self.run_id, status)
+            try:
+                client = make_client(self.uri)
+                client.log_text(self.run_id, text, f"traceback-rank-{rank}.txt")
+                client.set_terminated(self.run_id, status)
+            except Exception as unsent:  # what went wrong first matters more
+                log.warning(
+                    "Rank %d could not tell the tracking store %s: %s", rank, without_password(self.uri), unsent
+                )
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -57,5 +57,7 @@ def _rows(experiment: Experiment) -> dict[str, list[tuple[str, str, str]]]:
             ("OLS score, %", f"ols_score/{side}", ".2f"),
             ("mean IOL", f"iol/{side}/mean", ".3f"),
             ("images scored", f"ols/{side}/n", ".0f"),
+            ("left out: no region", f"ols/{side}/no_region", ".0f"),
+            ("left out: no lung", f"ols/{side}/no_lung", ".0f"),
         ]
     return rows

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from covidmt.logger import MlflowSpoolLogger
+from covidmt.logger import RUN_ID, MlflowSpoolLogger
 from covidmt.tracking import make_client
 from experiments.errors import UserError
 from experiments.schema import Tracking
@@ -192,6 +192,7 @@ def test_failed_run_has_its_traceback(error: BaseException, status: str) -> None
 
 def test_ranks_above_zero_do_nothing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.delenv(RUN_ID, raising=False)  # not started by a rank zero
     before = sorted(folder.rglob("*"))
     logger = MlflowSpoolLogger(Tracking(uri="http://127.0.0.1:9"))
     logger.log_metrics({"a": 1.0}, 0)
