@@ -27,6 +27,7 @@ from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import to_yaml
 from experiments.schema import Experiment
+from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.multitask import MultiTaskModule, refuse_sharding
 
 
@@ -49,6 +50,8 @@ def train(experiment: Experiment, resume: str | None = None) -> None:
     last = checkpoints / resume / "last.ckpt" if resume else None
     if last and not last.is_file():
         raise UserError(f"--resume {resume}: there is no {last}; start in the folder that the run was started in")
+    if last:
+        read_checkpoint(last, "covidmt train")  # a broken one is met before anything is computed
     history = MetricHistory()
     decider = experiment.tasks[experiment.robustness.task]
     monitor = f"val/{experiment.active[0].name}/loss"

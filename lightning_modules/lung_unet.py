@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import cv2
@@ -31,6 +30,7 @@ from torchmetrics.classification import (
 from experiments.errors import UserError
 from experiments.load import from_dict, nearest, to_dict
 from experiments.schema import LungModel, LungsExperiment, Model
+from lightning_modules.checkpoint import fill, read_checkpoint
 from lightning_modules.optimizers import build_optimizer
 from lightning_modules.weights import create_network, load_weights
 
@@ -133,19 +133,11 @@ class LungUNet(LightningModule):
         Raises:
             UserError: No such file, cut short, or not a checkpoint of ``covidmt lungs train``.
         """
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such checkpoint; `covidmt lungs train` writes one")
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError) as error:
-            raise UserError(f"{path}: is no checkpoint, or is cut short; copy it again or train anew") from error
-        if not isinstance(checkpoint, dict) or _CHECKPOINT_KEY not in checkpoint:
+        checkpoint = read_checkpoint(path, "covidmt lungs train")
+        if _CHECKPOINT_KEY not in checkpoint:
             raise UserError(f"{path}: is not a checkpoint of `covidmt lungs train`")
         module = cls(from_dict(LungsExperiment, checkpoint[_CHECKPOINT_KEY]), pretrained=False)
-        try:
-            module.load_state_dict(checkpoint["state_dict"])
-        except (KeyError, RuntimeError) as error:
-            raise UserError(f"{path}: its weights do not fit its own experiment: {error}") from error
+        fill(module, checkpoint, path)
         return module.eval()
 
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:

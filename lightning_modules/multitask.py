@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from experiments.errors import UserError
 from experiments.load import from_dict, to_dict
 from experiments.schema import Experiment
 from lightning_modules.backbones import build_backbone
+from lightning_modules.checkpoint import fill, read_checkpoint
 from lightning_modules.heads import BoxOutput
 from lightning_modules.losses import task_mean
 from lightning_modules.optimizers import build_optimizer, build_scheduler
@@ -194,18 +194,9 @@ def load_module(path: str | Path) -> MultiTaskModule:
     Raises:
         UserError: No such file, cut short, or not a checkpoint of ``covidmt train``.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such checkpoint")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: is no checkpoint, or is cut short: {reason}") from error
+    checkpoint = read_checkpoint(path, "covidmt train")
     module = MultiTaskModule(_experiment(checkpoint, str(path)), pretrained=False)
-    try:
-        module.load_state_dict(checkpoint["state_dict"])
-    except (KeyError, RuntimeError) as error:
-        raise UserError(f"{path}: its weights do not fit its own experiment: {error}") from error
+    fill(module, checkpoint, path)
     return module.eval()
 
 

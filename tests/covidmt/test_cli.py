@@ -43,6 +43,10 @@ WRONG = [
     (["data", "check", DEMO, "data.root=nowhere"], ["nowhere"]),
     (["lungs", "train", "experiments/lungs_dmo.yaml"], ["lungs_dmo.yaml", "lungs_demo.yaml"]),
     (["lungs", "masks", "nowhere.ckpt", "nowhere", "out"], ["nowhere"]),
+    (
+        ["lungs", "masks", "{root}/covidx/train_COVIDx.txt", "{root}/lungs/images", "out"],
+        ["train_COVIDx.txt", "checkpoint"],
+    ),
     (["weights", "fetch", "resnet19", "."], ["resnet19"]),
     (["ui"], ["no runs yet"]),
 ]
