@@ -24,6 +24,10 @@ weights_app = typer.Typer(help="ImageNet weights for machines without internet."
 app.add_typer(data_app, name="data")
 app.add_typer(lungs_app, name="lungs")
 app.add_typer(weights_app, name="weights")
+pairs_app = typer.Typer(
+    help="Image pairs in WaCXR's layout: make them, or match what a phone received.", no_args_is_help=True
+)
+app.add_typer(pairs_app, name="pairs")
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="An experiment YAML.")]
 Overrides = Annotated[
@@ -161,6 +165,47 @@ def weights_fetch(
 
     path = fetch(name, directory)
     typer.echo(f"{path}\nuse it with: model.weights={path}")
+
+
+Positive = Annotated[
+    str, typer.Option(metavar="CLASS", help="The class folder that is COVID-19, where the names lack 0_ and 1_.")
+]
+Link = Annotated[bool, typer.Option("--link", help="Hard-link instead of copying (one file system).")]
+Processes = Annotated[int | None, typer.Option(min=1, help="As many at a time; default: as many as there are cores.")]
+
+
+@pairs_app.command("make")
+def pairs_make(
+    source: Annotated[Path, typer.Argument(help="A folder of class folders with images, or of images.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the pairs; several channels can share it.")],
+    channel: Annotated[str, typer.Option(help="E.g. whatsapp, whatsapp+whatsapp, resize:1600+jpeg:70")] = "whatsapp",
+    positive: Positive = "COVID-19",
+    link: Link = False,
+    processes: Processes = None,
+) -> None:
+    """Send images through a simulated channel. The same command goes on with an interrupted run."""
+    from covidmt.pairs import make
+
+    make(source, out, channel, positive=positive, link=link, processes=processes)
+
+
+@pairs_app.command("match")
+def pairs_match(
+    originals: Annotated[Path, typer.Argument(help="What was sent: class folders with images, or images.")],
+    received: Annotated[Path, typer.Argument(help="A folder with what the phone received.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the pairs.")],
+    channel: Annotated[str, typer.Option(help="Names the folder of the received images.")] = "whatsapp",
+    positive: Positive = "COVID-19",
+    by_time: Annotated[
+        bool, typer.Option("--by-time", help="Originals were sent by modification time, not by name.")
+    ] = False,
+    link: Link = False,
+    processes: Processes = None,
+) -> None:
+    """Pair files that really went through a phone with their originals, by perceptual hash and order of time."""
+    from covidmt.pair_match import match
+
+    match(originals, received, out, channel=channel, positive=positive, by_time=by_time, link=link, processes=processes)
 
 
 def main() -> None:
