@@ -221,7 +221,7 @@ def test_two_processes_score_as_one(demo_data: Path, tmp_path: Path):
             timeout=500,
         )
         (run,) = runs(folder)
-        assert run.data.tags["global_batch"] == str(12 * devices)
+        assert run.data.tags["global_batch"] == str(16 * devices)
         figures[devices] = {key: value for key, value in run.data.metrics.items() if key.startswith(("val/", "test/"))}
     assert figures[1].keys() == figures[2].keys()
     assert figures[1]["val/pairs"] == 5
