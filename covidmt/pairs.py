@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -228,7 +229,7 @@ def in_processes(
         return
     context = multiprocessing.get_context("forkserver")  # a clean parent, that has imported what they need but once
     context.set_forkserver_preload([function.__module__])
-    with ProcessPoolExecutor(processes, context) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=_leave_interrupts_to_the_parent) as pool:
         try:
             futures = [pool.submit(function, job) for job in jobs]
             for future in track(as_completed(futures), title, total=len(jobs)):
@@ -239,6 +240,10 @@ def in_processes(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(jobs: list[_Job], manifest: Path, processes: int | None) -> tuple[list[Pair], int, list[str]]:

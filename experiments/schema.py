@@ -137,6 +137,7 @@ class Pairs:
     Attributes:
         val: Source whose validation split is sent through ``channel`` at every validation epoch.
         test: A source of kind ``wacxr`` for `trainer.test`; null: no test.
+        channel: One of ``datamodules.channels``, or several in a row: ``whatsapp+whatsapp``, ``resize:1600+jpeg:70``.
         limit: At most so many validation pairs, drawn by seed and balanced over the classes; null: all.
     """
 
