@@ -51,14 +51,14 @@ def pairs_seen(module, split, world):
 
 
 def test_a_training_batch_of_six_tasks(made):
-    module = made()
+    module = made("tasks.covidx.batch_size=8")
     batch = next(iter(module.train_dataloader()))
-    assert batch.images.shape == (12, 1, 32, 32)
+    assert batch.images.shape == (16, 1, 32, 32)
     assert list(batch.tasks) == TASKS
-    assert [batch.tasks[name].rows for name in TASKS] == [slice(0, 4), slice(4, 8)] + [slice(8, 12)] * 4
-    assert module.global_batch == 12
+    assert [batch.tasks[name].rows for name in TASKS] == [slice(0, 8), slice(8, 12)] + [slice(12, 16)] * 4
+    assert module.global_batch == 16
     module.trainer = Ranked(0, 2)
-    assert module.global_batch == 12 * 2 * 3
+    assert module.global_batch == 16 * 2 * 3
 
 
 def test_evaluation_sees_every_image_once_unaugmented(made):
