@@ -36,6 +36,7 @@ from experiments.schema import Tracking
 
 log = logging.getLogger(__name__)
 
+THUMBNAIL = 640  # longest side of what the UI's picture cards show: MLflow's own 256 leaves an overlay's text unreadable
 RUN_ID = "COVIDMT_RUN_ID"  # environment variable: rank zero tells the processes that it starts
 
 
@@ -174,7 +175,7 @@ class MlflowSpoolLogger(Logger):
             # is made here, once.
             stem = f"{name}+step+{step or 0}+timestamp+{now}+{os.urandom(16).hex()}"
             picture = Image.fromarray(np.asarray(array, dtype=np.uint8))
-            for image, ending in ((picture, ".png"), (compress_image_size(picture), "+compressed.webp")):
+            for image, ending in ((picture, ".png"), (compress_image_size(picture, THUMBNAIL), "+compressed.webp")):
                 path, relative = self._open().new_file(stem + ending)
                 image.save(path)
                 self._write("artifact", file=relative, path="images")
