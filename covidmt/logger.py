@@ -36,7 +36,7 @@ from experiments.schema import Tracking
 
 log = logging.getLogger(__name__)
 
-THUMBNAIL = 640  # longest side of what the UI's picture cards show: MLflow's own 256 leaves an overlay's text unreadable
+THUMBNAIL = 640  # longest side in the UI's picture cards: MLflow's own 256 leaves an overlay's text unreadable
 RUN_ID = "COVIDMT_RUN_ID"  # environment variable: rank zero tells the processes that it starts
 
 

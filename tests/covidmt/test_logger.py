@@ -110,7 +110,7 @@ def test_more_parameters_and_metrics_than_one_request_takes() -> None:
 
 def test_pictures_keep_mlflow_naming_and_pixels() -> None:
     logger = MlflowSpoolLogger(QUIET)
-    picture = np.random.default_rng(0).integers(0, 256, (40, 600, 3), dtype=np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 1280, 3), dtype=np.uint8)
     logger.log_image("gradcam/00", [picture], step=2)
     logger.log_image("pairs", [picture, picture[..., 0]], step=0)
     logger.close()
@@ -121,7 +121,7 @@ def test_pictures_keep_mlflow_naming_and_pixels() -> None:
     full, small = (next(file for path, file in files.items() if "~00+step+2" in path and path.endswith(e)) for e in
                    (".png", "+compressed.webp"))  # fmt: skip
     assert np.array_equal(np.asarray(Image.open(full)), picture)
-    assert Image.open(small).size == (256, 17)
+    assert Image.open(small).size == (640, 20)
     assert _run(logger).data.tags["mlflow.loggedImages"] == "True"
 
 
