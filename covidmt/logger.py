@@ -40,6 +40,11 @@ THUMBNAIL = 640  # longest side in the UI's picture cards: MLflow's own 256 leav
 RUN_ID = "COVIDMT_RUN_ID"  # environment variable: rank zero tells the processes that it starts
 
 
+def global_rank() -> int:
+    """This process's number among those of the training, 0 where it is alone; known before a Trainer is made."""
+    return getattr(rank_zero_only, "rank", 0)
+
+
 @contextmanager
 def tracked(logger: MlflowSpoolLogger) -> Generator[None]:
     """Closes the run at the block's end; whatever ends the block early marks it and leaves its traceback there."""
@@ -83,7 +88,7 @@ class MlflowSpoolLogger(Logger):
         self.tracking = tracking
         self.uri = resolve_uri(tracking)
         self.root = mlruns_dir()
-        self.run_id = run_id or (os.environ.get(RUN_ID) if getattr(rank_zero_only, "rank", 0) != 0 else None)
+        self.run_id = run_id or (os.environ.get(RUN_ID) if global_rank() != 0 else None)
         self._patience = patience
         self._spool: Spool | None = None
         self._sender: Sender | None = None
@@ -214,7 +219,7 @@ class MlflowSpoolLogger(Logger):
         text = "".join(traceback.format_exception(error))
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning's SIGTERMException is a SystemExit
         status = "KILLED" if stopped else "FAILED"
-        rank = getattr(rank_zero_only, "rank", 0)
+        rank = global_rank()
         if rank == 0:
             self.log_text(text, "traceback.txt")
             self._set_status(status)

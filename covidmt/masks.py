@@ -10,9 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from filelock import FileLock
-from lightning.pytorch.utilities import rank_zero_only
 
-from datamodules.masks import LungMasks, cache_path, write_mask
+from covidmt.logger import global_rank
+from datamodules.masks import cache_path, write_mask
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import load_lungs_experiment, to_dict
@@ -37,7 +37,7 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
     """
     masks = experiment.data.masks
     images = [path for split in splits for path in datamodule.pair_dataset(split).paths]
-    if masks.segmenter is None or not LungMasks(masks).missing(images):
+    if masks.segmenter is None or not datamodule.masks.missing(images):
         return
     try:
         _prepare(experiment, datamodule, images)
@@ -72,7 +72,7 @@ def _checkpoint(experiment: Experiment, cache: Path) -> Path:
     digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
     checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
     lungs.tracking.uri = experiment.tracking.uri
-    if getattr(rank_zero_only, "rank", 0) == 0:
+    if global_rank() == 0:
         with FileLock(cache / ".training"):
             if not checkpoint.exists():
                 _train(lungs, checkpoint)

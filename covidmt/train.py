@@ -16,7 +16,7 @@ from rich.console import Console
 from callbacks.history import MetricHistory
 from callbacks.overlays import GradCamOverlays
 from callbacks.robustness import RobustnessCallback
-from covidmt.logger import MlflowSpoolLogger, tracked
+from covidmt.logger import MlflowSpoolLogger, global_rank, tracked
 from covidmt.masks import prepare_masks
 from covidmt.provenance import git_tags, log_code, log_datasets
 from covidmt.summary import summary_table
@@ -43,9 +43,8 @@ def train(experiment: Experiment, resume: str | None = None) -> None:
     Raises:
         UserError: Data, masks, weights, Trainer arguments or the tracking store cannot be used.
     """
-    if getattr(rank_zero_only, "rank", 0) != 0:
+    if global_rank() != 0:
         logging.getLogger("covidmt").setLevel(logging.ERROR)  # one process's notes are enough
-    seed_everything(experiment.seed, workers=True, verbose=False)
     checkpoints = mlruns_dir() / "checkpoints"
     last = checkpoints / resume / "last.ckpt" if resume else None
     if last and not last.is_file():
@@ -71,7 +70,7 @@ def train(experiment: Experiment, resume: str | None = None) -> None:
     datamodule.setup()
     tested = experiment.data.pairs.test in datamodule.tables  # training can do without WaCXR
     prepare_masks(experiment, datamodule, ["val", "test"] if tested else ["val"])
-    seed_everything(experiment.seed, workers=True, verbose=False)  # whatever was computed on the way
+    seed_everything(experiment.seed, workers=True, verbose=False)  # after the masks, which may draw numbers
     # Checkpoints are handed on: without the address of the tracking server.
     module = MultiTaskModule(replace(experiment, tracking=replace(experiment.tracking, uri=None)))
     module.configure_optimizers()  # refuses wrong names and options now

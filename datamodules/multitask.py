@@ -50,6 +50,7 @@ class MultiTaskDataModule(LightningDataModule):
         self.tables: dict[str, pd.DataFrame] = {}
         self.groups: list[Group] = []
         self.streams: list[Stream | BalancedStream] = []
+        self._masks: LungMasks | None = None
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def setup(self, stage: str | None = None) -> None:
@@ -90,7 +91,11 @@ class MultiTaskDataModule(LightningDataModule):
     @property
     def masks(self) -> LungMasks:
         """Where the lung masks are looked up."""
-        return LungMasks(self.experiment.data.masks, self.segmenter)
+        if (
+            self._masks is None or self._masks.segmenter != self.segmenter
+        ):  # its folders are listed once, not every epoch
+            self._masks = LungMasks(self.experiment.data.masks, self.segmenter)
+        return self._masks
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """One loader for all tasks; a resumed Trainer goes on at its next step."""
