@@ -1,0 +1,74 @@
+"""95 % intervals by resampling patients: several images of one patient are not independent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from metrics.intervals import wilson
+
+# (R, N) weights, how often each of R resamples holds each of N images -> (R,) values.
+Statistic = Callable[[np.ndarray], np.ndarray]
+_CHUNK = 2**24  # weights that are spread out to images at a time
+
+
+class Estimate(NamedTuple):
+    """A score with the ends of its 95 % interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+class PatientBootstrap:
+    """Draws patients with replacement and scores their images (Efron & Tibshirani, 1993, percentile interval).
+
+    All estimates of one object use the same draws, so that the difference of two of its scores is a paired one.
+
+    Args:
+        patients: A patient id for each of the N images.
+        resamples: Number of draws R.
+        seed: Of the draws.
+    """
+
+    def __init__(self, patients: Sequence[str] | np.ndarray, resamples: int = 2000, seed: int = 0) -> None:
+        ids, self._of_image = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
+        self.n_images, self.n_patients = len(self._of_image), len(ids)
+        draws = np.random.default_rng(seed).integers(self.n_patients, size=(resamples, self.n_patients), dtype=np.int32)
+        counts = [np.bincount(draw, minlength=self.n_patients) for draw in draws]
+        self._counts = np.array(counts, dtype=np.uint16).reshape(resamples, self.n_patients)
+
+    def values(self, statistic: Statistic) -> np.ndarray:
+        """The statistic of the images as they are, then of every resample: (1 + R,)."""
+        per_chunk = max(1, _CHUNK // max(1, self.n_images))
+        parts = [statistic(np.ones((1, self.n_images)))]
+        for start in range(0, len(self._counts), per_chunk):
+            parts.append(statistic(self._counts[start : start + per_chunk, self._of_image].astype(float)))
+        return np.concatenate(parts)
+
+    def estimate(self, statistic: Statistic, *, share: float | None = None) -> Estimate:
+        """The statistic's value and percentile interval; resamples in which it is not defined are left out.
+
+        Args:
+            statistic: What to score.
+            share: The whole of which the statistic is a share (1 or 100). One that is 0 or the whole in every resample
+                says nothing about its own spread: it gets Wilson's interval over the patients instead.
+        """
+        return _interval(self.values(statistic), share, self.n_patients)
+
+    def difference(self, first: Statistic, second: Statistic) -> Estimate:
+        """First minus second, on the same resamples."""
+        return _interval(self.values(first) - self.values(second))
+
+
+def _interval(values: np.ndarray, share: float | None = None, n: int = 0) -> Estimate:
+    value, drawn = float(values[0]), values[1:][np.isfinite(values[1:])]
+    if not np.isfinite(value) or not len(drawn):
+        return Estimate(value, np.nan, np.nan)
+    if share is not None and np.ptp(drawn) == 0 and value in (0, share):
+        low, high = wilson(n if value else 0, n)
+        return Estimate(value, share * low, share * high)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
