@@ -125,7 +125,7 @@ class MultiTaskDataModule(LightningDataModule):
         return self._evaluation_loaders("test")
 
     def pair_dataset(self, split: str) -> PairDataset:
-        """The pairs of ``val`` (made by the simulated channel) or ``test`` (WaCXR).
+        """The pairs of ``val`` (made by the simulated channel) or ``test`` (WaCXR's; simulated too without its like).
 
         Raises:
             UserError: There are none.
@@ -146,7 +146,7 @@ class MultiTaskDataModule(LightningDataModule):
             label,
             self.experiment.data.image_size,
             self.masks,
-            channel=get_channel(pairs.channel) if split == "val" else None,
+            channel=None if "received" in table else get_channel(pairs.channel),
             limit=pairs.limit if split == "val" else None,
             seed=self.experiment.data.split_seed,  # runs of other seeds are compared on the same pairs
         )

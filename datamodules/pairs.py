@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from datamodules.channels import Channel
 from datamodules.decode import decode, resize
 from datamodules.masks import LungMasks
 from experiments.batch import Pair
@@ -31,6 +34,7 @@ class PairDataset(Dataset[Pair]):
         paths: The originals.
         ids: A name for each pair, unique: the original's file name, with as many folders as it takes.
         labels: (n,) float32: 1 has the label, 0 has not, NaN unknown.
+        patients: Each pair's patient.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class PairDataset(Dataset[Pair]):
         size: int,
         masks: LungMasks,
         *,
-        channel: Callable[[np.ndarray], bytes] | None = None,
+        channel: Channel | None = None,
         limit: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -51,8 +55,10 @@ class PairDataset(Dataset[Pair]):
             table, labels = table.iloc[chosen], labels[chosen]
         self.labels = labels
         self.paths = [str(path) for path in table["image"]]
+        self.patients = [str(patient) for patient in table["patient"]]
         self.received = [] if channel else [str(path) for path in table["received"]]
         self.ids = _unique_names(self.paths)
+        self.patients = [str(patient) for patient in table["patient"]]
         self.size = size
         self.masks = masks
         self.channel = channel
@@ -71,6 +77,41 @@ class PairDataset(Dataset[Pair]):
             lung=torch.from_numpy(self.masks.read(self.paths[index], self.size)),
             id=self.ids[index],  # ty: ignore[invalid-argument-type]  # stacked into the list of a batch
         )
+
+
+class ChannelBatch(NamedTuple):
+    """Originals after each of C channels.
+
+    Attributes:
+        rows: (B,) int64, the originals' places in their :class:`PairDataset`.
+        images: (B, C, 1, S, S) uint8.
+    """
+
+    rows: Tensor
+    images: Tensor
+
+
+class ChannelDataset(Dataset[ChannelBatch]):
+    """The originals of some pairs, each sent through several channels.
+
+    Args:
+        pairs: The pairs.
+        rows: Which of them.
+        channels: Full-size original -> the received file.
+    """
+
+    def __init__(self, pairs: PairDataset, rows: Sequence[int], channels: Sequence[Channel]) -> None:
+        self.pairs, self.rows, self.channels = pairs, list(rows), list(channels)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> ChannelBatch:
+        """One original, without the batch dimension."""
+        row = self.rows[index]
+        original = decode(self.pairs.paths[row])
+        images = [resize(decode(channel(original)), self.pairs.size) for channel in self.channels]
+        return ChannelBatch(torch.tensor(row), torch.from_numpy(np.stack(images))[:, None])
 
 
 def collate_pairs(pairs: Sequence[Pair]) -> Pair:
