@@ -70,34 +70,35 @@ def draw(
     canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(canvas)
     truth = "unknown" if isnan(label) else _name(bool(label), decision)
-    pen.text((GAP, 10), f"Label: {truth}", INK, _font(18, bold=True))
+    pen.text((GAP, 10), f"Label: {truth}", INK, font(18, bold=True))
     answers = [
         "no prediction" if isnan(side.probability) else _name(side.probability >= decision.threshold, decision)
         for side in (original, received)
     ]
     if answers[0] != answers[1]:
-        pen.text((WIDTH - GAP, 10), "the decision changes", ALARM, _font(18, bold=True), anchor="ra")
+        pen.text((WIDTH - GAP, 10), "the decision changes", ALARM, font(18, bold=True), anchor="ra")
     for number, (side, title) in enumerate(((original, "Original"), (received, "Compressed"))):
         left = GAP + number * (PANEL + GAP)
         wrong = not isnan(label) and answers[number] != truth
         probability = f"p = {side.probability:.4f}"
-        room = PANEL - _font(16).getlength(probability) - GAP
+        room = PANEL - font(16).getlength(probability) - GAP
         answer = f"{title}: {answers[number]}{' (wrong)' if wrong else ''}"
         ink = ALARM if wrong else INK
-        pen.text((left, 44), _shorten(answer, _font(16, bold=True), room), ink, _font(16, bold=True))
-        pen.text((left + PANEL, 44), probability, INK, _font(16), anchor="ra")
-        pen.text((left, 68), *_iol_line(side, lung, settings.eta), _font(16))
-        canvas.paste(Image.fromarray(_overlay(side, lung)), (left, TOP))
+        pen.text((left, 44), shorten(answer, font(16, bold=True), room), ink, font(16, bold=True))
+        pen.text((left + PANEL, 44), probability, INK, font(16), anchor="ra")
+        pen.text((left, 68), *_iol_line(side, lung, settings.eta), font(16))
+        picture = overlay(side.image, side.heat, side.region, lung, (PANEL, PANEL))
+        canvas.paste(Image.fromarray(picture), (left, TOP))
     _colour_scale(canvas, pen, settings.region_threshold)
     line = TOP + PANEL + 10
     why = "the decision made" if settings.target is Target.decision else decision.label
-    pen.text((GAP, line), f"Heat map: evidence for {why} (Grad-CAM)", MUTED, _font(14))
-    pen.text((WIDTH - GAP, line), f"p: probability of {decision.label}", MUTED, _font(14), anchor="ra")
+    pen.text((GAP, line), f"Heat map: evidence for {why} (Grad-CAM)", MUTED, font(14))
+    pen.text((WIDTH - GAP, line), f"p: probability of {decision.label}", MUTED, font(14), anchor="ra")
     for left, colour, text in ((425, REGION, f"region, ≥ {settings.region_threshold:g} of max."), (660, LUNG, "lungs")):
         pen.rectangle((left, line, left + 30, line + 17), fill=(70, 70, 70))
         pen.line((left + 5, line + 8, left + 25, line + 8), colour, 3)
-        pen.text((left + 38, line), text, MUTED, _font(14))
-    pen.text((GAP, line + 27), _shorten(caption, _font(15), WIDTH - 2 * GAP), INK, _font(15))
+        pen.text((left + 38, line), text, MUTED, font(14))
+    pen.text((GAP, line + 27), shorten(caption, font(15), WIDTH - 2 * GAP), INK, font(15))
     return np.asarray(canvas)
 
 
@@ -113,21 +114,33 @@ def _iol_line(side: Side, lung: np.ndarray, eta: float) -> tuple[str, tuple[int,
     return f"IOL undefined: {'heat map is zero everywhere' if lung.any() else 'no lung found'}", MUTED
 
 
-def _overlay(side: Side, lung: np.ndarray) -> np.ndarray:
-    """(PANEL, PANEL, 3) uint8: X-ray, heat map, outlines."""
-    smaller = len(side.image) > PANEL
-    grey = cv2.resize(side.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    heat = cv2.resize(side.heat, (PANEL, PANEL), interpolation=cv2.INTER_LINEAR)
-    blended = _blend(grey, heat)
-    for mask, colour in ((lung, LUNG), (side.region, REGION)):
-        full = cv2.resize(mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST)
+def overlay(
+    image: np.ndarray, heat: np.ndarray, region: np.ndarray, lung: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """X-ray, heat map, outlines, each of any size and aspect ratio.
+
+    Args:
+        image: (H, W) uint8.
+        heat: (S, S) float32 in [0, 1].
+        region: (S, S) bool.
+        lung: (S, S) bool.
+        size: Width and height of the result.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+    """
+    smaller = len(image) > size[1]
+    grey = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    blended = blend(grey, cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR))
+    for mask, colour in ((lung, LUNG), (region, REGION)):
+        full = (cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5).astype(np.uint8)
         line = cv2.morphologyEx(full, cv2.MORPH_GRADIENT, _SQUARE)
         blended[cv2.dilate(line, _SQUARE) > 0] = 0  # a dark edge, so that it shows on white too
         blended[line > 0] = colour
     return blended
 
 
-def _blend(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def blend(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """(H, W) uint8 under (H, W) float in [0, 1] -> (H, W, 3) uint8."""
     index = np.rint(heat * 255).astype(np.uint8)
     colour = cv2.cvtColor(cv2.applyColorMap(index, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
@@ -140,23 +153,26 @@ def _colour_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, threshold: floa
     left, length = 3 * GAP + 2 * PANEL, PANEL - 60
     top = TOP + 60
     ramp = np.repeat(np.linspace(1, 0, length, dtype=np.float32)[:, None], 22, axis=1)
-    canvas.paste(Image.fromarray(_blend(np.full(ramp.shape, 110, np.uint8), ramp)), (left, top))
-    pen.multiline_text((left, TOP - 2), "share of\nthe map's\nmaximum", MUTED, _font(14), spacing=3)
+    canvas.paste(Image.fromarray(blend(np.full(ramp.shape, 110, np.uint8), ramp)), (left, top))
+    pen.multiline_text((left, TOP - 2), "share of\nthe map's\nmaximum", MUTED, font(14), spacing=3)
     for value in {0.0, threshold, 1.0}:
         y = top + (1 - value) * (length - 1)
         pen.line((left + 22, y, left + 28, y), INK, 1)
-        pen.text((left + 33, y), f"{value:g}", INK, _font(14), anchor="lm")
+        pen.text((left + 33, y), f"{value:g}", INK, font(14), anchor="lm")
 
 
-def _shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def shorten(text: str, typeface: ImageFont.FreeTypeFont, width: float) -> str:
     """Cuts out the middle of a text that is too long."""
     keep = len(text)
-    while font.getlength(cut := text if keep == len(text) else f"{text[: keep // 2]}…{text[-(keep // 2) :]}") > width:
+    while (
+        typeface.getlength(cut := text if keep == len(text) else f"{text[: keep // 2]}…{text[-(keep // 2) :]}") > width
+    ):
         keep -= 2
     return cut
 
 
 @cache
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The pictures' typeface, in pixels."""
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     return ImageFont.truetype(str(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")), size)
