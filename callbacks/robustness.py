@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from math import isnan
+from typing import Any
 
 import lightning as L
+import pandas as pd
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from callbacks.pair_maps import PairMaps, pair_source, require_pairs, undisturbed
+from callbacks.pair_maps import Explained, PairMaps, pair_source, require_pairs, undisturbed
 from experiments.batch import Pair
 from experiments.schema import Robustness, Task
 from metrics.instability import PredictionInstability
-from metrics.saliency import OutOfLungSaliency, heat_region
+from metrics.paired import PAIR_COLUMNS
+from metrics.saliency import OutOfLungSaliency, heat_region, iol
 
 
 class RobustnessCallback(Callback):
@@ -36,6 +41,9 @@ class RobustnessCallback(Callback):
     ``iol/<side>/mean``, ``iol/<side>/hist/00`` ... ``09``  mean IOL; shares of images per tenth of IOL
     ``ols/<side>/n``, ``.../no_region``, ``.../no_lung``    images scored; map all zero; no lung found
     ======================================================= ====================================================
+
+    In test every logger with ``log_text`` gets ``robustness/test_pairs.csv`` too: a row a pair, of all processes, with
+    the columns :data:`metrics.paired.PAIR_COLUMNS`.
 
     Args:
         robustness: The definitions' settings.
@@ -66,6 +74,7 @@ class RobustnessCallback(Callback):
     def _score(self, trainer: L.Trainer, module: L.LightningModule, split: str) -> None:
         instability = PredictionInstability(self.maps.decision).to(module.device)
         sides = {s: OutOfLungSaliency(self.robustness.eta).to(module.device) for s in ("original", "compressed")}
+        rows: list[tuple[Any, ...]] = []
         with undisturbed(module):
             loader = pair_source(trainer).pair_dataloader(split)
             if loader is None:
@@ -76,10 +85,36 @@ class RobustnessCallback(Callback):
                 instability.update(*(side.logits for side in explained))
                 for metric, side in zip(sides.values(), explained, strict=True):
                     metric.update(heat_region(side.heat, self.robustness.region_threshold), lung)
+                if split == "test":
+                    rows += self._rows(pair, explained, lung)
         results = _named(split, instability.compute(), {side: metric.compute() for side, metric in sides.items()})
         # Every process has the same figures by now; of equal ones the maximum is exact where a mean may round.
         module.log_dict(results, on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
         self.last = {key: value for key, value in self.last.items() if not key.startswith(f"{split}/")} | results
+        if split == "test":
+            self._log_rows(trainer, rows)
+
+    def _rows(self, pair: Pair, explained: tuple[Explained, Explained], lung: Tensor) -> list[tuple[Any, ...]]:
+        """A batch's id, label, both probabilities, both IOL, pair by pair."""
+        numbers = [pair.label, *(self.maps.decision.probability(side.logits) for side in explained)]
+        numbers += [iol(heat_region(side.heat, self.robustness.region_threshold), lung) for side in explained]
+        return list(zip(pair.id, *(column.tolist() for column in numbers), strict=True))
+
+    def _log_rows(self, trainer: L.Trainer, rows: list[tuple[Any, ...]]) -> None:
+        if dist.is_available() and dist.is_initialized():
+            shares: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(shares, rows)
+            rows = [row for share in shares for row in share]
+        loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "log_text")]
+        if not (trainer.is_global_zero and loggers):
+            return
+        table = pd.DataFrame(rows, columns=[name for name in PAIR_COLUMNS if name != "patient"])
+        dataset = pair_source(trainer).pair_dataset("test")
+        known = zip(getattr(dataset, "ids", []), getattr(dataset, "patients", []), strict=False)
+        table["patient"] = table["id"].map(dict(known))
+        text = table.sort_values("id")[PAIR_COLUMNS].to_csv(index=False, float_format="%.9g")  # float32, exactly
+        for logger in loggers:
+            logger.log_text(text, "robustness/test_pairs.csv")
 
 
 def _named(split: str, pi: dict[str, float], ols: dict[str, dict[str, float]]) -> dict[str, float]:

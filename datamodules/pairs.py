@@ -55,7 +55,6 @@ class PairDataset(Dataset[Pair]):
             table, labels = table.iloc[chosen], labels[chosen]
         self.labels = labels
         self.paths = [str(path) for path in table["image"]]
-        self.patients = [str(patient) for patient in table["patient"]]
         self.received = [] if channel else [str(path) for path in table["received"]]
         self.ids = _unique_names(self.paths)
         self.patients = [str(patient) for patient in table["patient"]]

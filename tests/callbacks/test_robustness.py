@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
@@ -17,7 +18,8 @@ from callbacks.pair_maps import undisturbed
 from callbacks.robustness import RobustnessCallback
 from experiments.errors import UserError
 from experiments.schema import Robustness, Target
-from tests.callbacks.tiny import TASK, Tiny, TinyData, trainer
+from metrics.paired import PAIR_COLUMNS
+from tests.callbacks.tiny import TASK, Texts, Tiny, TinyData, trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -101,6 +103,29 @@ def test_fit_and_test_log_to_the_logger_and_for_the_checkpoint(tmp_path):
         assert {f"{split}/pi/ci_low", f"{split}/ols/original/no_lung", f"{split}/ols_score/compressed"} <= names
     assert callback.last["val/pairs"] == 5
     assert callback.last["test/pairs"] == 3
+
+
+def test_every_test_pair_is_a_row_by_hand(tmp_path):
+    callback, module, data = RobustnessCallback(Robustness(), TASK), Tiny(), TinyData(test=5)
+    data.pairs["test"].ids.reverse()
+    data.pairs["test"].patients = list("edcba")
+    logger = Texts(tmp_path, name=None)
+    run = trainer(callbacks=[callback], logger=logger)
+    run.validate(module, data, verbose=False)
+    assert not list(tmp_path.glob("*.csv"))
+    run.test(module, data, verbose=False)
+    table = pd.read_csv(tmp_path / "test_pairs.csv")
+    assert list(table.columns) == PAIR_COLUMNS
+    assert table["id"].tolist() == sorted(data.pairs["test"].ids)
+    assert table["patient"].tolist() == list("abcde")
+    table = table[::-1].reset_index(drop=True)  # the data set's own order
+    p, flips, iols, _ = by_hand(module, data.pairs["test"], Robustness())
+    assert table[["p_original", "p_received"]].to_numpy().ravel() == pytest.approx(p, abs=1e-6)
+    decisions = table[["p_original", "p_received"]] >= 0.5
+    assert (decisions["p_original"] ^ decisions["p_received"]).sum() == sum(map(abs, flips))
+    assert np.isnan(table["label"][0])
+    assert table["iol_original"].isna().tolist() == [False] * 4 + [True]  # no lung
+    assert table["iol_original"][:4].tolist() == pytest.approx(iols[:8:2])
 
 
 def test_training_is_the_same_with_and_without_it():
@@ -193,6 +218,7 @@ def test_two_processes_score_an_odd_number_of_pairs_like_one(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "sync_dist" not in done.stderr
+    assert len(pd.read_csv(tmp_path / "test_pairs.csv")) == 1
     double, every = json.loads(out.read_text())
     assert double == every  # each process has the same figures
     assert single["val/pairs"] == double["val/pairs"] == 5

@@ -14,6 +14,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
@@ -102,6 +103,13 @@ class Tiny(L.LightningModule):
         return torch.optim.Adam(self.parameters(), 1e-3)
 
 
+class Texts(CSVLogger):
+    """Writes the texts that it is given."""
+
+    def log_text(self, text: str, name: str) -> None:
+        (Path(self.root_dir) / Path(name).name).write_text(text)
+
+
 def trainer(**options: Any) -> L.Trainer:
     defaults: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": False}
     for feature in ("progress_bar", "model_summary", "checkpointing"):
@@ -113,7 +121,8 @@ def trainer(**options: Any) -> L.Trainer:
 def main(out: str, processes: str) -> None:
     torch.set_num_threads(1)
     callback, module, data = RobustnessCallback(Robustness(), TASK), Tiny(), TinyData()
-    run = trainer(devices=int(processes), strategy="ddp", use_distributed_sampler=False, callbacks=[callback])
+    options = {"strategy": "ddp", "use_distributed_sampler": False, "logger": Texts(Path(out).parent, name=None)}
+    run = trainer(devices=int(processes), callbacks=[callback], **options)
     run.validate(module, data, verbose=False)
     run.test(module, data, verbose=False)
     last = run.strategy.broadcast(callback.last, src=int(processes) - 1)

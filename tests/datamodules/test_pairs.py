@@ -27,7 +27,8 @@ def table(tmp_path):
             Image.fromarray(smooth).resize((80, 60)).save(path)
             received = path.with_suffix(".jpeg")
             received.write_bytes(whatsapp(decode(path)))
-            rows.append({"image": str(path), "received": str(received), "COVID-19": float(place == "two")})
+            rows.append({"image": str(path), "patient": f"p:{len(rows)}", "received": str(received)})
+            rows[-1]["COVID-19"] = float(place == "two")
     return pd.DataFrame(rows)
 
 
@@ -62,6 +63,7 @@ def test_a_batch_of_pairs(table, tmp_path):
     assert batch.lung.dtype == torch.bool
     assert batch.lung.flatten(1).float().mean(1).tolist() == [0, 1, 0]
     assert batch.id == dataset.ids == ["one/a.png", "one/b.png", "two/a.png"]
+    assert dataset.patients == ["p:0", "p:1", "p:2"]
 
 
 def test_ids_are_short_where_they_can_be(table):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from metrics.intervals import wilson
+from metrics.intervals import t_interval, wilson
 
 
 def test_hand_computed():
@@ -25,3 +25,9 @@ def test_ends_are_exact():
 def test_equals_scipy(count):
     expected = binomtest(*count).proportion_ci(method="wilson")
     assert wilson(*count) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_t_interval_of_three_runs_by_hand():
+    """Mean 4, s = 1, t(2 degrees, 97.5 %) = 4.303: 4 -+ 4.303 / sqrt(3)."""
+    assert t_interval([3, 4, 5]) == pytest.approx((4 - 2.4841, 4 + 2.4841), abs=1e-3)
+    assert all(isnan(end) for end in t_interval([3.0]))
