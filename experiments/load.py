@@ -17,16 +17,17 @@ from experiments.errors import UserError
 from experiments.schema import SOURCE_KINDS, Balance, Experiment, LungsExperiment, TaskKind
 
 SHIPPED = Path(__file__).parent
-T = TypeVar("T", Experiment, LungsExperiment)
+T = TypeVar("T")
+Layer = tuple[str, dict[str, Any]]  # where values come from, and the values, nested as in a YAML
 
 
-def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment YAML with its ``extends`` chain and apply ``key.path=value`` overrides.
+def load_experiment(path: str | Path, overrides: Sequence[str | Layer] = ()) -> Experiment:
+    """Read an experiment YAML with its ``extends`` chain and apply ``key.path=value`` overrides, or a sweep's layers.
 
     Raises:
         UserError: Missing file, bad YAML, unknown key, wrong type, or settings that do not fit together.
     """
-    experiment = _load(Experiment, path, overrides)
+    experiment = load_schema(Experiment, path, overrides)
     for name, task in experiment.tasks.items():
         if task.name not in ("", name):
             raise UserError(f"{path}: tasks.{name}.name: a task's name is its key; leave 'name' out")
@@ -37,7 +38,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
 
 def load_lungs_experiment(path: str | Path, overrides: Sequence[str] = ()) -> LungsExperiment:
     """The same for a lung segmentation experiment."""
-    experiment = _load(LungsExperiment, path, overrides)
+    experiment = load_schema(LungsExperiment, path, overrides)
     _check_seed(experiment, str(path))
     data = experiment.data
     for key, low in {"batch_size": 1, "num_workers": 0, "image_size": 32}.items():
@@ -48,14 +49,14 @@ def load_lungs_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Lu
     return experiment
 
 
-def to_dict(experiment: Experiment | LungsExperiment) -> dict[str, Any]:
+def to_dict(experiment: Any) -> dict[str, Any]:
     """Plain containers (dict, list, str, numbers): for YAML, checkpoints and hashes."""
     plain = OmegaConf.to_container(OmegaConf.structured(experiment), enum_to_str=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
-def to_yaml(experiment: Experiment | LungsExperiment) -> str:
+def to_yaml(experiment: Any) -> str:
     """The resolved experiment as YAML; loading it again gives the same experiment."""
     return yaml.safe_dump(to_dict(experiment), sort_keys=False, allow_unicode=True)
 
@@ -102,13 +103,19 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(sorted(known))}" if known else ""
 
 
-def _load(schema: type[T], path: str | Path, overrides: Sequence[str]) -> T:
+def load_schema(schema: type[T], path: str | Path, overrides: Sequence[str | Layer]) -> T:
+    """Read a YAML that obeys a schema with a ``name``, and what it extends; then the overrides in order.
+
+    Raises:
+        UserError: Missing file, bad YAML, unknown key, wrong type.
+    """
     config = OmegaConf.structured(schema)
     config.name = Path(path).stem
     for where, values in _layers(Path(path)):
         _merge(config, values, where)
     for override in overrides:
-        _merge(config, _override(override), f"command line ({override})")
+        layer = (f"command line ({override})", _override(override)) if isinstance(override, str) else override
+        _merge(config, layer[1], layer[0])
     return _to_object(config, schema, str(path))
 
 
@@ -124,9 +131,9 @@ def _override(override: str) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-def _layers(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def _layers(path: Path) -> list[Layer]:
     """The file and what it extends, the base first."""
-    layers: list[tuple[str, dict[str, Any]]] = []
+    layers: list[Layer] = []
     seen: list[Path] = []
     while True:
         path = _find(path)
@@ -144,12 +151,14 @@ def _layers(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _find(path: Path) -> Path:
-    """The file; ``experiments/<shipped>.yaml`` is found from any working folder."""
+    """The file; what is shipped in ``experiments/`` is found from any working folder."""
     if path.is_file():
         return path
-    if path.parent.name == SHIPPED.name and (SHIPPED / path.name).is_file():
-        return SHIPPED / path.name
-    known = {p.name for p in [*SHIPPED.glob("*.yaml"), *path.parent.glob("*.yaml")]}
+    _, folder, name = f"/{path.as_posix()}".rpartition(f"/{SHIPPED.name}/")
+    shipped = SHIPPED / name
+    if folder and shipped.is_file():
+        return shipped
+    known = {p.name for p in [*shipped.parent.glob("*.yaml"), *path.parent.glob("*.yaml")]}
     raise UserError(f"{path}: no such experiment file{nearest(path.name, known)}")
 
 
