@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -59,6 +59,69 @@ def train(
     from covidmt.train import train
 
     train(loaded, resume)
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT|RUN", help="A checkpoint file, or a run's id.")],
+    images: Annotated[list[str], typer.Argument(help="Images (PNG, JPEG, DICOM, ...), or folders of them.")],
+    channel: Annotated[
+        list[str] | None, typer.Option(help="Does the decision survive it? May be given several times.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for predictions.jsonl and the pictures.")] = Path(
+        "predictions"
+    ),
+    segmenter: Annotated[
+        str, typer.Option(metavar="NAME|CHECKPOINT|none", help="What finds the lungs; none: they are not looked for.")
+    ] = "covidmt",
+) -> None:
+    """Ask a trained network about images: its answer, whether it survives a phone, whether it looks at the lungs.
+
+    Research software, not a medical device: no answer is a diagnosis.
+    """
+    from covidmt.predict import predict
+
+    predict(
+        checkpoint,
+        images,
+        channels=channel or ["whatsapp"],
+        out=out,
+        segmenter=None if segmenter == "none" else segmenter,
+    )
+
+
+@app.command()
+def evaluate(
+    reference: Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", help="A run's id or a checkpoint file.")],
+    overrides: Overrides = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="A source of the experiment, or a folder of `covidmt pairs make`.")
+    ] = None,
+    split: Annotated[Literal["test", "val"], typer.Option(help="val: validation images, simulated channel.")] = "test",
+    channel: Annotated[
+        list[str] | None, typer.Option(help="PI through this channel too; can be given several times.")
+    ] = None,
+    channel_limit: Annotated[int, typer.Option(min=1, help="Originals that go through channels and qualities.")] = 500,
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="RUN|CHECKPOINT", help="Compare on the same images; several times.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap over patients.")] = 2000,
+    out: Annotated[Path | None, typer.Option(help="Folder; default: below mlruns/evaluations.")] = None,
+) -> None:
+    """Every score of a trained network with its interval and controls: table, JSON, CSV and an HTML report."""
+    from covidmt.evaluate import evaluate
+
+    evaluate(
+        reference,
+        overrides or [],
+        pairs=pairs,
+        split=split,
+        channels=channel or [],
+        channel_limit=channel_limit,
+        against=against or [],
+        resamples=resamples,
+        out=out,
+    )
 
 
 @app.command()
@@ -143,16 +206,59 @@ def lungs_train(experiment: ExperimentFile, overrides: Overrides = None, print_c
     train(loaded)
 
 
+@lungs_app.command("cross-validate")
+def lungs_cross_validate(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    folds: Annotated[int, typer.Option(help="Number of folds, of whole patients.")] = 5,
+) -> None:
+    """Train and score a lung experiment fold by fold; ends with the mean Dice per image and its interval."""
+    from covidmt.lung_scores import cross_validate
+    from experiments.load import load_lungs_experiment
+
+    cross_validate(load_lungs_experiment(experiment, overrides or []), folds)
+
+
+LungSegmenter = Annotated[
+    str, typer.Option(metavar="NAME", help="covidmt, torchxrayvision, or a checkpoint of `covidmt lungs train`.")
+]
+
+
+@lungs_app.command("score")
+def lungs_score(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    segmenter: LungSegmenter = "covidmt",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+) -> None:
+    """Score a segmenter on the masks of a lung experiment: mean Dice per image and its interval."""
+    from covidmt.lung_scores import score
+    from experiments.load import load_lungs_experiment
+
+    score(load_lungs_experiment(experiment, overrides or []), segmenter, split)
+
+
 @lungs_app.command("masks")
 def lungs_masks(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `covidmt lungs train`.")],
     images: Annotated[Path, typer.Argument(help="An image or a folder of images.")],
     out: Annotated[Path, typer.Argument(help="Folder for the masks, <image stem>.png.")],
+    segmenter: LungSegmenter = "covidmt",
 ) -> None:
     """Write a lung mask for every image of a folder."""
     from covidmt.lungs import write_masks
 
-    write_masks(checkpoint, images, out)
+    write_masks(segmenter, images, out)
+
+
+@lungs_app.command("export")
+def lungs_export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `covidmt lungs train`.")],
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+) -> None:
+    """Write a trained segmenter in half precision, to be passed on."""
+    from covidmt.lungs import export
+
+    export(checkpoint, out)
 
 
 @weights_app.command("fetch")

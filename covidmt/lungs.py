@@ -28,15 +28,19 @@ from experiments.errors import UserError
 from experiments.load import to_yaml
 from experiments.schema import LungsExperiment
 from lightning_modules.lung_unet import CLASSES, LungUNet
+from lightning_modules.segmenters import Segmenter, load_segmenter
 
 MONITOR = "val/lung/f1"
+WITHOUT_VALIDATION = {"limit_val_batches": 0, "num_sanity_val_steps": 0}
 
 
 def train(experiment: LungsExperiment) -> Path:
     """Train the lung U-Net, test the best epoch, print Table 2 of paper 001.
 
+    The best epoch is that with the highest F1 of the lung class on validation; the last with ``data.validate: false``.
+
     Returns:
-        The best checkpoint (highest F1 of the lung class on validation), also printed.
+        The best epoch's checkpoint, also printed.
 
     Raises:
         UserError: Data, weights, Trainer arguments or the tracking store cannot be used.
@@ -44,9 +48,14 @@ def train(experiment: LungsExperiment) -> Path:
     seed_everything(experiment.seed, workers=True, verbose=False)
     history = MetricHistory()
     checkpoint = ModelCheckpoint(
-        filename="lungs", monitor=MONITOR, mode="max", save_weights_only=True, enable_version_counter=False
+        filename="lungs",
+        monitor=MONITOR if experiment.data.validate else None,
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
     )
-    trainer = make_trainer(experiment.trainer, [history, checkpoint], mlruns_dir())
+    arguments = experiment.trainer if experiment.data.validate else experiment.trainer | WITHOUT_VALIDATION
+    trainer = make_trainer(arguments, [history, checkpoint], mlruns_dir())
     datamodule = LungDataModule(experiment)
     datamodule.setup()
     module = LungUNet(experiment)
@@ -68,18 +77,18 @@ def train(experiment: LungsExperiment) -> Path:
     return best
 
 
-def write_masks(checkpoint: Path, images: Path, out: Path) -> None:
+def write_masks(segmenter: str | Path, images: Path, out: Path) -> None:
     """Write a lung mask for every image: ``<out>/<image stem>.png``, 0/255, at the image's own size.
 
     Args:
-        checkpoint: A checkpoint of :func:`train`.
+        segmenter: Of :func:`lightning_modules.segmenters.load_segmenter`.
         images: An image or a folder of images (PNG, JPEG, DICOM, ...).
         out: Folder, made where it does not exist.
 
     Raises:
-        UserError: The checkpoint or an image cannot be read, there is no image, or two images share a stem.
+        UserError: The segmenter or an image cannot be read, there is no image, or two images share a stem.
     """
-    network = LungUNet.load(checkpoint)
+    network = load_segmenter(segmenter)
     paths = sorted(map(Path, list_images(images).values())) if images.is_dir() else [images]
     if not paths:
         raise UserError(f"{images}: no images in this folder")
@@ -100,19 +109,33 @@ def write_masks(checkpoint: Path, images: Path, out: Path) -> None:
         console.print(f"no lung found in {len(empty)} of them: {', '.join(empty[:5])}", soft_wrap=True)
 
 
-def segment_files(network: LungUNet, paths: Sequence[Path], batch_size: int = 16) -> Iterator[tuple[Path, np.ndarray]]:
+def export(checkpoint: Path, out: Path) -> None:
+    """Write a trained segmenter in half precision, without its training's settings: a quarter of the size or less.
+
+    Raises:
+        UserError: The checkpoint cannot be read, or the file not written.
+    """
+    try:
+        LungUNet.load(checkpoint).export(out)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{out}: cannot be written: {error}") from error
+
+
+def segment_files(
+    segmenter: Segmenter, paths: Sequence[Path], batch_size: int = 16
+) -> Iterator[tuple[Path, np.ndarray]]:
     """Each image file with its lungs, (H, W) bool at the image's own size; on the GPU if there is one.
 
     Raises:
         UserError: An image that cannot be read.
     """
-    network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    size = network.experiment.data.image_size
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    segmenter.to(device)
     for start in track(range(0, len(paths), batch_size), f"Lung masks of {len(paths)} images"):
         batch = paths[start : start + batch_size]
         greys = [decode(path) for path in batch]
-        inputs = torch.from_numpy(np.stack([resize(grey, size) for grey in greys]))[:, None]
-        found = network.segment(inputs.to(network.device)).cpu().numpy()
+        inputs = torch.from_numpy(np.stack([resize(grey, segmenter.image_size) for grey in greys]))[:, None]
+        found = segmenter.segment(inputs.to(device)).cpu().numpy()
         for path, grey, mask in zip(batch, greys, found, strict=True):
             yield path, np.asarray(Image.fromarray(mask).resize(grey.shape[::-1], Image.Resampling.NEAREST))
 
@@ -140,25 +163,24 @@ def _finish(experiment: LungsExperiment, logger: MlflowSpoolLogger, history: Met
     """The table, and where everything is."""
     if experiment.tracking.log_checkpoint:
         logger.log_artifact(best, "checkpoints")
-    chosen = history.best(MONITOR, highest=True)
-    assert chosen is not None  # there is a best checkpoint
-    logger.set_tags({"best_epoch": str(chosen[0])})
+    best_epoch, scores = history.best(MONITOR, highest=True) or (None, {})
+    if best_epoch is not None:
+        logger.set_tags({"best_epoch": str(best_epoch)})
     console = Console()
     console.print()
-    console.print(_table_2(experiment, chosen, history.test))
+    which = "last epoch" if best_epoch is None else f"best epoch {best_epoch}"
+    console.print(_table_2(experiment, which, scores, history.test))
     console.print(f"run          {experiment.tracking.run_name or experiment.name}  {logger.version}", soft_wrap=True)
     console.print(f"checkpoint   {best}", soft_wrap=True)
 
 
-def _table_2(experiment: LungsExperiment, best: tuple[int, dict[str, float]], test: dict[str, float]) -> Table:
+def _table_2(experiment: LungsExperiment, which: str, val: dict[str, float], test: dict[str, float]) -> Table:
     """Paper 001, Table 2: a row a data set and class."""
-    table = Table(
-        title=f"{experiment.name}: lung segmentation, over pixels; best epoch {best[0]}", title_justify="left"
-    )
+    table = Table(title=f"{experiment.name}: lung segmentation, over pixels; {which}", title_justify="left")
     scores = ("f1", "jaccard", "precision", "recall")
     for column in ("images", "class", *scores, "accuracy"):
         table.add_column(column, justify="left" if column in ("images", "class") else "right")
-    for stage, metrics in (("val", best[1]), ("test", test)):
+    for stage, metrics in (("val", val), ("test", test)):
         for folder in ("", *(f"/{name}" for name in experiment.data.folders)):
             for label in reversed(CLASSES):
                 values = [metrics.get(f"{stage}{folder}/{label}/{score}") for score in scores]

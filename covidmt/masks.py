@@ -47,28 +47,25 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
 
 def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str]) -> None:
     from covidmt.lungs import segment_files  # segmentation-models-pytorch takes seconds to import
-    from lightning_modules.lung_unet import LungUNet, segmenter_id
+    from lightning_modules.segmenters import load_segmenter, segmenter_id
 
     cache = Path(experiment.data.masks.cache).expanduser()
     cache.mkdir(parents=True, exist_ok=True)
-    checkpoint = _checkpoint(experiment, cache)
-    datamodule.segmenter = segmenter_id(checkpoint)
+    segmenter = _named_or_trained(experiment, cache)
+    datamodule.segmenter = segmenter_id(segmenter)
     with FileLock(cache / ".lock"):
         missing = datamodule.masks.missing(images)
         if missing:
-            network = LungUNet.load(checkpoint)
-            for path, mask in segment_files(network, [Path(path) for path in missing]):
+            for path, mask in segment_files(load_segmenter(segmenter), [Path(path) for path in missing]):
                 write_mask(cache_path(cache, datamodule.segmenter, path), mask)
 
 
-def _checkpoint(experiment: Experiment, cache: Path) -> Path:
-    """The segmenter's checkpoint; that of a lungs experiment is trained where it is not there yet."""
-    segmenter = Path(str(experiment.data.masks.segmenter)).expanduser()
-    if segmenter.suffix not in (".yaml", ".yml"):
-        if not segmenter.is_file():
-            raise UserError("there is no such checkpoint; make one with `covidmt lungs train`")
+def _named_or_trained(experiment: Experiment, cache: Path) -> str | Path:
+    """The segmenter's name or checkpoint; that of a lungs experiment is trained where it is not there yet."""
+    segmenter = str(experiment.data.masks.segmenter)
+    if not segmenter.endswith((".yaml", ".yml")):
         return segmenter
-    lungs = load_lungs_experiment(segmenter, [f"data.root={experiment.data.root}", *_ONE_PROCESS])
+    lungs = load_lungs_experiment(Path(segmenter).expanduser(), [f"data.root={experiment.data.root}", *_ONE_PROCESS])
     digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
     checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
     lungs.tracking.uri = experiment.tracking.uri

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ MIN_VISIBILITY = 0.25
 
 
 def training_transform(augment: Augment) -> A.Compose:
-    """JPEG recompression, then translation, rotation and zoom in one warp, horizontal flip, intensity shift.
+    """JPEG recompression, then translation, rotation and zoom in one warp, horizontal flip, then grey levels.
 
     Call it as ``seeded(transform, seed)(image=..., bboxes=..., mask=...)["image"]``: ``image`` (H, W) uint8,
     ``bboxes`` (n, 4) x1 y1 x2 y2 in pixels, ``mask`` (H, W) uint8, the last two optional; all move together.
@@ -26,7 +27,8 @@ def training_transform(augment: Augment) -> A.Compose:
     What comes in from outside the image is black (0), in masks background. A moved box is the upright box around the
     turned one, clipped to the image; one of which less than a quarter is left in the image is dropped. The JPEG step
     works at the input size and comes first, as a received file is compressed before anything else happens to it. The
-    intensity shift adds the same share of the grey range to every pixel.
+    intensity shift adds the same share of the grey range to every pixel. Opacities, gamma, blur and noise are not the
+    paper's.
 
     Raises:
         UserError: A setting out of its range.
@@ -53,15 +55,60 @@ def training_transform(augment: Augment) -> A.Compose:
     )
     if augment.hflip:
         steps.append(A.HorizontalFlip(p=augment.hflip))
-    if augment.intensity:
-        limit = (-augment.intensity, augment.intensity)
-        steps.append(
-            A.RandomBrightnessContrast(brightness_limit=limit, contrast_limit=(0, 0), brightness_by_max=True, p=1.0)
-        )
+    steps += _grey_levels(augment)
     boxes = A.BboxParams(
         format="pascal_voc", clip=True, filter_invalid_bboxes=True, min_visibility=MIN_VISIBILITY, label_fields=[]
     )
     return A.Compose(steps, bbox_params=boxes)
+
+
+def _grey_levels(augment: Augment) -> list[A.BasicTransform | A.BaseCompose]:
+    steps: list[A.BasicTransform | A.BaseCompose] = []
+    if augment.opacities:
+        steps.append(Opacities(p=augment.opacities))
+    if augment.gamma:
+        high = 100 * (1 + augment.gamma)
+        steps.append(A.RandomGamma(gamma_limit=(1e4 / high, high), p=1.0))
+    if augment.intensity or augment.contrast:
+        steps.append(
+            A.RandomBrightnessContrast(
+                brightness_limit=(-augment.intensity, augment.intensity),
+                contrast_limit=(-augment.contrast, augment.contrast),
+                brightness_by_max=True,
+                p=1.0,
+            )
+        )
+    if augment.blur:
+        steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.01, augment.blur), p=0.5))
+    if augment.noise:
+        steps.append(A.GaussNoise(std_range=(0, augment.noise), p=0.5))
+    return steps
+
+
+class Opacities(A.ImageOnlyTransform):
+    """One to four bright clouds, as consolidations and effusions: soft ellipses blended in up to almost opaque.
+
+    They lie anywhere in the central four fifths of the image and may cover a whole lung; masks are left as they are, so
+    that a segmenter learns to draw the outline of a lung that it cannot see.
+    """
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Centre, radii, softness (shares of the side), angle, alpha and grey level of each cloud."""
+        draw = self.py_random.uniform
+        lows, highs = (0.1, 0.1, 0.06, 0.06, 0.0, 0.3, 140), (0.9, 0.9, 0.28, 0.28, 180.0, 0.95, 225)
+        return {"clouds": [[*map(draw, lows, highs)] for _ in range(self.py_random.randint(1, 4))]}
+
+    def apply(self, img: np.ndarray, clouds: list[list[float]], **params: Any) -> np.ndarray:
+        """Blend the clouds in."""
+        height, width = img.shape[:2]
+        grey = img.astype(np.float32)
+        for x, y, a, b, angle, alpha, level in clouds:
+            shape = np.zeros((height, width), np.float32)
+            axes = (a * width, b * height)
+            cv2.ellipse(shape, ((x * width, y * height), (2 * axes[0], 2 * axes[1]), angle), 1.0, -1)
+            shape = alpha * cv2.GaussianBlur(shape, (0, 0), min(axes) / 3)
+            grey += shape.reshape(img.shape) * (level - grey)
+        return grey.round().astype(np.uint8)
 
 
 def seeded(transform: A.Compose, seed: int) -> A.Compose:
@@ -75,7 +122,8 @@ def seeded(transform: A.Compose, seed: int) -> A.Compose:
 
 
 def _check(augment: Augment) -> None:
-    for name, top in (("translate", 1), ("zoom", 1), ("intensity", 1), ("hflip", 1), ("jpeg", 1), ("rotate", 180)):
+    shares = ("translate", "zoom", "intensity", "contrast", "noise", "opacities", "hflip", "jpeg")
+    for name, top in (*((share, 1) for share in shares), ("gamma", 4), ("blur", 20), ("rotate", 180)):
         value = getattr(augment, name)
         if not 0 <= value <= top or (name == "zoom" and value == 1):
             raise UserError(f"data.augment.{name}: {value} is out of range; it must be between 0 and {top}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
+from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
@@ -26,6 +28,8 @@ class LungDataModule(LightningDataModule):
 
     Args:
         experiment: The experiment.
+        fold: (k, n): of the images that are no test images and whose folder names no split, the k-th of n folds is the
+            val split, and the others are trained on; see :func:`deal_folds`.
 
     Attributes:
         table: After ``setup``: ``image``, ``mask`` (paths), ``patient``, ``split``, ``source`` (the folder's name).
@@ -33,10 +37,11 @@ class LungDataModule(LightningDataModule):
 
     table: pd.DataFrame
 
-    def __init__(self, experiment: LungsExperiment) -> None:
+    def __init__(self, experiment: LungsExperiment, fold: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.data = experiment.data
         self.seed = experiment.seed
+        self.fold = fold
 
     def setup(self, stage: str = "fit") -> None:
         """Read the folders.
@@ -48,10 +53,20 @@ class LungDataModule(LightningDataModule):
             raise UserError("data.folders: name at least one folder with images and masks")
         tables = [_read_folder(name, folder) for name, folder in self.data.folders.items()]
         self.table = _draw_splits(pd.concat(tables, ignore_index=True), self.data, self.seed)
+        if self.fold is not None:
+            self._hold_out(*self.fold)
+        elif not self.data.validate:
+            self.table["split"] = self.table["split"].replace("val", "train")
         counts = self.table["split"].value_counts()
-        for split in ("train", "val"):
+        for split in ("train", "val") if self.data.validate or self.fold else ("train",):
             if not counts.get(split):
                 raise UserError(f"data.folders: no image is in the {split} split; see data.val_fraction or the tables")
+
+    def _hold_out(self, fold: int, count: int) -> None:
+        held_out = deal_folds(self.table, self.data, count, self.seed) == fold
+        patients = self.table.loc[held_out, "patient"]
+        trained = (self.table["split"] != "test") & ~self.table["patient"].isin(patients)
+        self.table["split"] = np.select([held_out, trained], ["val", "train"], "test")
 
     @property
     def has_test(self) -> bool:
@@ -77,6 +92,8 @@ class LungDataModule(LightningDataModule):
 
     def _dataset(self, split: str, augment: Augment | None = None) -> LungDataset:
         rows = self.table[self.table["split"] == split]
+        if split == "train":
+            rows = rows.loc[rows.index.repeat(rows["source"].map(lambda name: self.data.folders[str(name)].repeat))]
         indices = rows["source"].map(list(self.data.folders).index)
         return LungDataset([*rows["image"]], [*rows["mask"]], [*indices], self.data.image_size, augment)
 
@@ -127,10 +144,43 @@ class LungDataset(Dataset[tuple[Tensor, Tensor, int]]):
         return torch.from_numpy(image.copy())[None], torch.from_numpy(lungs > 0), self.folders[index]
 
 
+def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np.ndarray:
+    """Folds of whole patients, each with its share of every folder's images.
+
+    Args:
+        table: Of :class:`LungDataModule`.
+        data: Its settings: a folder that names its split is in no fold, and neither is a test image.
+        count: Number of folds.
+        seed: Of the draw.
+
+    Returns:
+        (rows,) int: 0 to ``count - 1``, or -1 for a row in no fold.
+
+    Raises:
+        UserError: Fewer patients than folds, or a single fold.
+    """
+    pinned = [name for name, folder in data.folders.items() if folder.split is not None]
+    rows = np.flatnonzero((table["split"] != "test") & ~table["source"].isin(pinned))
+    patients = table["patient"].iloc[rows]
+    if not 2 <= count <= patients.nunique():
+        raise UserError(
+            f"--folds: {count} folds of {patients.nunique()} patients; at least 2 folds, and a patient for each"
+        )
+    folds = np.full(len(table), -1)
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # a folder with few images
+        for fold, (_, held_out) in enumerate(splitter.split(rows, table["source"].iloc[rows], patients)):
+            folds[rows[held_out]] = fold
+    return folds
+
+
 def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
     key, root = f"data.folders.{name}", Path(folder.root).expanduser()
     if not root.is_dir():
         raise UserError(f"{key}.root: no folder {root}; set it, or data.root, to where the data set lies")
+    if folder.repeat < 1:
+        raise UserError(f"{key}.repeat: must be 1 or more, is {folder.repeat}")
     if folder.split is not None and folder.split not in SPLITS:
         raise UserError(f"{key}.split: takes {', '.join(SPLITS)} or null, not {folder.split!r}")
     read = _from_folders if folder.table is None else _from_table

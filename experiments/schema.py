@@ -125,6 +125,11 @@ class Augment:
     rotate: float = 10.0  # degrees
     zoom: float = 0.15  # share
     intensity: float = 0.10  # share of the grey range
+    contrast: float = 0.0  # share; this and what follows is off in the paper
+    gamma: float = 0.0  # exponents from 1 / (1 + gamma) to 1 + gamma
+    blur: float = 0.0  # largest sigma of a Gaussian, in pixels of the input
+    noise: float = 0.0  # largest standard deviation of white noise, share of the grey range
+    opacities: float = 0.0  # probability of bright clouds, as of heavily opaque lungs; masks stay
     hflip: float = 0.5  # probability
     jpeg: float = 0.0  # probability of a JPEG recompression; the paper has none (see `covidmt data check`)
     jpeg_quality: List[int] = field(default_factory=lambda: [40, 95])
@@ -136,7 +141,8 @@ class Pairs:
 
     Attributes:
         val: Source whose validation split is sent through ``channel`` at every validation epoch.
-        test: A source of kind ``wacxr`` for `trainer.test`; null: no test.
+        test: Source whose test split is tested on: one of kind ``wacxr`` brings what the phone received, of any other
+            it is made by ``channel``; null: no test.
         channel: One of ``datamodules.channels``, or several in a row: ``whatsapp+whatsapp``, ``resize:1600+jpeg:70``.
         limit: At most so many validation pairs, drawn by seed and balanced over the classes; null: all.
     """
@@ -257,6 +263,10 @@ class Robustness:
     eta: float = 0.4  # IOL below which saliency is out of the lungs (Eq. 4)
     region_threshold: float = 0.5  # share of the heat map's maximum
     target: Target = Target.decision
+    engine: str = (
+        "gradcam"  # of the heat map: gradcam | guided_gradcam | a CAM method of pytorch-grad-cam (eigencam ...)
+    )
+    layer: Optional[str] = None  # explained module, e.g. backbone.network.layer3; null: the base network's last map
     batch_size: int = 16
     overlays: int = 6  # pairs drawn as pictures at every validation epoch
 
@@ -314,6 +324,7 @@ class LungFolder:
             ``split`` and ``patientid``, of which the rows with images below ``images`` are taken; null: every image
             with a mask.
         split: ``train``, ``val`` or ``test``: the whole folder is that split. null: as the table says, else by seed.
+        repeat: How often a training image comes up in an epoch.
     """
 
     root: str = MISSING
@@ -321,15 +332,24 @@ class LungFolder:
     masks: str = "masks"
     table: Optional[str] = None
     split: Optional[str] = None
+    repeat: int = 1
 
 
 @dataclass
 class LungData:
+    """Images with lung masks.
+
+    Attributes:
+        validate: false: the validation images are trained on too, and the last epoch is kept. For a final training,
+            when `covidmt lungs cross-validate` has settled all else.
+    """
+
     root: str = "data"
     image_size: int = 256
     folders: Dict[str, LungFolder] = field(default_factory=dict)
     val_fraction: float = 0.1
     test_fraction: float = 0.1
+    validate: bool = True
     batch_size: int = 1
     num_workers: int = 4
     augment: Augment = field(default_factory=lambda: Augment(hflip=0.0, intensity=0.2))
@@ -342,6 +362,7 @@ class LungModel:
     encoder: str = "resnet34"
     encoder_weights: Optional[str] = "imagenet"  # null: from scratch
     weights: Optional[str] = None  # local encoder weights file, or package:<module>/<file>
+    decoder_channels: List[int] = field(default_factory=lambda: [256, 128, 64, 32, 16])  # coarse to fine
 
 
 @dataclass
@@ -353,5 +374,6 @@ class LungsExperiment:
     data: LungData = field(default_factory=LungData)
     model: LungModel = field(default_factory=LungModel)
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(lr=1e-4))
+    scheduler: Scheduler = field(default_factory=lambda: Scheduler(name=None))
     tracking: Tracking = field(default_factory=lambda: Tracking(experiment="covidmt-lungs"))
     trainer: Dict[str, Any] = field(default_factory=lambda: {"max_epochs": 50})

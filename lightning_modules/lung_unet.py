@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 import torchvision
 from huggingface_hub import try_to_load_from_cache
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -29,9 +29,9 @@ from torchmetrics.classification import (
 
 from experiments.errors import UserError
 from experiments.load import from_dict, nearest, to_dict
-from experiments.schema import LungModel, LungsExperiment, Model
+from experiments.schema import LungData, LungModel, LungsExperiment, Model
 from lightning_modules.checkpoint import fill, read_checkpoint
-from lightning_modules.optimizers import build_optimizer
+from lightning_modules.optimizers import build_optimizer, build_scheduler
 from lightning_modules.weights import create_network, load_weights
 
 CLASSES = ("background", "lung")
@@ -74,6 +74,11 @@ class LungUNet(LightningModule):
         several = range(len(self.folders)) if len(self.folders) > 1 else ()
         self.scores = {str(index): _scores() for index in ("all", *several)}
         self.metrics = nn.ModuleList(self.scores.values())  # so that Lightning moves them to the device
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that it was trained at."""
+        return self.experiment.data.image_size
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 1, H, W) uint8 images to logits (N, H, W); both sides are multiples of 32."""
@@ -118,13 +123,26 @@ class LungUNet(LightningModule):
         """Log the epoch's scores."""
         self._log_scores("test")
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The experiment's optimizer."""
-        return build_optimizer(self.parameters(), self.experiment.optimizer)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The experiment's optimizer and schedule."""
+        optimizer = build_optimizer(self.parameters(), self.experiment.optimizer)
+        scheduler = build_scheduler(optimizer, self.experiment.scheduler)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler} if scheduler else {"optimizer": optimizer}  # ty: ignore
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The experiment goes with the weights, as plain containers."""
         checkpoint[_CHECKPOINT_KEY] = to_dict(self.experiment)
+
+    def export(self, path: Path) -> None:
+        """Write what :meth:`load` needs and no more: the network in half precision, no word about its data.
+
+        Vectors (batch normalisation, biases) stay in single precision: a running variance can be out of half's range.
+        """
+        given = self.experiment
+        model = replace(given.model, encoder_weights=None, weights=None)
+        bare = LungsExperiment(name=given.name, data=LungData(image_size=self.image_size), model=model)
+        weights = {name: t.half() if t.ndim > 1 else t for name, t in self.state_dict().items()}
+        torch.save({_CHECKPOINT_KEY: to_dict(bare), "state_dict": weights}, path)
 
     @classmethod
     def load(cls, path: str | Path) -> LungUNet:
@@ -173,18 +191,6 @@ def two_largest(mask: np.ndarray) -> np.ndarray:
     return np.isin(areas, largest)
 
 
-def segmenter_id(checkpoint: str | Path) -> str:
-    """What a segmenter's masks are filed under: the first 12 hex digits of its checkpoint's SHA-256.
-
-    Raises:
-        UserError: No such file.
-    """
-    try:
-        return sha256(Path(checkpoint).read_bytes()).hexdigest()[:12]
-    except OSError as error:
-        raise UserError(f"{checkpoint}: no such checkpoint ({error.strerror})") from error
-
-
 def _scores() -> MetricCollection:
     """Table 2, over pixels; ``average=None``: one value a class."""
     per_class = {
@@ -199,7 +205,13 @@ def _scores() -> MetricCollection:
 
 def _build_unet(model: LungModel) -> smp.Unet:
     try:
-        return smp.Unet(model.encoder, encoder_weights=None, in_channels=3, classes=1)
+        return smp.Unet(
+            model.encoder,
+            encoder_weights=None,
+            in_channels=3,
+            classes=1,
+            decoder_channels=model.decoder_channels,
+        )
     except (KeyError, RuntimeError, ValueError) as error:
         known = smp.encoders.get_encoder_names()
         raise UserError(

@@ -42,9 +42,9 @@ WRONG = [
     ),
     (["data", "check", DEMO, "data.root=nowhere"], ["nowhere"]),
     (["lungs", "train", "experiments/lungs_dmo.yaml"], ["lungs_dmo.yaml", "lungs_demo.yaml"]),
-    (["lungs", "masks", "nowhere.ckpt", "nowhere", "out"], ["nowhere"]),
+    (["lungs", "masks", "nowhere", "out", "--segmenter", "nowhere.ckpt"], ["nowhere.ckpt"]),
     (
-        ["lungs", "masks", "{root}/covidx/train_COVIDx.txt", "{root}/lungs/images", "out"],
+        ["lungs", "masks", "{root}/lungs/images", "out", "--segmenter", "{root}/covidx/train_COVIDx.txt"],
         ["train_COVIDx.txt", "checkpoint"],
     ),
     (["weights", "fetch", "resnet19", "."], ["resnet19"]),

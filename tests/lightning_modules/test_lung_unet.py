@@ -10,7 +10,8 @@ from segmentation_models_pytorch.encoders import encoders
 from experiments.errors import UserError
 from experiments.load import to_dict
 from experiments.schema import LungData, LungFolder, LungModel, LungsExperiment
-from lightning_modules.lung_unet import LungUNet, segmenter_id, two_largest
+from lightning_modules.lung_unet import LungUNet, two_largest
+from lightning_modules.segmenters import segmenter_id
 
 
 def experiment(folders: int = 1, **model) -> LungsExperiment:
