@@ -56,7 +56,7 @@ class PairDataset(Dataset[Pair]):
         self.labels = labels
         self.paths = [str(path) for path in table["image"]]
         self.received = [] if channel else [str(path) for path in table["received"]]
-        self.ids = _unique_names(self.paths)
+        self.ids = unique_names(self.paths)
         self.patients = [str(patient) for patient in table["patient"]]
         self.size = size
         self.masks = masks
@@ -130,7 +130,8 @@ def balanced_draw(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
     return np.sort(np.lexsort((-codes, turn))[:limit])
 
 
-def _unique_names(paths: list[str]) -> list[str]:
+def unique_names(paths: list[str]) -> list[str]:
+    """Each path's file name, with as many folders as it takes to tell them apart."""
     parts = [Path(path).parts for path in paths]
     depth = 1
     while len({names[-depth:] for names in parts}) < len(parts):
