@@ -16,22 +16,10 @@ from torch.utils.data import DataLoader
 from experiments.batch import Pair
 from experiments.errors import UserError
 from experiments.schema import Robustness, Task
+from metrics.cam import Cam
 from metrics.decision import Decision
-from metrics.gradcam import gradcam
+from metrics.gradcam import GradCam
 from metrics.saliency import heat_map
-
-
-@runtime_checkable
-class Explainable(Protocol):
-    """What a LightningModule must have so that its predictions can be explained."""
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """(N, 1, S, S) uint8 images -> feature maps; a classification head reads the last one, (N, C, h, w)."""
-        ...
-
-    def head(self, task: str) -> nn.Module:
-        """The task's head: last feature map -> (N, number of labels) logits."""
-        ...
 
 
 class PairDataset(Protocol):
@@ -62,10 +50,12 @@ class Explained(NamedTuple):
     Attributes:
         logits: (B, number of labels) float32.
         heat: (B, S, S) float32 in [0, 1], see :func:`metrics.saliency.heat_map`.
+        raw: (B, h, w) float32 >= 0, the engine's map that ``heat`` is made from.
     """
 
     logits: Tensor
     heat: Tensor
+    raw: Tensor
 
 
 class PairMaps:
@@ -76,11 +66,12 @@ class PairMaps:
         task: The classification task that decides.
 
     Raises:
-        UserError: Settings that make no decision or no region.
+        UserError: Settings that make no decision or no region, an unknown engine.
     """
 
     def __init__(self, robustness: Robustness, task: Task) -> None:
         self.decision = Decision.of(task, robustness)
+        self.cam = Cam(robustness.engine, robustness.layer)
         self.task = task.name
         self.target = robustness.target
         if not 0 < robustness.region_threshold <= 1:
@@ -100,13 +91,20 @@ class PairMaps:
             Originals and received images, on the module's device.
         """
         images = torch.cat([pair.original, pair.received]).to(module.device, non_blocking=True)
-        model = cast(Explainable, module)
-        with trainer.precision_plugin.forward_context(), torch.no_grad():
-            feature = model.features(images)[-1]
-            cam = gradcam(feature, model.head(self.task), lambda logits: self.decision.score(logits, self.target))
+        with trainer.precision_plugin.forward_context():
+            cam = self.explain(module, images)
         heat = heat_map(cam.map, (images.shape[-2], images.shape[-1]))
-        original, received = zip(cam.logits.chunk(2), heat.chunk(2), strict=True)
+        original, received = zip(cam.logits.chunk(2), heat.chunk(2), cam.map.chunk(2), strict=True)
         return Explained(*original), Explained(*received)
+
+    def explain(self, module: nn.Module, images: Tensor) -> GradCam:
+        """Raw maps and predictions of any images, without a Trainer.
+
+        Args:
+            module: In eval mode; the caller opens the precision's context.
+            images: (N, 1, S, S) uint8 on the module's device.
+        """
+        return self.cam(module, self.task, images, self.decision, self.target)
 
 
 @contextmanager
@@ -127,14 +125,12 @@ def pair_source(trainer: L.Trainer) -> PairSource:
     return cast(PairSource, getattr(trainer, "datamodule", None))
 
 
-def require_pairs(trainer: L.Trainer, module: L.LightningModule) -> None:
-    """Says what is missing before the first epoch rather than after it.
+def require_pairs(trainer: L.Trainer) -> None:
+    """Says what the datamodule lacks before the first epoch rather than after it, as :meth:`.Cam.check` of the module.
 
     Raises:
-        UserError: The module or the datamodule lacks a method that PI and OLS need.
+        UserError: A method that PI and OLS need.
     """
-    if not isinstance(module, Explainable):
-        raise UserError(f"PI and OLS: {type(module).__name__} needs the methods features(images) and head(task)")
     if not isinstance(source := pair_source(trainer), PairSource):
         what = "the Trainer was given no datamodule; it" if source is None else type(source).__name__
         raise UserError(f"PI and OLS: {what} needs the methods pair_dataset(split) and pair_dataloader(split)")

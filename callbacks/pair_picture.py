@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments.schema import Robustness, Target
+from metrics.cam import engine_title
 from metrics.decision import Decision
 
 PANEL = 432  # pixels, both sides of each X-ray
@@ -62,7 +63,7 @@ def draw(
         label: 1 / 0 / NaN, what the data set says.
         caption: Stands below; the image's name.
         decision: What was decided.
-        settings: Eta, region threshold and target, which the picture states.
+        settings: Eta, region threshold, target and engine, which the picture states.
 
     Returns:
         (HEIGHT, WIDTH, 3) uint8 RGB.
@@ -92,12 +93,14 @@ def draw(
     _colour_scale(canvas, pen, settings.region_threshold)
     line = TOP + PANEL + 10
     why = "the decision made" if settings.target is Target.decision else decision.label
-    pen.text((GAP, line), f"Heat map: evidence for {why} (Grad-CAM)", MUTED, font(14))
+    engine = f"Heat map: {engine_title(settings.engine)}, target: {why}"
+    pen.text((GAP, line), shorten(engine, font(14), 400), MUTED, font(14))
     pen.text((WIDTH - GAP, line), f"p: probability of {decision.label}", MUTED, font(14), anchor="ra")
     for left, colour, text in ((425, REGION, f"region, ≥ {settings.region_threshold:g} of max."), (660, LUNG, "lungs")):
         pen.rectangle((left, line, left + 30, line + 17), fill=(70, 70, 70))
         pen.line((left + 5, line + 8, left + 25, line + 8), colour, 3)
         pen.text((left + 38, line), text, MUTED, font(14))
+    caption += f"   ·   layer {settings.layer}" if settings.layer else ""
     pen.text((GAP, line + 27), shorten(caption, font(15), WIDTH - 2 * GAP), INK, font(15))
     return np.asarray(canvas)
 
@@ -163,11 +166,10 @@ def _colour_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, threshold: floa
 
 def shorten(text: str, typeface: ImageFont.FreeTypeFont, width: float) -> str:
     """Cuts out the middle of a text that is too long."""
-    keep = len(text)
-    while (
-        typeface.getlength(cut := text if keep == len(text) else f"{text[: keep // 2]}…{text[-(keep // 2) :]}") > width
-    ):
+    cut, keep = text, len(text)
+    while typeface.getlength(cut) > width:
         keep -= 2
+        cut = f"{text[: keep // 2]}…{text[-(keep // 2) :]}"
     return cut
 
 

@@ -60,7 +60,8 @@ class RobustnessCallback(Callback):
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        require_pairs(trainer, pl_module)
+        self.maps.cam.check(pl_module)
+        require_pairs(trainer)
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

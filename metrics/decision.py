@@ -64,9 +64,12 @@ class Decision:
         """(N,) bool: the probability reaches the threshold. NaN decides nothing and gives False."""
         return self.probability(logits) >= self.threshold
 
+    def sign(self, logits: Tensor, target: Target = Target.decision) -> Tensor:
+        """+1 or, under ``Target.decision`` where the decision is negative, -1; (N,) float32."""
+        if target is Target.positive:
+            return torch.ones_like(logits[:, 0], dtype=torch.float32)
+        return torch.where(self.positive(logits), 1.0, -1.0)
+
     def score(self, logits: Tensor, target: Target = Target.decision) -> Tensor:
         """What Grad-CAM explains, (N,) float32: the margin, under ``Target.decision`` negated where negative."""
-        margin = self.margin(logits)
-        if target is Target.positive:
-            return margin
-        return torch.where(self.positive(logits), margin, -margin)
+        return self.sign(logits, target) * self.margin(logits)

@@ -39,17 +39,18 @@ def gradcam(feature: Tensor, head: Callable[[Tensor], Tensor], score: Callable[[
         head: Feature map -> (N, number of labels) logits.
         score: Logits -> (N,) the scores to explain, each a function of its own image (:meth:`.Decision.score`).
     """
-    device = feature.device.type
-    # Outer no_grad code may have left weight casts without a graph in autocast's cache: do not read them.
-    autocast = torch.autocast(
-        device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device), cache_enabled=False
-    )
     with torch.inference_mode(False), torch.enable_grad():
         leaf = feature.detach().clone().requires_grad_()  # the clone is no inference tensor
-        with autocast:
+        with uncached_autocast(feature.device):
             logits = head(leaf)
             scores = score(logits)
         (gradient,) = torch.autograd.grad(scores.sum() * _GRADIENT_SCALE, leaf)
         weights = gradient.float().mean(dim=(2, 3), keepdim=True) / _GRADIENT_SCALE
         raw = (weights * leaf.detach().float()).sum(dim=1).relu_()
     return GradCam(raw, logits.detach().float())
+
+
+def uncached_autocast(device: torch.device) -> torch.autocast:
+    """Autocast as outside, but without its cache, where ``no_grad`` code may have left weight casts with no graph."""
+    kind = device.type
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False)

@@ -19,6 +19,7 @@ from callbacks.robustness import RobustnessCallback
 from experiments.errors import UserError
 from experiments.schema import Robustness, Target
 from metrics.paired import PAIR_COLUMNS
+from metrics.saliency import heat_map
 from tests.callbacks.tiny import TASK, Texts, Tiny, TinyData, trainer
 
 pytestmark = [
@@ -239,3 +240,24 @@ def test_says_what_is_missing():
         RobustnessCallback(Robustness(region_threshold=0.0), TASK)
     with pytest.raises(UserError, match=r"robustness\.eta: 40"):
         RobustnessCallback(Robustness(eta=40), TASK)
+
+
+def test_engine_and_layer_of_the_settings():
+    module, data = Tiny(), TinyData()
+    plain, other = Robustness(), Robustness(engine="layercam", layer="trunk.0")
+    for robustness in (plain, other, Robustness(engine="guided_gradcam")):
+        callback = RobustnessCallback(robustness, TASK)
+        trainer(callbacks=[callback]).test(module, data, verbose=False)  # under inference_mode
+        assert callback.last["test/ols/original/no_region"] == 0
+    pair = next(iter(data.pair_dataloader("val")))
+    maps, run = RobustnessCallback(other, TASK).maps, trainer()
+    original, received = maps(run, module.eval(), pair)
+    alone = maps.explain(module, pair.original)  # needs no Trainer
+    assert original.raw.shape == (2, 7, 7)
+    assert torch.allclose(alone.map, original.raw)
+    assert torch.allclose(alone.logits, original.logits)
+    assert torch.equal(heat_map(received.raw, (16, 16)), received.heat)
+    with pytest.raises(UserError, match=r"robustness\.layer: Tiny has no module 'trnk\.0'; did you mean 'trunk\.0'"):
+        trainer(callbacks=[RobustnessCallback(Robustness(layer="trnk.0"), TASK)]).validate(module, data, verbose=False)
+    with pytest.raises(UserError, match="no engine 'gradcam-plus'"):
+        RobustnessCallback(Robustness(engine="gradcam-plus"), TASK)
