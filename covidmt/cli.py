@@ -28,6 +28,8 @@ pairs_app = typer.Typer(
     help="Image pairs in WaCXR's layout: make them, or match what a phone received.", no_args_is_help=True
 )
 app.add_typer(pairs_app, name="pairs")
+sweep_app = typer.Typer(help="An experiment many times: on this machine's GPUs, or on SLURM.", no_args_is_help=True)
+app.add_typer(sweep_app, name="sweep")
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="An experiment YAML.")]
 Overrides = Annotated[
@@ -43,8 +45,12 @@ def train(
     overrides: Overrides = None,
     print_config: PrintConfig = False,
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN_ID", help="Go on with a run of this folder from its last checkpoint.")
-    ] = None,
+        str,
+        typer.Option(
+            metavar="auto|never|RUN_ID",
+            help="auto: go on with the newest run of the same settings in this folder that did not finish, if any.",
+        ),
+    ] = "auto",
 ) -> None:
     """Train an experiment; PI, OLS and Grad-CAM pictures go to MLflow at every validation epoch."""
     from experiments.load import load_experiment, to_yaml
@@ -56,9 +62,16 @@ def train(
         check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
         return
+    from callbacks.preemption import Preempted
+    from covidmt.logger import global_rank
     from covidmt.train import train
 
-    train(loaded, resume)
+    try:
+        train(loaded, resume)
+    except Preempted as stop:
+        if global_rank() == 0:
+            typer.secho(f"covidmt: {stop}; the same command goes on from there.", err=True)
+            raise typer.Exit(128 + stop.signum) from stop
 
 
 @app.command()
@@ -135,6 +148,20 @@ def ui(
     from experiments.schema import Tracking
 
     open_ui(resolve_uri(Tracking(uri=uri)), port)
+
+
+@app.command()
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="SWEEP|RUN...", help="Sweep names, or ids of runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the HTML page, tables and figures.")] = Path("report"),
+    uri: Annotated[str | None, typer.Option(help="Tracking URI; default: as for training.")] = None,
+) -> None:
+    """Which configuration is more stable, by how much, how sure: a page, figures and tables beside the paper's."""
+    from covidmt.report import report as write_report
+    from covidmt.tracking import resolve_uri
+    from experiments.schema import Tracking
+
+    typer.echo(f"report: {write_report(names, out, resolve_uri(Tracking(uri=uri)))}")
 
 
 @app.command()
@@ -312,6 +339,61 @@ def pairs_match(
     from covidmt.pair_match import match
 
     match(originals, received, out, channel=channel, positive=positive, by_time=by_time, link=link, processes=processes)
+
+
+@sweep_app.command("run")
+def sweep_run(
+    sweep: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep YAML (experiments/sweep.py has its keys).")],
+    overrides: Overrides = None,
+    launcher: Annotated[str | None, typer.Option(metavar="local|slurm", help="As launcher.kind=...")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trials and stop.")] = False,
+    resume: Annotated[
+        str, typer.Option(metavar="auto|never", help="auto: start what is missing, failed or stopped; never: all afresh.")
+    ] = "auto",
+) -> None:
+    """Start a sweep's trials. The same command again starts those that are not finished and do not run."""
+    from covidmt.sweep import run
+
+    chosen = [*(overrides or []), *([f"launcher.kind={launcher}"] if launcher else [])]
+    run(sweep, chosen, resume=resume, dry_run=dry_run)
+
+
+SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name or file.")]
+
+
+@sweep_app.command("status")
+def sweep_status(
+    sweep: SweepName,
+    watch: Annotated[bool, typer.Option("--watch", help="Until all trials have ended.")] = False,
+    interval: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10,
+) -> None:
+    """State, epoch, PI, OLS, node, time and log of every trial; why one failed."""
+    from covidmt.sweep_folder import SweepFolder
+    from covidmt.sweep_status import show
+
+    show(SweepFolder.named(sweep), interval if watch else None)
+
+
+@sweep_app.command("cancel")
+def sweep_cancel(
+    sweep: SweepName,
+    trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL]...", help="Only these.")] = None,
+) -> None:
+    """End trials; `covidmt sweep run` goes on with them."""
+    from covidmt.sweep import cancel
+
+    cancel(sweep, trials or [])
+
+
+@sweep_app.command("logs")
+def sweep_logs(
+    trial: Annotated[str, typer.Argument(help="A trial's id, or its beginning.")],
+    rank: Annotated[int, typer.Option(min=0, help="Of which process (SLURM).")] = 0,
+) -> None:
+    """Print what a trial's process wrote."""
+    from covidmt.sweep_status import print_log
+
+    print_log(trial, rank)
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ class EvaluationDataModule(MultiTaskDataModule):
                 self.notes.append(f"{names}: left out, source {group.tasks[0].source} has no {self.split} split")
 
     @override
-    def predict_dataloader(self) -> list[DataLoader]:
+    def test_dataloader(self) -> list[DataLoader]:
         """This process's share of each, none padded. The order of the loaders is the same on all processes."""
         loaders = [self.pair_dataloader(self.split)]
         if self.channels:

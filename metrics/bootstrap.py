@@ -48,15 +48,19 @@ class PatientBootstrap:
             parts.append(statistic(self._counts[start : start + per_chunk, self._of_image].astype(float)))
         return np.concatenate(parts)
 
-    def estimate(self, statistic: Statistic, *, share: float | None = None) -> Estimate:
+    def estimate(
+        self, statistic: Statistic, *, share: float | None = None, counted: np.ndarray | None = None
+    ) -> Estimate:
         """The statistic's value and percentile interval; resamples in which it is not defined are left out.
 
         Args:
             statistic: What to score.
             share: The whole of which the statistic is a share (1 or 100). One that is 0 or the whole in every resample
                 says nothing about its own spread: it gets Wilson's interval over the patients instead.
+            counted: (N,) bool, the images that count; None: all.
         """
-        return _interval(self.values(statistic), share, self.n_patients)
+        patients = self._of_image if counted is None else self._of_image[counted]
+        return _interval(self.values(statistic), share, len(np.unique(patients)))
 
     def difference(self, first: Statistic, second: Statistic) -> Estimate:
         """First minus second, on the same resamples."""

@@ -1,0 +1,229 @@
+"""``covidmt evaluate``: every score of a trained network with interval and controls, as table, files and report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from covidmt.checkpoints import find_checkpoint
+from covidmt.collect import SIDES, collect
+from covidmt.evaluation_result import Evaluated, build_result, write_files
+from covidmt.evaluation_table import print_table
+from covidmt.logger import global_rank
+from covidmt.masks import prepare_masks
+from covidmt.scores import (
+    PairScores,
+    disagreement,
+    pair_table,
+    task_scores,
+)
+from covidmt.tracking import make_client, mlruns_dir, prepare_store, without_password
+from covidmt.trainer import make_trainer
+from datamodules.evaluation import EvaluationDataModule
+from experiments.errors import UserError
+from experiments.load import override
+from experiments.schema import Experiment, WacxrSource
+from lightning_modules.multitask import load_module, refuse_sharding
+from metrics.bootstrap import PatientBootstrap
+
+log = logging.getLogger("covidmt")
+
+QUALITIES = (95, 85, 75, 70, 60, 50, 40, 30, 20, 10, 5)
+HEADLINES = [
+    *("pi/score", "pi/noise", "pi/logit_change"),
+    *(f"ols/{side}/{name}" for side in SIDES for name in ("score", "shuffled", "mean_iol", "energy")),
+]
+# Of the trainer section: what says where and in which precision a network runs.
+_RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins", "enable_progress_bar")
+_SECTIONS = ("data", "robustness", "tracking", "trainer")
+
+
+def evaluate(
+    reference: str,
+    overrides: Sequence[str] = (),
+    *,
+    pairs: str | None = None,
+    split: str = "test",
+    channels: Sequence[str] = (),
+    channel_limit: int = 500,
+    against: Sequence[str] = (),
+    resamples: int = 2000,
+    out: Path | None = None,
+) -> Path:
+    """Evaluate a run or checkpoint: table, ``evaluation.json``, ``pairs.csv``, ``report.html``; all goes to its run.
+
+    Args:
+        reference: A checkpoint, or the id of a run.
+        overrides: ``key.path=value`` of the data, robustness, trainer and tracking sections.
+        pairs: A source of the experiment, or a folder of ``covidmt pairs make``; None: ``data.pairs``.
+        split: ``test``, or ``val``: the validation images through the simulated channel.
+        channels: Simulated channels besides; PI over JPEG quality is measured with any choice.
+        channel_limit: At most so many originals go through channels and qualities.
+        against: Other runs or checkpoints, on the same images.
+        resamples: Of the bootstrap.
+        out: Folder; None: below ``mlruns/evaluations``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: Checkpoints, data, masks or settings cannot be used.
+    """
+    found = find_checkpoint(reference, _tracking_uri(overrides))
+    prepare_store(found.uri)  # a dead server is met before anything is computed
+    if global_rank() != 0:
+        log.setLevel(logging.ERROR)
+    subjects = _subjects([reference, *against], overrides, pairs)
+    first = subjects[0]
+    simulated = [*channels, *(f"jpeg:{quality}" for quality in QUALITIES)]
+    trainer = make_trainer(
+        {key: value for key, value in first.experiment.trainer.items() if key in _RUNS_ON}
+        | {"enable_checkpointing": False, "enable_model_summary": False},
+        [],
+        mlruns_dir(),
+    )
+    refuse_sharding(trainer)
+    notes: list[str] = []
+    data = None
+    for subject in subjects:
+        data = EvaluationDataModule(subject.experiment, split, simulated, channel_limit)
+        data.trainer = trainer
+        data.setup()
+        prepare_masks(subject.experiment, data, [split])
+        answers = collect(trainer, subject.module, data)
+        if answers is not None:
+            subject.answers = answers
+        notes += [note for note in data.notes if note not in notes]
+    folder = out or mlruns_dir() / "evaluations" / f"{found.run_id or found.path.stem}-{split}"
+    if not trainer.is_global_zero or data is None:
+        return folder
+    notes += _score(subjects, resamples)
+    result = build_result(subjects, data, split, notes)
+    write_files(folder, first, result)
+    _report(folder, subjects, data, result)
+    console = Console()
+    print_table(console, result)
+    console.print(f"report      {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _log(folder, first, found.uri, split)
+    return folder
+
+
+def _subjects(references: Sequence[str], overrides: Sequence[str], pairs: str | None) -> list[Evaluated]:
+    """The networks, all set to the data and definitions of the first."""
+    for text in overrides:
+        if text.partition("=")[0].partition(".")[0] not in _SECTIONS:
+            raise UserError(f"command line: {text!r}: a trained network's evaluation takes {', '.join(_SECTIONS)} only")
+    subjects: list[Evaluated] = []
+    for reference in references:
+        found = find_checkpoint(reference, _tracking_uri(overrides))
+        module = load_module(found.path)
+        own = module.experiment
+        if subjects:
+            shared = subjects[0].experiment
+            sources = {**own.data.sources, **shared.data.sources}
+            data = replace(shared.data, image_size=own.data.image_size, sources=sources)
+            experiment = override(replace(own, data=data, robustness=shared.robustness), (), reference)
+        else:
+            experiment = _with_pairs(override(own, overrides, reference), pairs)
+        module.experiment = experiment
+        name = f"{own.name} ({found.run_id[:8] if found.run_id else found.path.name})"
+        subjects.append(Evaluated(name, found.run_id, experiment, module))
+    return subjects
+
+
+def _with_pairs(experiment: Experiment, pairs: str | None) -> Experiment:
+    """The experiment with other test pairs."""
+    sources = experiment.data.sources
+    if pairs is None:
+        return experiment
+    if pairs not in sources:
+        root = Path(pairs).expanduser()
+        folders = sorted(path.name for path in root.glob("covid_binary_test_*") if path.is_dir())
+        if not folders:
+            raise UserError(
+                f"--pairs {pairs}: neither a source of the experiment ({', '.join(sources)}) nor a folder with "
+                "covid_binary_test and covid_binary_test_<channel>, as `covidmt pairs make` writes them"
+            )
+        if len(folders) > 1 and WacxrSource.received not in folders:
+            raise UserError(f"--pairs {pairs}: several channels ({', '.join(folders)}); link one of them elsewhere")
+        received = WacxrSource.received if WacxrSource.received in folders else folders[0]
+        sources = {**sources, pairs: WacxrSource(root=pairs, received=received)}
+    data = experiment.data
+    return replace(experiment, data=replace(data, sources=sources, pairs=replace(data.pairs, test=pairs)))
+
+
+def _tracking_uri(overrides: Sequence[str]) -> str | None:
+    return next((text.partition("=")[2] for text in overrides if text.startswith("tracking.uri=")), None)
+
+
+def _score(subjects: Sequence[Evaluated], resamples: int) -> list[str]:
+    """Fill in tables, scores and curves; what cannot be compared is returned as notes."""
+    first, notes = subjects[0], []
+    pairs = PatientBootstrap(first.answers.patients, resamples)
+    tasks = {name: PatientBootstrap(answers.patients, resamples) for name, answers in first.answers.tasks.items()}
+    for subject in subjects:
+        if subject.answers.ids != first.answers.ids:
+            raise UserError(f"--against {subject.name}: its pairs are not those of {first.name}; see data.pairs")
+        settings = subject.experiment.robustness
+        subject.table = pair_table(subject.answers, settings)
+        scored = PairScores(subject.table, subject.answers, settings, pairs)
+        subject.scores, subject.curves = scored.scores, scored.curves()
+        for name, answers in subject.answers.tasks.items():
+            if name in tasks and tasks[name].n_images != len(answers.patients):
+                notes.append(f"task {name}: {subject.name} is not compared, its images differ")
+                continue
+            bootstrap = tasks.setdefault(name, PatientBootstrap(answers.patients, resamples))
+            found = task_scores(subject.experiment.tasks[name], answers, bootstrap)
+            subject.scores |= {f"task/{name}/{key}": score for key, score in found.items()}
+        if subject is not first:
+            subject.scores["disagreement"] = disagreement(first.answers, subject.answers, pairs)
+    return notes
+
+
+def _report(folder: Path, subjects: Sequence[Evaluated], data: EvaluationDataModule, result: dict[str, Any]) -> None:
+    from covidmt.evaluation_report import write_report  # matplotlib takes a second to import
+
+    write_report(folder / "report.html", subjects, data, result)
+
+
+def _log(folder: Path, first: Evaluated, uri: str, split: str) -> None:
+    """To the run in MLflow; a checkpoint that no run tells of gets a run of its own."""
+    from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
+
+    from covidmt.tracking import open_experiment
+
+    client, now = make_client(uri), 0
+    try:
+        run_id = first.run_id
+        if run_id is None or not _known(client, run_id):
+            experiment_id = open_experiment(client, uri, first.experiment.tracking.experiment)
+            run_id = client.create_run(experiment_id, run_name=f"evaluate {first.name}").info.run_id
+            client.set_terminated(run_id)
+        estimates = {key: first.scores[key].estimate.value for key in HEADLINES if key in first.scores}
+        metrics = [
+            Metric(f"evaluation/{split}/{key}", value, now, 0) for key, value in estimates.items() if np.isfinite(value)
+        ]
+        client.log_batch(run_id, metrics=metrics)
+        client.log_artifacts(run_id, str(folder), f"evaluation/{split}")
+    except (MlflowException, OSError) as error:
+        raise UserError(
+            f"the evaluation is complete in {folder}, but could not be logged to {without_password(uri)}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    Console().print(f"logged to   run {run_id}, artifacts evaluation/{split}", soft_wrap=True, highlight=False)
+
+
+def _known(client: Any, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException:
+        return False
