@@ -1,0 +1,162 @@
+"""A trained network on image files: its answer before and after each channel, its heat map, the lungs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import isfinite
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from callbacks.pair_maps import PairMaps
+from covidmt.prediction import Prediction
+from datamodules.channels import Channel
+from datamodules.decode import decode, resize
+from experiments.errors import UserError
+from lightning_modules.multitask import MultiTaskModule
+from lightning_modules.segmenters import Segmenter
+from metrics.saliency import heat_map, heat_region, iol
+
+COLOUR = 8  # mean distance of a pixel's largest from its smallest colour, of 255, from which a picture is no grey one
+
+
+class Loaded(NamedTuple):
+    """An image from its file.
+
+    Attributes:
+        grey: (H, W) uint8 at its full size.
+        inputs: (1 + number of channels, S, S) uint8: the image, and what each channel makes of it.
+        coloured: The file is no grey image.
+    """
+
+    grey: np.ndarray
+    inputs: np.ndarray
+    coloured: bool
+
+
+class Explained(NamedTuple):
+    """An image's prediction with what its picture shows.
+
+    Attributes:
+        grey: (H, W) uint8 at its full size.
+        heat: (S, S) float32 in [0, 1].
+        region: (S, S) bool, the heat-map region.
+        lung: (S, S) bool, all False where no lungs were found or looked for.
+    """
+
+    prediction: Prediction
+    grey: np.ndarray
+    heat: np.ndarray
+    region: np.ndarray
+    lung: np.ndarray
+
+
+class Predictor:
+    """Predicts and explains on the GPU if there is one, in float32.
+
+    Args:
+        module: In eval mode.
+        channels: Name -> channel; the decision is made again after each.
+        segmenter: None: lungs are not looked for.
+    """
+
+    def __init__(self, module: MultiTaskModule, channels: Mapping[str, Channel], segmenter: Segmenter | None) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.module = module.to(self.device)
+        self.robustness = module.experiment.robustness
+        self.maps = PairMaps(self.robustness, module.experiment.tasks[self.robustness.task])
+        self.size = module.experiment.data.image_size
+        self.channels = channels
+        self.segmenter = segmenter.to(self.device) if segmenter else None
+
+    def __call__(self, names: Sequence[str]) -> Iterator[tuple[str, Explained | UserError]]:
+        """Each image file in turn with what was found, or with what is wrong with it."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # the decoders let go of the interpreter
+            for start in range(0, len(names), self.robustness.batch_size):
+                batch = names[start : start + self.robustness.batch_size]
+                loaded = dict(zip(batch, threads.map(self._load, batch), strict=True))
+                results: dict[str, Explained | UserError]
+                results = {name: image for name, image in loaded.items() if isinstance(image, UserError)}
+                good = {name: image for name, image in loaded.items() if isinstance(image, Loaded)}
+                if good:
+                    results.update(zip(good, self.explain(good), strict=True))
+                yield from ((name, results[name]) for name in batch)
+
+    @torch.no_grad()
+    def explain(self, batch: Mapping[str, Loaded]) -> list[Explained | UserError]:
+        """The network's part: a batch of images by their names."""
+        inputs = torch.from_numpy(np.stack([image.inputs for image in batch.values()])).to(self.device)
+        cam = self.maps.explain(self.module, inputs[:, :1])
+        heat = heat_map(cam.map, (self.size, self.size))
+        region = heat_region(heat, self.robustness.region_threshold)
+        lung = self._lungs([image.grey for image in batch.values()])
+        logits = [cam.logits, *(self._logits(sent) for sent in inputs[:, 1:].split(1, dim=1))]
+        probabilities = torch.stack([self.maps.decision.probability(side) for side in logits], dim=1).tolist()
+        maps = zip(*(part.cpu().numpy() for part in (heat, region, lung)), strict=True)
+        rows = zip(batch.items(), probabilities, iol(region, lung).tolist(), maps, strict=True)
+        return [self._explained(*item, values, inside, *drawn) for item, values, inside, drawn in rows]
+
+    def _explained(
+        self,
+        name: str,
+        image: Loaded,
+        probabilities: list[float],
+        inside: float,
+        heat: np.ndarray,
+        region: np.ndarray,
+        lung: np.ndarray,
+    ) -> Explained | UserError:
+        if not all(map(isfinite, probabilities)):
+            return UserError(f"{name}: the network gives no number for this image; its weights may be broken")
+        prediction = Prediction(
+            image=name,
+            decision=self.maps.decision,
+            probability=probabilities[0],
+            channels=dict(zip(self.channels, probabilities[1:], strict=True)),
+            lungs_found=bool(lung.any()) if self.segmenter else None,
+            heat_found=bool(region.any()),
+            iol=inside,
+            eta=self.robustness.eta,
+            size=(image.grey.shape[1], image.grey.shape[0]),
+            input_size=self.size,
+            coloured=image.coloured,
+        )
+        return Explained(prediction, image.grey, heat, region, lung)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return self.module.head(self.maps.task)(self.module.features(images)[-1])
+
+    def _lungs(self, images: list[np.ndarray]) -> Tensor:
+        """(N, S, S) bool at the network's input size."""
+        if self.segmenter is None:
+            return torch.zeros(len(images), self.size, self.size, dtype=torch.bool, device=self.device)
+        small = torch.from_numpy(np.stack([resize(image, self.segmenter.image_size) for image in images]))
+        found = self.segmenter.segment(small[:, None].to(self.device))
+        return F.interpolate(found[:, None].float(), (self.size, self.size), mode="nearest-exact")[:, 0].bool()
+
+    def _load(self, name: str) -> Loaded | UserError:
+        try:
+            grey = decode(Path(name).expanduser())
+        except UserError as error:
+            return error
+        sent = [decode(channel(grey)) for channel in self.channels.values()]
+        inputs = np.stack([resize(image, self.size) for image in (grey, *sent)])
+        return Loaded(grey, inputs, coloured=_coloured(Path(name).expanduser()))
+
+
+def _coloured(path: Path) -> bool:
+    """A picture of other colours than grey, whatever its file could hold; DICOM files are decoded as grey only."""
+    with path.open("rb") as file:
+        if file.read(132)[128:] == b"DICM":
+            return False
+    with Image.open(path) as picture:
+        picture.draft("RGB", (64, 64))
+        colours = np.asarray(picture.convert("RGB").resize((64, 64), Image.Resampling.BOX))
+    return float(np.ptp(colours.astype(np.int16), axis=2).mean()) >= COLOUR
