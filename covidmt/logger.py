@@ -11,16 +11,18 @@ import shutil
 import time
 import traceback
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from covidmt.spool import BATCH_PAIRS, BATCH_POINTS, HEARTBEAT, Sender, Spool, SpoolInUse
+from callbacks.preemption import Preempted
+from covidmt.spool import BATCH_PAIRS, BATCH_POINTS, HEARTBEAT, Sender, Spool, SpoolInUse, parse_picture
 from covidmt.system_metrics import SystemMetrics
 from covidmt.tracking import (
     make_client,
@@ -33,6 +35,9 @@ from covidmt.tracking import (
 )
 from experiments.errors import UserError
 from experiments.schema import Tracking
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +73,10 @@ class MlflowSpoolLogger(Logger):
         run_name: Name of a new run where ``tracking.run_name`` has none; None: MLflow invents one.
         tags: More tags.
         run_id: A run that is there: made by a sweep, or to be resumed.
+        resume_at: The `position` of the checkpoint that the run goes on from (0: it starts again from the beginning).
+            Metrics and pictures that the run logged after it will be logged again; the store keeps the first ones, as
+            it cannot forget any, and those that come again at the same step are dropped, so that none is there twice.
+            None: nothing is dropped.
         patience: Seconds that `finalize` and `close`, together, wait for a store that is away.
 
     Raises:
@@ -82,6 +91,7 @@ class MlflowSpoolLogger(Logger):
         run_name: str | None = None,
         tags: Mapping[str, str] | None = None,
         run_id: str | None = None,
+        resume_at: int | None = None,
         patience: float = 30.0,
     ):
         super().__init__()
@@ -96,7 +106,9 @@ class MlflowSpoolLogger(Logger):
         self._started = time.time()
         self._params: dict[str, str] = {}
         self._status = "RUNNING"
-        self._open_run(tracking.run_name or run_name, {**tracking.tags, **(tags or {})})
+        self._clock = resume_at or 0
+        self._repeats: Counter[tuple[str, int]] = Counter()
+        self._open_run(tracking.run_name or run_name, {**tracking.tags, **(tags or {})}, resume_at)
 
     @property
     def name(self) -> str:
@@ -118,6 +130,11 @@ class MlflowSpoolLogger(Logger):
         """The run's folder in the spool; gone once everything has been sent."""
         return self.root / "spool" / str(self.run_id)
 
+    @property
+    def position(self) -> int:
+        """Timestamp of the newest metric or picture, in ms; a later one has a larger one."""
+        return self._clock
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Logs scalars with the time of now.
@@ -132,12 +149,12 @@ class MlflowSpoolLogger(Logger):
         evaluated = {key for key in metrics if key.startswith(("val/", "test/"))}
         if self._status != "RUNNING":  # testing after fitting: Lightning finalises after each
             self._set_status("RUNNING")
-        now = time.time_ns() // 1_000_000
-        points = [
-            [_clean(key), float(value), now, int(epoch) if key in evaluated and epoch is not None else int(step or 0)]
-            for key, value in metrics.items()
-            if key != "epoch" or not evaluated
-        ]
+        now = self._tick()
+        points = []
+        for key, value in metrics.items():
+            at = int(epoch) if key in evaluated and epoch is not None else int(step or 0)
+            if not (key == "epoch" and evaluated) and not self._repeated(_clean(key), at):
+                points.append([_clean(key), float(value), now, at])
         for start in range(0, len(points), BATCH_POINTS):
             self._write("metrics", points=points[start : start + BATCH_POINTS])
 
@@ -173,16 +190,21 @@ class MlflowSpoolLogger(Logger):
         from mlflow.tracking.multimedia import compress_image_size
         from PIL import Image
 
-        now = time.time_ns() // 1_000_000
+        now = self._tick()
         for number, array in enumerate(images):
             name = _clean(key if len(images) == 1 else f"{key}/{number:02d}").replace("/", "~").replace(":", "_")
             # MLflow's naming, of which the UI reads key, step and time. A repeat must meet the same file, so the name
             # is made here, once.
             stem = f"{name}+step+{step or 0}+timestamp+{now}+{os.urandom(16).hex()}"
+            if self._repeated(name, step or 0):
+                continue
             picture = Image.fromarray(np.asarray(array, dtype=np.uint8))
+            files = []
             for image, ending in ((picture, ".png"), (compress_image_size(picture, THUMBNAIL), "+compressed.webp")):
                 path, relative = self._open().new_file(stem + ending)
                 image.save(path)
+                files.append(relative)
+            for relative in files:
                 self._write("artifact", file=relative, path="images")
         self._write_pairs("tags", {"mlflow.loggedImages": "True"})
 
@@ -213,15 +235,18 @@ class MlflowSpoolLogger(Logger):
     def fail(self, error: BaseException) -> None:
         """Marks the run FAILED (KILLED if a person or the cluster stopped it), with ``traceback.txt``; closes.
 
+        A preempted run is SCHEDULED: it goes on later.
+
         Lightning ends rank zero as soon as another rank that it started fails: that one tells the store itself, in
         ``traceback-rank-<number>.txt``.
         """
         text = "".join(traceback.format_exception(error))
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning's SIGTERMException is a SystemExit
-        status = "KILLED" if stopped else "FAILED"
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit | Preempted)
+        status = "SCHEDULED" if isinstance(error, Preempted) else "KILLED" if stopped else "FAILED"
         rank = global_rank()
         if rank == 0:
-            self.log_text(text, "traceback.txt")
+            if status != "SCHEDULED":
+                self.log_text(text, "traceback.txt")
             self._set_status(status)
             self.close()
         elif self.run_id is not None and not stopped:
@@ -236,8 +261,9 @@ class MlflowSpoolLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Called by Lightning after every fit, validate or test; ``success`` -> FINISHED, else FAILED."""
-        self._set_status("FINISHED" if status in ("success", "finished") else "FAILED")
+        """Called by Lightning after every fit, validate or test; how a run failed is for `fail` to say."""
+        if status in ("success", "finished"):
+            self._set_status("FINISHED")
         self._flush()
 
     @rank_zero_only
@@ -272,7 +298,7 @@ class MlflowSpoolLogger(Logger):
         return self.__dict__.copy()
 
     @rank_zero_only
-    def _open_run(self, run_name: str | None, tags: dict[str, str]) -> None:
+    def _open_run(self, run_name: str | None, tags: dict[str, str], resume_at: int | None) -> None:
         from mlflow.exceptions import MlflowException
 
         prepare_store(self.uri)
@@ -280,13 +306,15 @@ class MlflowSpoolLogger(Logger):
         try:
             if self.run_id is None:
                 experiment_id = open_experiment(client, self.uri, self.tracking.experiment)
-                run = client.create_run(experiment_id, run_name=run_name, tags={**_author(), **tags})
+                run = client.create_run(experiment_id, run_name=run_name, tags={**author(), **tags})
                 self.run_id = run.info.run_id
             else:
                 run = client.get_run(self.run_id)
                 if run.info.lifecycle_stage == "deleted":
                     raise UserError(f"run {self.run_id} has been deleted in {without_password(self.uri)}: restore it")
                 self._params = dict(run.data.params)
+                if resume_at is not None:
+                    self._expect_repeats(client, [key for key in run.data.metrics if not key.startswith("system/")])
                 self._set_status("RUNNING")
                 self._write_pairs("tags", tags)
         except MlflowException as error:
@@ -294,6 +322,32 @@ class MlflowSpoolLogger(Logger):
         self._started = run.info.start_time / 1000
         os.environ[RUN_ID] = run.info.run_id
         self._open()
+
+    def _expect_repeats(self, client: MlflowClient, keys: list[str]) -> None:
+        """What has been logged after the checkpoint: on disk, or in the store."""
+        assert self.run_id is not None
+        logged = self._open().logged()
+        for key in keys:
+            logged |= {(key, point.step, point.timestamp) for point in client.get_metric_history(self.run_id, key)}
+        logged |= {
+            picture for file in client.list_artifacts(self.run_id, "images") if (picture := parse_picture(file.path))
+        }
+        later = [
+            (key, step, stamp) for key, step, stamp in logged if stamp > self._clock and not key.startswith("system/")
+        ]
+        self._repeats = Counter((key, step) for key, step, _ in later)
+        self._clock = max([self._clock, *(stamp for _, _, stamp in later)])
+
+    def _repeated(self, key: str, step: int) -> bool:
+        if not self._repeats[key, step]:
+            return False
+        self._repeats[key, step] -= 1
+        return True
+
+    def _tick(self) -> int:
+        """Now in ms, but later than the time before: the stamps tell what came after a checkpoint."""
+        self._clock = max(time.time_ns() // 1_000_000, self._clock + 1)
+        return self._clock
 
     def _open(self) -> Spool:
         if self._spool is None:
@@ -357,7 +411,7 @@ def _cut(value: str) -> str:
     return value if len(value) <= MAX_PARAM_VAL_LENGTH else value[: MAX_PARAM_VAL_LENGTH - len(note)] + note
 
 
-def _author() -> dict[str, str]:
+def author() -> dict[str, str]:
     """What MLflow's own clients say of a new run."""
     try:
         user = getpass.getuser()

@@ -112,6 +112,17 @@ class Spool:
         path.parent.mkdir(parents=True)
         return path, relative
 
+    def logged(self) -> set[tuple[str, int, int]]:
+        """(key, step, timestamp) of the metrics and pictures of this folder, sent or not."""
+        found = set()
+        with self._events.open("rb") as file:
+            for event in map(json.loads, file):
+                if event["op"] == "metrics":
+                    found |= {(key, step, timestamp) for key, _, timestamp, step in event["points"]}
+                elif event["op"] == "artifact" and (picture := parse_picture(event["file"])):
+                    found.add(picture)
+        return found
+
     def last_status(self) -> str | None:
         """The run's status as last written here."""
         with self._events.open("rb") as file:
@@ -293,10 +304,34 @@ def sync(root: Path, uri: str | None = None) -> list[Synced]:
         root: Folder of spools.
         uri: Send there; None: each to the store that it was written for.
     """
-    return [_sync_run(folder, uri) for folder in sorted(root.glob("[!.]*/")) if (folder / "uri").exists()]
+    return [sync_run(folder, uri) for folder in sorted(root.glob("[!.]*/")) if (folder / "uri").exists()]
 
 
-def _sync_run(folder: Path, uri: str | None) -> Synced:
+def parse_picture(path: str) -> tuple[str, int, int] | None:
+    """(key, step, timestamp) of one of MLflow's picture files, by the small one, which is written last; else None."""
+    name, *rest = Path(path).name.split("+")
+    if len(rest) != 6 or rest[::2] != ["step", "timestamp", rest[4]] or rest[5] != "compressed.webp":
+        return None
+    return name, int(rest[1]), int(rest[3])
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a live process writes this spool.
+
+    Where its last writer was on another machine, that takes up to two minutes to find out.
+    """
+    if not (folder / "lock").exists():
+        return False
+    here = (folder / "lock").read_text() == socket.gethostname()
+    try:
+        os.close(_acquire(folder, 2 if here else HEARTBEAT + 30))
+    except SpoolInUse:
+        return True
+    return False
+
+
+def sync_run(folder: Path, uri: str | None = None) -> Synced:
+    """The same for one run's folder."""
     try:
         spool = Spool(folder, uri)
     except SpoolInUse:
@@ -304,7 +339,7 @@ def _sync_run(folder: Path, uri: str | None) -> Synced:
     sent, problem = 0, None
     try:
         client = make_client(spool.uri)
-        if spool.last_status() not in ("FINISHED", "FAILED", "KILLED") and _runs(client, spool.run_id):
+        if spool.last_status() not in ("FINISHED", "FAILED", "KILLED", "SCHEDULED") and _runs(client, spool.run_id):
             spool.append("status", status="KILLED", time=int(folder.joinpath("events.jsonl").stat().st_mtime * 1000))
         while count := spool.send(client):
             sent += count
@@ -343,8 +378,8 @@ def _deliver(client: MlflowClient, run_id: str, folder: Path, events: list[Event
                     for dataset in event["datasets"]
                 ],
             )
-        case "status" if event["status"] == "RUNNING":
-            client.update_run(run_id, status="RUNNING")
+        case "status" if event["status"] in ("RUNNING", "SCHEDULED"):
+            client.update_run(run_id, status=event["status"])
         case "status":
             client.set_terminated(run_id, event["status"], event["time"])
 

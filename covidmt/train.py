@@ -7,62 +7,69 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from callbacks.checkpoints import STATE, ResumeCheckpoint
 from callbacks.history import MetricHistory
 from callbacks.overlays import GradCamOverlays
+from callbacks.preemption import Preemption
 from callbacks.robustness import RobustnessCallback
 from covidmt.logger import MlflowSpoolLogger, global_rank, tracked
 from covidmt.masks import prepare_masks
 from covidmt.provenance import git_tags, log_code, log_datasets
+from covidmt.resume import RunFolder, choose_run, require_checkpoint
 from covidmt.summary import summary_table
 from covidmt.tracking import mlruns_dir, without_password
 from covidmt.trainer import explained, make_trainer
 from datamodules.decode import DECODER
 from datamodules.multitask import MultiTaskDataModule
-from experiments.errors import UserError
 from experiments.load import to_yaml
 from experiments.schema import Experiment
 from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.multitask import MultiTaskModule, refuse_sharding
 
 
-def train(experiment: Experiment, resume: str | None = None) -> None:
+def train(experiment: Experiment, resume: str = "auto", run_id: str | None = None) -> None:
     """Train, test on WaCXR with the best checkpoint, print the table.
 
-    What a person can get wrong is met before the run is created, as far as it can be known then.
+    What a person can get wrong is met before the run is created, as far as it can be known then. Broken off at any
+    moment and called again, it goes on from ``mlruns/checkpoints/<run id>/last.ckpt`` and ends as if it had not been
+    (see `callbacks.checkpoints`); a run whose training was done goes on with its test.
 
     Args:
         experiment: What to run.
-        resume: Id of a run to go on with, from its last checkpoint; None: a new run.
+        resume: ``auto``: go on with the newest run of the same settings that did not finish, else start a new one;
+            ``never``: start; a run's id: go on with it.
+        run_id: An MLflow run that was made for this training: goes on from its checkpoint if there is one and
+            ``resume`` is not ``never``, else starts in it.
 
     Raises:
         UserError: Data, masks, weights, Trainer arguments or the tracking store cannot be used.
+        Preempted: SIGTERM or SIGUSR2 came; the training is saved, the run's status is SCHEDULED. On all processes.
     """
     if global_rank() != 0:
         logging.getLogger("covidmt").setLevel(logging.ERROR)  # one process's notes are enough
-    checkpoints = mlruns_dir() / "checkpoints"
-    last = checkpoints / resume / "last.ckpt" if resume else None
-    if last and not last.is_file():
-        raise UserError(f"--resume {resume}: there is no {last}; start in the folder that the run was started in")
-    if last:
-        read_checkpoint(last, "covidmt train")  # a broken one is met before anything is computed
+    if resume not in ("auto", "never"):
+        require_checkpoint(resume)
     history = MetricHistory()
     decider = experiment.tasks[experiment.robustness.task]
     monitor = f"val/{experiment.active[0].name}/loss"
     best = ModelCheckpoint(filename="best", monitor=monitor, save_weights_only=True, enable_version_counter=False)
-    newest = ModelCheckpoint(filename="last", enable_version_counter=False)
+    newest = ResumeCheckpoint(experiment.checkpoint.every_n_steps)
+    preemption = Preemption(newest)
     callbacks = [
+        newest,
+        preemption,
         RobustnessCallback(experiment.robustness, decider),
         GradCamOverlays(experiment.robustness, decider, seed=experiment.data.split_seed),
         LearningRateMonitor(),
         history,
         best,
-        newest,
     ]
     trainer = make_trainer(experiment.trainer, callbacks, mlruns_dir())
     refuse_sharding(trainer)
@@ -70,14 +77,21 @@ def train(experiment: Experiment, resume: str | None = None) -> None:
     datamodule.setup()
     tested = experiment.data.pairs.test in datamodule.tables  # training can do without WaCXR
     prepare_masks(experiment, datamodule, ["val", "test"] if tested else ["val"])
+    run_id = choose_run(experiment, resume, run_id, trainer)
+    last = RunFolder(run_id).last if run_id and RunFolder(run_id).last.is_file() else None
+    saved = read_checkpoint(last, "covidmt train") if last else {}
     seed_everything(experiment.seed, workers=True, verbose=False)  # after the masks, which may draw numbers
     # Checkpoints are handed on: without the address of the tracking server.
     module = MultiTaskModule(replace(experiment, tracking=replace(experiment.tracking, uri=None)))
     module.configure_optimizers()  # refuses wrong names and options now
 
-    logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name, run_id=resume)
-    with tracked(logger):
-        best.dirpath = newest.dirpath = str(checkpoints / str(logger.version))
+    position = max(saved.get(STATE, {}).get("positions", []), default=0)
+    logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name, run_id=run_id, resume_at=position)
+    folder = RunFolder(str(logger.version))
+    with tracked(logger), preemption.listening(trainer):
+        newest.folder, best.dirpath = folder.path, str(folder.path)
+        _begin(experiment, folder, saved if last else None, resumed=run_id is not None)
+        del saved
         trainer.loggers = [logger, *trainer.loggers]
         datamodule.trainer = trainer
         _describe(experiment, logger, module, datamodule)
@@ -90,6 +104,18 @@ def train(experiment: Experiment, resume: str | None = None) -> None:
                 module, datamodule=datamodule, ckpt_path=best.best_model_path, weights_only=True, verbose=False
             )
         _finish(experiment, logger, history, best, newest)
+    if global_rank() == 0:
+        folder.finish()
+
+
+@rank_zero_only
+def _begin(experiment: Experiment, folder: RunFolder, saved: dict[str, Any] | None, *, resumed: bool) -> None:
+    """Notes that the run is under way; says what is gone on with."""
+    folder.begin(experiment)
+    if saved:
+        print(f"Going on with run {folder.run_id} from step {saved['global_step']} (--resume never starts a new one).")
+    elif resumed:
+        print(f"Run {folder.run_id} has no checkpoint yet: it begins with its first step.")
 
 
 @rank_zero_only
@@ -130,7 +156,7 @@ def _finish(
     logger: MlflowSpoolLogger,
     history: MetricHistory,
     best: ModelCheckpoint,
-    newest: ModelCheckpoint,
+    newest: ResumeCheckpoint,
 ) -> None:
     """The best checkpoint as an artifact; the table, and where everything is."""
     chosen = history.best(str(best.monitor))
@@ -144,7 +170,7 @@ def _finish(
     lines = {
         "run": f"{experiment.tracking.run_name or experiment.name}  {logger.version}",
         "best": best.best_model_path,
-        "last": newest.best_model_path,
+        "last": str(newest.path),
         "pictures": "MLflow UI: the run, Model metrics, gradcam/00 ... with a slider over the epochs",
         "MLflow UI": _ui(logger.uri),
     }

@@ -13,9 +13,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from callbacks.checkpoints import AtomicCheckpointIO
 from experiments.errors import UserError
 from experiments.load import nearest
 
@@ -24,6 +26,8 @@ ARGUMENTS = [name for name in inspect.signature(Trainer.__init__).parameters if 
 # Lightning's advertisements, and a deprecation inside of it, would hide what a person must read.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
 warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+# The run's folder: a resumed run's checkpoints, and the mark that it is unfinished.
+warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
 # A process without validation images has nothing to update its metrics with; the others' count.
 warnings.filterwarnings("ignore", ".*was called before the ``update`` method.*")
 
@@ -73,6 +77,8 @@ def make_trainer(arguments: dict[str, Any], callbacks: Sequence[Callback], direc
     if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         # Lightning's own requeue keeps its checkpoints in one folder for all runs, and every run would start from them.
         plugins = [*plugins, SLURMEnvironment(auto_requeue=False)]
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins = [*plugins, AtomicCheckpointIO()]
     settings: dict[str, Any] = {
         "default_root_dir": directory,
         "num_sanity_val_steps": 1,
@@ -81,7 +87,7 @@ def make_trainer(arguments: dict[str, Any], callbacks: Sequence[Callback], direc
         "use_distributed_sampler": False,
         "logger": loggers or False,
         "callbacks": [*callbacks, *_objects(chosen, "callbacks", Callback)],
-        "plugins": plugins or None,
+        "plugins": plugins,
     }
     try:
         trainer = Trainer(**settings)

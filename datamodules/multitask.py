@@ -197,14 +197,12 @@ class _NoBatches(IterableDataset[Batch]):
 
 def _next_step(trainer: Trainer, length: int) -> int:
     """The step that the Trainer does next: 0, or where the checkpoint that it resumes was written."""
-    loop = trainer.fit_loop
-    epochs = loop.epoch_progress.current.ready  # begun so far
-    batches = loop.epoch_loop.batch_progress
-    if loop.restarting and epochs and not batches.is_last_batch:
-        # Lightning cannot know that this loader goes on where it was
-        warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
-        return (epochs - 1) * length + batches.current.processed  # ty: ignore[missing-attribute]
-    return epochs * length
+    epochs = trainer.fit_loop.epoch_progress.current
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current
+    # Lightning cannot know that this loader goes on where it was
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+    begun = batches.processed if epochs.ready > epochs.processed else 0  # ty: ignore[missing-attribute]
+    return epochs.processed * length + begun  # ty: ignore[missing-attribute]
 
 
 def _one_thread(worker: int) -> None:

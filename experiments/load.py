@@ -270,6 +270,8 @@ def _check(experiment: Experiment, where: str) -> None:
         for label in [*task.upsample, *task.upsample.values()]:
             if label not in task.labels:
                 refuse(f"{key}.upsample", f"no label {label!r}{nearest(label, task.labels)}")
+    if experiment.checkpoint.every_n_steps < 1:
+        refuse("checkpoint.every_n_steps", f"must be 1 or more, is {experiment.checkpoint.every_n_steps}")
     _check_data(experiment, refuse)
     _check_robustness(experiment, refuse)
 

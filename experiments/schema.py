@@ -289,6 +289,18 @@ class Tracking:
 
 
 @dataclass
+class Checkpoint:
+    """Where a training that was broken off goes on from.
+
+    Attributes:
+        every_n_steps: Optimizer steps between two checkpoints; there is one at every epoch's end and before every
+            validation anyway.
+    """
+
+    every_n_steps: int = 200
+
+
+@dataclass
 class Experiment:
     """What ``covidmt train`` runs.
 
@@ -307,6 +319,7 @@ class Experiment:
     scheduler: Scheduler = field(default_factory=Scheduler)
     robustness: Robustness = field(default_factory=Robustness)
     tracking: Tracking = field(default_factory=Tracking)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     trainer: Dict[str, Any] = field(default_factory=lambda: {"max_epochs": 25})
 
     @property

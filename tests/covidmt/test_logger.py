@@ -146,8 +146,7 @@ def test_resumed_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     first = MlflowSpoolLogger(QUIET)
     first.log_hyperparams({"lr": 0.1, "seed": 0})
     first.log_metrics({"train/loss": 1.0}, step=0)
-    first.finalize("failed")
-    first.close()
+    first.fail(RuntimeError())
     assert _run(first).info.status == "FAILED"
     again = MlflowSpoolLogger(QUIET, run_id=first.run_id, tags={"attempt": "2"})
     again.log_hyperparams({"lr": 0.2, "seed": 0})
