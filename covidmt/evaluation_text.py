@@ -28,7 +28,7 @@ INSTABILITY = {
     "pi/labelled_positive": Text(
         "PI of labelled positives, %", "PI among the images that have the label.", brief=False
     ),
-    "pi/labelled_negative": Text("PI of labelled negatives, %", "PI among those that have not.", brief=False),
+    "pi/labelled_negative": Text("PI of labelled negatives, %", "Among those that have not.", brief=False),
     "pi/argmax": Text("most probable label changes, %", "As PI, for the most probable of all labels.", brief=False),
     "pi/probability_change": Text("mean change of the probability", "Moves before PI does: PI is coarse on few pairs."),
     "pi/logit_change": Text(

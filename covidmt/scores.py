@@ -230,7 +230,7 @@ def task_scores(task: Task, answers: TaskAnswers, bootstrap: PatientBootstrap) -
     if exclusive:
         all_known = known.all(axis=1)
         hit = np.where(all_known, (positive & (targets == 1)).any(axis=1), np.nan)
-        accuracy = Score(partial(weighted.mean, values=hit), bootstrap, all_known)
+        accuracy = Score(partial(weighted.mean, values=hit), bootstrap, np.asarray(all_known))
         scores = {"accuracy": accuracy} | scores
     return scores
 

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 from torchvision.ops import box_iou
 
-COCO_IOU = np.linspace(0.5, 0.95, 10)
-RSNA_IOU = np.linspace(0.4, 0.75, 8)
+COCO_IOU = np.linspace(0.5, 0.95, 10).round(2)
+RSNA_IOU = np.linspace(0.4, 0.75, 8).round(2)
 _RECALL = np.linspace(0, 1, 101)
 
 
@@ -41,7 +41,7 @@ def match(predictions: Sequence[dict[str, Tensor]], truths: Sequence[Tensor], th
     images, scores, hits = [], [], []
     for index, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
         order = prediction["scores"].argsort(descending=True, stable=True)
-        overlaps = box_iou(prediction["boxes"][order].float(), truth.float()).numpy()
+        overlaps = box_iou(prediction["boxes"][order].double(), truth.double()).numpy()
         images.append(np.full(len(order), index))
         scores.append(prediction["scores"][order].float().numpy())
         hits.append(np.stack([_greedy(overlaps, threshold) for threshold in thresholds]))

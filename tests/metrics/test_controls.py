@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics.controls import centre_disc_iol, energy_inside, iol_over_thresholds, pack, shuffled_out, unpack
+from metrics.saliency import heat_region, iol
+
+
+def test_energy_by_hand():
+    heat = torch.tensor([[[1.0, 0.5], [0.25, 0.25]]])
+    lung = torch.tensor([[[True, False], [False, True]]])
+    assert energy_inside(heat, lung).tolist() == [0.625]
+    assert energy_inside(torch.zeros(1, 2, 2), lung).isnan().all()
+    assert energy_inside(heat, torch.zeros(1, 2, 2, dtype=torch.bool)).isnan().all()
+
+
+def test_iol_over_thresholds_is_iol_of_each():
+    torch.manual_seed(0)
+    heat, lung = torch.rand(3, 8, 8), torch.rand(3, 8, 8) > 0.5
+    curve = iol_over_thresholds(heat, lung, (0.2, 0.8))
+    assert torch.equal(curve[:, 1], iol(heat_region(heat, 0.8), lung))
+    assert curve.shape == (3, 2)
+
+
+def test_centre_disc_by_hand():
+    # 4 x 4: the four middle pixels are the nearest ones; two of them are lung.
+    lung = torch.zeros(1, 4, 4, dtype=torch.bool)
+    lung[0, 1, 1:3] = True
+    region = torch.zeros(1, 4, 4, dtype=torch.bool)
+    region[0, 0, :4] = True  # four pixels, wherever they are
+    assert centre_disc_iol(region, lung).tolist() == [0.5]
+    assert centre_disc_iol(torch.zeros_like(region), lung).isnan().all()
+    assert centre_disc_iol(region, torch.zeros_like(lung)).isnan().all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 19), st.integers(0, 999))
+def test_pack_and_unpack(n, size, seed):
+    masks = torch.rand(n, size, size, generator=torch.Generator().manual_seed(seed)) > 0.5
+    packed = pack(masks)
+    assert torch.equal(unpack(packed, size), masks)
+    assert np.bitwise_count(packed).sum() == int(masks.sum())
+
+
+def test_shuffled_by_hand():
+    # Three patients; regions left, left, right; lungs left, right, right.
+    left = torch.zeros(2, 8, dtype=torch.bool)
+    left[:, :4] = True
+    grid = torch.zeros(3, 8, 8, dtype=torch.bool)
+    regions, lungs = grid.clone(), grid.clone()
+    regions[0, :2], regions[1, :2], regions[2, :2] = left, left, ~left
+    lungs[0, :2], lungs[1, :2], lungs[2, :2] = left, ~left, ~left
+    shares = shuffled_out(pack(regions), pack(lungs), ["a", "b", "c"], eta=0.4)
+    # image a: maps of b (inside) and c (outside); b: a (outside), c (inside); c: a and b (both outside)
+    assert shares.tolist() == [0.5, 0.5, 1.0]
+    same_patient = shuffled_out(pack(regions), pack(lungs), ["a", "b", "b"], eta=0.4)
+    assert same_patient.tolist() == [0.5, 1.0, 1.0]  # b and c get only a's map
+
+
+def test_shuffled_leaves_out_what_the_true_score_leaves_out():
+    regions, lungs = torch.ones(3, 8, 8, dtype=torch.bool), torch.ones(3, 8, 8, dtype=torch.bool)
+    regions[0] = False
+    lungs[1] = False
+    shares = shuffled_out(pack(regions), pack(lungs), ["a", "b", "c"], eta=0.4)
+    assert np.isnan(shares[:2]).all()
+    assert shares[2] == 0  # b's map, whole image, all lung; a has no region to be given
+    assert np.isnan(shuffled_out(pack(regions)[2:], pack(lungs)[2:], ["c"], eta=0.4)).all()
+
+
+def test_maps_that_do_not_look_have_the_shuffled_score():
+    """If every map is the same, shuffling changes nothing."""
+    torch.manual_seed(0)
+    lungs = torch.rand(20, 16, 16) > 0.5
+    region = (torch.rand(16, 16) > 0.7).expand(20, 16, 16)
+    own = (iol(region, lungs) < 0.5).float().mean()
+    shares = shuffled_out(pack(region), pack(lungs), [str(i) for i in range(20)], eta=0.5, shuffles=5)
+    assert shares.mean() == pytest.approx(float(own))
