@@ -29,8 +29,8 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
     """Train on all folds but one, score that one, for each fold; print and write the scores of all images.
 
     The folds are of whole patients. Every fold is trained for the experiment's number of epochs, and its last epoch is
-    scored: no epoch is chosen by the images that it is scored on. Test images are left out. A fold that was scored by
-    the same experiment before is not trained again.
+    scored: no epoch is chosen by the images that it is scored on. Test images are left out. A fold that the same
+    experiment has trained before is only scored.
 
     Args:
         experiment: The experiment; ``data.validate`` is of no account.
@@ -42,11 +42,22 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
     Raises:
         UserError: Data, weights or Trainer arguments cannot be used, or there are fewer patients than folds.
     """
-    digest = sha256(json.dumps(to_dict(experiment), sort_keys=True).encode()).hexdigest()[:12]
+    matters = {key: value for key, value in to_dict(experiment).items() if key != "tracking"}
+    digest = sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:12]
     out = mlruns_dir() / "cross_validation" / f"{experiment.name}-{folds}-{digest}"
     out.mkdir(parents=True, exist_ok=True)
     (out / "experiment.yaml").write_text(to_yaml(experiment))
-    scores = pd.concat([_fold(experiment, fold, folds, out) for fold in range(folds)], ignore_index=True)
+    parts = []
+    for fold in range(folds):
+        datamodule = LungDataModule(experiment, fold=(fold, folds))
+        datamodule.setup()
+        checkpoint = out / f"fold_{fold}.ckpt"
+        if not checkpoint.exists():
+            seed_everything(experiment.seed + fold, workers=True, verbose=False)
+            _train(experiment, datamodule, checkpoint)
+        held_out = datamodule.table[datamodule.table["split"] == "val"]
+        parts.append(score_images(load_segmenter(checkpoint), held_out).assign(fold=fold))
+    scores = pd.concat(parts, ignore_index=True)
     scores.to_csv(out / "scores.csv", index=False)
     (out / "summary.json").write_text(json.dumps(summarise(scores), indent=2))
     console = Console()
@@ -55,22 +66,14 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
     return out
 
 
-def _fold(experiment: LungsExperiment, fold: int, folds: int, out: Path) -> pd.DataFrame:
-    done = out / f"fold_{fold}.csv"
-    if done.exists():
-        return pd.read_csv(done, dtype={"patient": str})
-    seed_everything(experiment.seed + fold, workers=True, verbose=False)
-    datamodule = LungDataModule(experiment, fold=(fold, folds))
-    datamodule.setup()
-    module = LungUNet(experiment)
-    trainer = make_trainer(experiment.trainer | WITHOUT_VALIDATION | {"enable_checkpointing": False}, [], out)
+def _train(experiment: LungsExperiment, datamodule: LungDataModule, checkpoint: Path) -> None:
+    options = WITHOUT_VALIDATION | {"enable_checkpointing": False}
+    trainer = make_trainer(experiment.trainer | options, [], checkpoint.parent)
     with explained():
-        trainer.fit(module, datamodule=datamodule)
-    trainer.save_checkpoint(out / f"fold_{fold}.ckpt", weights_only=True)
-    scores = score_images(module.eval(), datamodule.table.query("split == 'val'")).assign(fold=fold)
-    scores.to_csv(done.with_suffix(".part"), index=False)
-    done.with_suffix(".part").replace(done)
-    return scores
+        trainer.fit(LungUNet(experiment), datamodule=datamodule)
+    part = checkpoint.with_suffix(".part")
+    trainer.save_checkpoint(part, weights_only=True)
+    part.replace(checkpoint)
 
 
 def score(experiment: LungsExperiment, segmenter: str | Path, split: str = "test") -> pd.DataFrame:

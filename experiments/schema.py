@@ -125,14 +125,14 @@ class Augment:
     rotate: float = 10.0  # degrees
     zoom: float = 0.15  # share
     intensity: float = 0.10  # share of the grey range
-    contrast: float = 0.0  # share; this and what follows is off in the paper
+    hflip: float = 0.5  # probability
+    jpeg: float = 0.0  # probability of a JPEG recompression; the paper has none (see `covidmt data check`)
+    jpeg_quality: List[int] = field(default_factory=lambda: [40, 95])
+    contrast: float = 0.0  # share; the paper has none of these
     gamma: float = 0.0  # exponents from 1 / (1 + gamma) to 1 + gamma
     blur: float = 0.0  # largest sigma of a Gaussian, in pixels of the input
     noise: float = 0.0  # largest standard deviation of white noise, share of the grey range
     opacities: float = 0.0  # probability of bright clouds, as of heavily opaque lungs; masks stay
-    hflip: float = 0.5  # probability
-    jpeg: float = 0.0  # probability of a JPEG recompression; the paper has none (see `covidmt data check`)
-    jpeg_quality: List[int] = field(default_factory=lambda: [40, 95])
 
 
 @dataclass

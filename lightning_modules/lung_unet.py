@@ -89,7 +89,7 @@ class LungUNet(LightningModule):
     def segment(self, images: Tensor) -> Tensor:
         """Lung masks: the two largest connected areas of probability 0.5 and above.
 
-        Call it in eval mode.
+        The probability is the mean over the image and its mirror image. Call it in eval mode.
 
         Args:
             images: (N, 1, H, W) uint8 on the module's device; best at the size that it was trained at.
@@ -97,7 +97,8 @@ class LungUNet(LightningModule):
         Returns:
             (N, H, W) bool.
         """
-        lungs = (self(images) >= 0).cpu().numpy()
+        mirrored = self(images.flip(-1)).flip(-1)
+        lungs = (self(images).sigmoid() + mirrored.sigmoid() >= 1).cpu().numpy()
         return torch.from_numpy(np.stack([two_largest(mask) for mask in lungs])).to(images.device)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:

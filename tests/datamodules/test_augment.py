@@ -132,8 +132,40 @@ def test_jpeg_leaves_its_traces():
     assert (out != image).mean() > 0.5
 
 
+def test_gamma_and_contrast_stay_in_their_ranges():
+    grey = 100 / 255
+    gamma, contrast = Augment(0, 0, 0, 0, 0, gamma=1.0), Augment(0, 0, 0, 0, 0, contrast=0.5)
+    image = np.full((4, 4), 100, np.uint8)
+    for setting, low, high in ((gamma, grey**2, grey**0.5), (contrast, grey * 0.5, grey * 1.5)):
+        transform = training_transform(setting)
+        levels = [seeded(transform, seed)(image=image)["image"][0, 0] / 255 for seed in range(300)]
+        assert min(levels) == pytest.approx(low, abs=0.02)
+        assert max(levels) == pytest.approx(high, abs=0.02)
+
+
+def test_noise_and_blur_leave_the_mean():
+    edge = np.where(np.arange(64) < 32, 80, 160).astype(np.uint8)[None].repeat(64, 0)
+    for setting in (Augment(0, 0, 0, 0, 0, noise=0.1), Augment(0, 0, 0, 0, 0, blur=3.0)):
+        transform = training_transform(setting)
+        outs = [seeded(transform, seed)(image=edge)["image"].astype(float) for seed in range(20)]
+        assert any((out != edge).any() for out in outs)
+        assert all(abs(out.mean() - edge.mean()) < 2 for out in outs)
+
+
+def test_opacities_brighten_the_lungs_and_leave_the_mask():
+    image, mask = np.full((64, 64), 60, np.uint8), np.eye(64, dtype=np.uint8)
+    transform = training_transform(Augment(0, 0, 0, 0, 0, opacities=1.0))
+    for seed in range(20):
+        out = seeded(transform, seed)(image=image, mask=mask)
+        assert (out["mask"] == mask).all()
+        assert (out["image"] >= image).all()
+        assert 80 < out["image"].max() <= 225
+        assert (out["image"] == 60).any()
+
+
 @pytest.mark.parametrize(
-    "wrong", [Augment(hflip=1.5), Augment(zoom=1), Augment(rotate=-1), Augment(jpeg_quality=[90, 40])]
+    "wrong",
+    [Augment(hflip=1.5), Augment(zoom=1), Augment(rotate=-1), Augment(jpeg_quality=[90, 40]), Augment(gamma=-1)],
 )
 def test_settings_out_of_range_name_their_key(wrong):
     with pytest.raises(UserError, match=r"data\.augment\."):

@@ -67,6 +67,69 @@ def test_splits_are_drawn_by_patient_and_by_seed(tmp_path):
     assert again.table.equals(data.table)
 
 
+def patients(root: Path, count: int, each: int, prefix: str = "") -> LungFolder:
+    """A folder with a table: ``each`` images of every patient, the last patient's in the test split."""
+    stems = [f"{prefix}{i}-{j}" for i in range(count) for j in range(each)]
+    folder = write_pairs(root, stems)
+    lines = [
+        f"images/{s}.png,masks/{s}.png,{s[:-2]},{'test' if s[:-2] == f'{prefix}{count - 1}' else ''}\n" for s in stems
+    ]
+    (root / "table.csv").write_text("image,mask,patientid,split\n" + "".join(lines))
+    folder.table = "table.csv"
+    return folder
+
+
+def test_folds_hold_every_image_once_and_no_patient_on_both_sides(tmp_path):
+    own = patients(tmp_path / "own", 8, 3)
+    other = patients(tmp_path / "other", 9, 1, prefix="x")
+    made = write_pairs(tmp_path / "made", ["a", "b"])
+    made.split = "train"
+    held_out: list[str] = []
+    for fold in range(4):
+        data = module({"own": own, "other": other, "made": made}, test_fraction=0.0)
+        data.fold = (fold, 4)
+        data.setup()
+        sides = data.table.groupby("split")["patient"].agg(set)
+        assert not sides["train"] & sides["val"]
+        assert not (sides["train"] | sides["val"]) & {"7", "x8"}  # test patients
+        assert set(data.table.loc[data.table["source"] == "made", "split"]) == {"train"}
+        val = data.table[data.table["split"] == "val"]
+        assert set(val["source"]) == {"own", "other"}  # each folder has its share
+        held_out += val["image"].tolist()
+    assert len(held_out) == len(set(held_out)) == 7 * 3 + 8
+
+
+def test_a_patient_of_a_pinned_folder_is_not_trained_on_when_held_out(tmp_path):
+    own, pinned = patients(tmp_path / "own", 4, 2), patients(tmp_path / "pinned", 4, 2)
+    (tmp_path / "pinned/table.csv").write_text((tmp_path / "pinned/table.csv").read_text().replace(",test", ","))
+    pinned.split = "train"
+    data = module({"own": own, "pinned": pinned}, test_fraction=0.0)
+    data.fold = (0, 3)
+    data.setup()
+    sides = data.table.groupby("split")["patient"].agg(set)
+    assert not sides["train"] & sides["val"]
+
+
+def test_too_many_folds_are_named(tmp_path):
+    data = module({"own": patients(tmp_path, 4, 2)}, test_fraction=0.0)
+    data.fold = (0, 4)
+    with pytest.raises(UserError, match="4 folds of 3 patients"):
+        data.setup()
+
+
+def test_a_final_training_takes_the_validation_images_too_and_repeats_a_folder(tmp_path):
+    folder = write_pairs(tmp_path, [f"{i}" for i in range(10)])
+    folder.repeat = 3
+    data = module({"a": folder}, validate=False, val_fraction=0.2, test_fraction=0.2, batch_size=4)
+    data.setup()
+    assert data.table["split"].value_counts().to_dict() == {"train": 8, "test": 2}
+    assert len(data.train_dataloader()) == 8 * 3 // 4
+    assert sum(len(images) for images, *_ in data.test_dataloader()) == 2
+    folder.repeat = 0
+    with pytest.raises(UserError, match=r"data\.folders\.a\.repeat"):
+        data.setup()
+
+
 def test_masks_of_ones_are_read(tmp_path):
     data = module({"a": write_pairs(tmp_path, ["1", "2", "3", "4"])}, val_fraction=0.5, test_fraction=0)
     data.setup()
