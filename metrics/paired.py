@@ -16,36 +16,37 @@ class McNemar(NamedTuple):
     """Exact McNemar test.
 
     Attributes:
-        only_first: Pairs with the event under the first configuration alone.
-        only_second: ... under the second alone.
+        first: Pairs with the event under the first configuration alone (several seeds: in more of its seeds).
+        second: ... under the second.
         p: Two-sided p-value.
     """
 
-    only_first: int
-    only_second: int
+    first: int
+    second: int
     p: float
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """Does an event (a flip, say) come up as often under both? McNemar (1947) in its exact, binomial form.
 
+    Several seeds of a configuration are not independent, for they see the same images. So a pair counts once, for the
+    configuration in more of whose seeds it has the event: the sign test, which for one seed is McNemar's. Both need
+    equally many seeds: the more there are, the rarer is a tie.
+
     Args:
-        first: (N,) float, 1 = event, 0 = none, NaN = undefined, which leaves the pair out.
+        first: (seeds, N) float, 1 = event, 0 = none, NaN = undefined, which leaves the pair out.
         second: The same of the other configuration, pair by pair.
+
+    Raises:
+        ValueError: Different shapes.
     """
     from scipy.stats import binomtest
 
-    only_first, only_second = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
-    discordant = only_first + only_second
-    return McNemar(only_first, only_second, float(binomtest(only_first, discordant).pvalue) if discordant else 1.0)
-
-
-def merge_p(values: Sequence[float]) -> float:
-    """One p-value for several of the same hypothesis, however they depend on each other: twice their mean.
-
-    Seeds are tested on the same images, so their p-values are not independent (Vovk & Wang, Biometrika 2020).
-    """
-    return values[0] if len(values) == 1 else min(1.0, 2 * float(np.mean(values)))
+    if first.shape != second.shape:
+        raise ValueError(f"equally many seeds and pairs are needed, not {first.shape} and {second.shape}")
+    difference = first.sum(axis=0) - second.sum(axis=0)
+    counts = int((difference > 0).sum()), int((difference < 0).sum())
+    return McNemar(*counts, float(binomtest(counts[0], sum(counts)).pvalue) if sum(counts) else 1.0)
 
 
 def holm(values: Sequence[float]) -> list[float]:
