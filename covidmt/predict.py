@@ -117,7 +117,7 @@ def _pictures(names: list[str], out: Path) -> dict[str, Path]:
     pictures: dict[str, Path] = {}
     taken: set[Path] = set()
     for name in names:
-        stem, number = Path(name).stem, 1
+        stem, number = Path(name).stem[:60], 1  # of characters that take 4 bytes each, a file name holds 63
         while (path := out / f"{stem}{f'_{number}' if number > 1 else ''}_overlay.png") in taken:
             number += 1
         taken.add(path)

@@ -13,6 +13,8 @@ NOTICE = (
     "wrong. A radiologist must read the image."
 )
 
+PLAUSIBLE = 0.08, 0.8  # share of a chest X-ray that lungs cover; of some 200 images 0.14 to 0.66
+
 
 class Sentence(NamedTuple):
     """A line of the report.
@@ -35,7 +37,7 @@ class Prediction:
         decision: What was asked.
         probability: Of the decision's label, in [0, 1].
         channels: The same after each simulated channel.
-        lungs_found: None: they were not looked for.
+        lung_share: Share of the image that the lungs cover, 0: none were found; None: they were not looked for.
         heat_found: The heat map is not zero everywhere.
         iol: Share of the heat-map region inside the lungs; NaN where one of them is missing.
         eta: IOL below which the saliency is out of the lungs.
@@ -48,7 +50,7 @@ class Prediction:
     decision: Decision
     probability: float
     channels: dict[str, float]
-    lungs_found: bool | None
+    lung_share: float | None
     heat_found: bool
     iol: float
     eta: float
@@ -85,7 +87,7 @@ class Prediction:
             },
             "iol": None if isnan(self.iol) else round(self.iol, 6),
             "eta": self.eta,
-            "lungs_found": self.lungs_found,
+            "lung_share": None if self.lung_share is None else round(self.lung_share, 6),
             "heat_map_found": self.heat_found,
             "warnings": [sentence.text for sentence in sentences if sentence.warning],
             "report": " ".join(sentence.text for sentence in sentences),
@@ -115,7 +117,7 @@ class Prediction:
     def _where(self) -> list[Sentence]:
         """What the heat map and the lungs say together."""
         missing = []
-        if self.lungs_found is False:
+        if self.lung_share == 0:
             missing.append(
                 Sentence(
                     "No lungs were found in the image, so it is not known whether the network looked at them. It may "
@@ -132,7 +134,7 @@ class Prediction:
             )
         if missing:
             return missing
-        if self.lungs_found is None:
+        if self.lung_share is None:
             return [Sentence("Whether the network looked at the lungs was not checked.")]
         share = f"{100 * self.iol:.0f} % of the heat map's hottest region lies inside the lungs"
         if self.iol >= self.eta:
@@ -149,11 +151,19 @@ class Prediction:
         """Ways in which the image is unlike those that networks are trained on."""
         found = []
         width, height = self.size
+        if self.lung_share and not PLAUSIBLE[0] <= self.lung_share <= PLAUSIBLE[1]:
+            found.append(
+                Sentence(
+                    f"What was taken for lungs covers {100 * self.lung_share:.0f} % of the image, unlike in a chest "
+                    "X-ray: it may not be one, and the share inside the lungs then says nothing.",
+                    "odd lungs",
+                )
+            )
         if min(self.size) < self.input_size:
             found.append(
                 Sentence(
-                    f"The image has only {width} x {height} pixels, fewer than the {self.input_size} x "
-                    f"{self.input_size} that the network reads: details may be missing.",
+                    f"The image has {width} x {height} pixels, but the network reads {self.input_size} x "
+                    f"{self.input_size}: details may be missing.",
                     "small image",
                 )
             )

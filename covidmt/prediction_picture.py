@@ -75,13 +75,15 @@ def _legend(
     canvas: Image.Image, pen: ImageDraw.ImageDraw, y: int, prediction: Prediction, settings: Robustness
 ) -> None:
     """What the right X-ray's colours and lines are."""
-    lungs = {True: "lungs, found by software", False: "lungs: none found", None: "lungs: not looked for"}
+    lungs = {0: "lungs: none found", None: "lungs: not looked for"}.get(
+        prediction.lung_share, "lungs, found by software"
+    )
     ramp = np.linspace(0, 1, 60, dtype=np.float32)[None].repeat(17, axis=0)
     canvas.paste(Image.fromarray(blend(np.full(ramp.shape, 110, np.uint8), ramp)), (GAP, y))
     why = "the answer" if settings.target is Target.decision else prediction.decision.label
     title = f"heat map: evidence for {why} ({engine_title(settings.engine)})"
     pen.text((GAP + 68, y), shorten(title, font(14), 430), MUTED, font(14))
-    for left, colour, text in ((540, REGION, "its hottest region"), (760, LUNG, lungs[prediction.lungs_found])):
+    for left, colour, text in ((540, REGION, "its hottest region"), (760, LUNG, lungs)):
         pen.rectangle((left, y, left + 30, y + 17), fill=(70, 70, 70))
         pen.line((left + 5, y + 8, left + 25, y + 8), colour, 3)
         pen.text((left + 38, y), text, MUTED, font(14))

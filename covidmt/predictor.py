@@ -120,7 +120,7 @@ class Predictor:
             decision=self.maps.decision,
             probability=probabilities[0],
             channels=dict(zip(self.channels, probabilities[1:], strict=True)),
-            lungs_found=bool(lung.any()) if self.segmenter else None,
+            lung_share=float(lung.mean()) if self.segmenter else None,
             heat_found=bool(region.any()),
             iol=inside,
             eta=self.robustness.eta,

@@ -84,7 +84,8 @@ def test_the_report_of_an_image(covidmt, demo_data, module, lungs, tmp_path, cap
     assert record["probability"] == pytest.approx(original, abs=1e-5)
     assert record["channels"]["whatsapp"]["probability"] == pytest.approx(sent, abs=1e-5)
     assert record["iol"] == 1
-    assert record["lungs_found"]
+    assert record["lung_share"] == 1
+    assert [warning[:24] for warning in record["warnings"]] == ["What was taken for lungs"]
     assert record["heat_map_found"]
     assert record["notice"] == NOTICE
     assert record["checkpoint"] == str(checkpoint)
@@ -122,7 +123,7 @@ def test_an_empty_heat_map_is_said(covidmt, demo_data, module, tmp_path):
     assert covidmt("predict", checkpoint, *chests(demo_data, 1), "--segmenter", "none") == 0
     (record,) = records()
     assert record["heat_map_found"] is False
-    assert record["lungs_found"] is None
+    assert record["lung_share"] is None
     assert record["segmenter"] is None
     assert record["warnings"] == [
         "The heat map is empty: it points to no part of the image as a reason for the answer."
