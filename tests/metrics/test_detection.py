@@ -43,9 +43,9 @@ def test_as_torchmetrics_with_unit_weights(seed):
     rng = np.random.default_rng(seed)
     predictions, truths = [], []
     for _ in range(6):
-        corners = rng.integers(0, 40, (rng.integers(0, 4), 2))
-        truth = np.concatenate([corners, corners + rng.integers(10, 30, corners.shape)], axis=1)
-        found = np.concatenate([truth + rng.integers(-4, 5, truth.shape), truth + rng.integers(-20, 20, truth.shape)])
+        corners = rng.uniform(0, 40, (rng.integers(0, 4), 2))  # no IoU is a threshold to the last digit
+        truth = np.concatenate([corners, corners + rng.uniform(10, 30, corners.shape)], axis=1)
+        found = np.concatenate([truth + rng.uniform(-4, 4, truth.shape), truth + rng.uniform(-20, 20, truth.shape)])
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
         predictions.append(image(*[(tuple(map(float, box)), float(rng.random())) for box in found]))
         truths.append(boxes(*truth.tolist()))
