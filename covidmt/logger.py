@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import getpass
 import logging
 import os
 import re
@@ -25,6 +24,7 @@ from callbacks.preemption import Preempted
 from covidmt.spool import BATCH_PAIRS, BATCH_POINTS, HEARTBEAT, Sender, Spool, SpoolInUse, parse_picture
 from covidmt.system_metrics import SystemMetrics
 from covidmt.tracking import (
+    author,
     make_client,
     mlruns_dir,
     open_experiment,
@@ -409,12 +409,3 @@ def _cut(value: str) -> str:
 
     note = f" ... (cut, {len(value)} characters)"
     return value if len(value) <= MAX_PARAM_VAL_LENGTH else value[: MAX_PARAM_VAL_LENGTH - len(note)] + note
-
-
-def author() -> dict[str, str]:
-    """What MLflow's own clients say of a new run."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in some containers
-        user = "unknown"
-    return {"mlflow.user": user, "mlflow.source.name": "covidmt", "mlflow.source.type": "LOCAL"}

@@ -21,6 +21,7 @@ from covidmt.tracking import without_password
 from experiments.errors import UserError
 
 CODE = Path(__file__).parents[1]
+SNAPSHOT = "git.json"  # in a copy of the code (`covidmt.snapshot`): the git state that it was made from
 
 
 def log_code(logger: MlflowSpoolLogger, experiment_yaml: str) -> None:
@@ -45,6 +46,8 @@ def log_datasets(
 
 def git_tags(root: Path = CODE) -> dict[str, str]:
     """The code's commit, and whether files differ from it, as tags; empty outside a git checkout."""
+    if (root / SNAPSHOT).is_file():
+        return json.loads((root / SNAPSHOT).read_text())
     try:
         commit, changes = (
             subprocess.run(["git", "-C", root, *command], capture_output=True, text=True, check=True, timeout=30).stdout

@@ -7,6 +7,7 @@ MLflow takes seconds to import, so every import of it is inside a function.
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import re
@@ -139,6 +140,15 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
             "(mlflow experiments restore) or choose another name"
         )
     return experiment.experiment_id
+
+
+def author() -> dict[str, str]:
+    """What MLflow's own clients say of a new run."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        user = "unknown"
+    return {"mlflow.user": user, "mlflow.source.name": "covidmt", "mlflow.source.type": "LOCAL"}
 
 
 def make_client(uri: str) -> MlflowClient:

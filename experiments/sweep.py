@@ -17,7 +17,7 @@ from omegaconf import MISSING
 
 from experiments.errors import UserError
 from experiments.load import load_experiment, load_schema, to_dict
-from experiments.schema import Experiment
+from experiments.schema import Experiment, Task
 
 _List = list  # a sweep has a key of that name
 
@@ -180,10 +180,10 @@ class Trial:
 
 
 # What cannot change a run's result: it is not part of a trial's identity.
-_IRRELEVANT = {"name", "tracking", "data.num_workers", "data.masks.cache"} | {
-    f"trainer.{name}"
-    for name in ("default_root_dir", "enable_model_summary", "enable_progress_bar", "log_every_n_steps", "profiler")
-}
+_IRRELEVANT = (
+    *("name", "tracking.", "checkpoint.", "data.num_workers", "data.masks.cache"),
+    *("trainer.default_root_dir", "trainer.enable_", "trainer.log_every_n_steps", "trainer.profiler"),
+)
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Sweep, list[Trial]]:
@@ -229,11 +229,14 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Sweep, 
 
 
 def trial_id(experiment: Experiment) -> str:
-    """Ten hexadecimal digits, equal where the result must be equal."""
+    """Ten hexadecimal digits, equal where the result must be equal.
+
+    Settings at their defaults are left out, so that a setting that covidmt gains changes no finished trial.
+    """
     values = to_dict(experiment)
-    values["tasks"] = [values["tasks"][task.name] for task in experiment.active]
-    flat = {key: value for key, value in flatten(values).items() if key != "active_tasks"}
-    kept = {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{no}.") for no in _IRRELEVANT)}
+    tasks = [_changed(values["tasks"][task.name], to_dict(Task())) for task in experiment.active]
+    changed = _changed({**values, "tasks": tasks, "active_tasks": None}, to_dict(Experiment(name="")))
+    kept = {key: value for key, value in changed.items() if not key.startswith(_IRRELEVANT)}
     return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:10]
 
 
@@ -256,6 +259,11 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(parent, {})
         place[last] = value
     return nested
+
+
+def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    known = flatten(defaults)
+    return {key: value for key, value in flatten(values).items() if value != known.get(key)}
 
 
 def _points(sweep: Sweep) -> Iterator[dict[str, Any]]:

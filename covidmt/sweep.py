@@ -1,0 +1,288 @@
+"""Submits a sweep: MLflow runs made once, everything snapshotted, jobs started for what is not finished.
+
+The runs, which `covidmt report` reads:
+
+- the parent run has the tags ``covidmt.kind=sweep`` and ``sweep=<sweep>``, and the artifacts ``sweep.yaml``,
+  ``trials/<trial>.yaml`` and, where files differed from the commit, ``code.diff``;
+- each trial is a child (``mlflow.parentRunId``) with the tags ``sweep=<sweep>``, ``trial=<trial id>``,
+  ``trial_label`` (what varies, without the seed: ``resnet50, 3 tasks``), ``trial_overrides`` (JSON of what the sweep
+  sets in it, the seed included), and what `covidmt.train` logs; ``failure`` is why it did not finish, if it did not.
+
+A trial is its resolved configuration (`experiments.sweep.trial_id`): the same command starts what is missing, failed or
+stopped, on the same runs and from their checkpoints, and leaves alone what runs or is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from filelock import Timeout
+from rich.console import Console
+from rich.table import Table
+
+from covidmt.snapshot import code_diff, snapshot
+from covidmt.sweep_folder import Outcome, Record, SweepFolder
+from covidmt.sweep_local import run_local
+from covidmt.sweep_slurm import cancel as cancel_jobs
+from covidmt.sweep_slurm import submit
+from covidmt.sweep_status import ALIVE, Status, children, close_parent, find_trial, mark, statuses, table
+from covidmt.tracking import (
+    author,
+    make_client,
+    mlruns_dir,
+    open_experiment,
+    prepare_store,
+    resolve_uri,
+    without_password,
+)
+from experiments.errors import UserError
+from experiments.load import to_dict, to_yaml
+from experiments.sweep import LauncherKind, Sweep, Trial, load_sweep
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+
+def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto", dry_run: bool = False) -> None:
+    """Starts the trials of a sweep that are not finished and do not run.
+
+    Args:
+        path: Sweep YAML.
+        overrides: See `experiments.sweep.load_sweep`.
+        resume: ``auto``: goes on with the sweep of that name; ``never``: starts all of it afresh, in new runs, and puts
+            the old one's folder aside.
+        dry_run: Print the trials and what would be done, and stop.
+
+    Raises:
+        UserError: What a person can put right; after a local sweep also that trials failed.
+    """
+    if resume not in ("auto", "never"):
+        raise UserError(f"--resume: takes auto or never, not {resume!r}")
+    sweep, trials = load_sweep(path, overrides)
+    folder = SweepFolder(mlruns_dir() / "sweeps" / sweep.name)
+    known = statuses(folder) if folder.settings and resume == "auto" else {}
+    if dry_run:
+        _print_plan(folder, sweep, trials, known)
+        return
+    lock = folder.lock("submit")
+    try:
+        lock.acquire(timeout=10)
+    except Timeout as error:
+        raise UserError(f"sweep {sweep.name!r} is being submitted by another process") from error
+    with lock:
+        if resume == "never":
+            _set_aside(folder)
+        elif folder.locked("launcher"):
+            raise UserError(
+                f"sweep {sweep.name!r} is run by another process: see `covidmt sweep status {sweep.name}`, wait for "
+                f"it, or end it with `covidmt sweep cancel {sweep.name}`"
+            )
+        todo = _prepare(folder, sweep, trials, Path(path))
+        if not todo:
+            typer.echo(f"sweep {sweep.name!r}: nothing to start")
+        elif sweep.launcher.kind is LauncherKind.slurm:
+            submit(folder, todo, sweep.launcher)
+            typer.echo(f"{len(todo)} trial(s) submitted; covidmt sweep status {sweep.name} --watch")
+    if todo and sweep.launcher.kind is LauncherKind.local:
+        run_local(folder, todo, sweep.launcher)
+    found = statuses(folder)
+    Console().print(table(folder, found))
+    close_parent(folder, found)
+    failed = [trial for trial in todo if found[trial].state == "failed"]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(todo)} trial(s) failed, see above; the same command starts them again")
+
+
+def cancel(name: str, trials: Sequence[str] = ()) -> None:
+    """Ends trials, all of the sweep's or those named; the same `run` starts them again from their checkpoints.
+
+    Raises:
+        UserError: No such sweep or trial, or it runs on another machine without SLURM.
+    """
+    folder = SweepFolder.named(name)
+    chosen = {find_trial(trial)[1] for trial in trials} or set(folder.settings["trials"])
+    alive = {t: s for t, s in statuses(folder).items() if t in chosen and s.state in ALIVE}
+    cancel_jobs([str(status.record.job) for status in alive.values() if status.record.launcher == "slurm"])
+    local = {trial: status for trial, status in alive.items() if status.record.launcher == "local"}
+    if local:
+        _cancel_local(folder, local, everything=not trials)
+    for trial, status in alive.items():
+        if status.record.launcher == "slurm":
+            outcome = folder.outcome(trial) or Outcome("cancelled", "", 0)
+            outcome.state, outcome.end, outcome.reason = "cancelled", time.time(), "cancelled"
+            folder.save_outcome(trial, outcome)
+            mark(folder, status.record, "cancelled", "cancelled")
+    typer.echo(f"{len(alive)} trial(s) cancelled")
+
+
+def _cancel_local(folder: SweepFolder, alive: dict[str, Status], *, everything: bool) -> None:
+    """SIGTERM to the launcher, which passes it on, or to single trials: they write a checkpoint."""
+    import signal
+    import socket
+
+    pids = set()
+    for trial, status in alive.items():
+        outcome = folder.outcome(trial)
+        if outcome and outcome.node != socket.gethostname():
+            raise UserError(f"trial {trial} runs on {outcome.node}: cancel it there")
+        if everything:
+            pids.add(int(str(status.record.job)))
+        elif outcome:
+            pids.add(outcome.pid)
+        else:
+            raise UserError(f"trial {trial} has not begun: cancel the whole sweep, or wait")
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+
+
+def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial], path: Path) -> list[str]:
+    """Store, parent run, child runs, snapshot, resolved YAMLs; returns the trials to start."""
+    tracking = replace(trials[0].experiment.tracking, uri=resolve_uri(trials[0].experiment.tracking))
+    uri = str(tracking.uri)
+    old = folder.settings
+    if old and old["uri"] != uri:
+        raise UserError(
+            f"sweep {sweep.name!r} was begun in {without_password(old['uri'])}: set tracking.uri to it, "
+            "give the sweep another name, or start afresh with --resume never"
+        )
+    prepare_store(uri)
+    client = make_client(uri)
+    experiment_id = open_experiment(client, uri, tracking.experiment)
+    parent = _parent(client, sweep, old, experiment_id)
+    settings = {
+        "uri": uri,
+        "experiment_id": experiment_id,
+        "run_id": parent,
+        "cwd": os.getcwd(),
+        "code": str(snapshot(folder.path / "code")),
+        "trials": [*dict.fromkeys([trial.id for trial in trials] + _kept(folder))],
+        "launcher": to_dict(sweep.launcher),
+        "search": to_dict(sweep.search) if sweep.search else None,
+        "trainer": {name: trials[0].experiment.trainer[name] for name in ("num_nodes", "devices")},
+    }
+    if sweep.search:
+        from covidmt.sweep_search import create_study
+
+        settings["study"] = f"{sweep.name}-{parent[:8]}"
+        settings["storage"] = create_study(sweep.search, settings["study"], uri)
+    runs = {run.info.run_id for run in children(settings)}
+    records = {trial.id: _record(folder, trial, runs) for trial in trials}
+    for trial in trials:
+        if (record := records[trial.id]) is None:
+            record = _make_run(client, sweep, settings, trial)
+            folder.forget(trial.id)
+            folder.save_record(trial.id, record)
+    folder.save_settings(settings)
+    found = statuses(folder)
+    todo = [trial.id for trial in trials if found[trial.id].state not in (*ALIVE, "finished")]
+    for trial in trials:
+        if trial.id in todo:
+            experiment = replace(trial.experiment, tracking=tracking)
+            folder.save_experiment("base" if sweep.search else trial.id, experiment)
+            folder.forget_outcome(trial.id)
+            _delete_tag(client, found[trial.id].record.run_id, "failure")
+    _log_parent(client, folder, sweep, settings, todo)
+    counts = Counter(status.state for status in found.values())
+    typer.echo(f"sweep {sweep.name!r}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    return todo
+
+
+def _kept(folder: SweepFolder) -> list[str]:
+    """Trials of an earlier version of the sweep file that run or are finished: they stay in the tables."""
+    old = statuses(folder) if folder.settings else {}
+    return [trial for trial, status in old.items() if status.state in (*ALIVE, "finished")]
+
+
+def _parent(client: MlflowClient, sweep: Sweep, old: dict[str, Any], experiment_id: str) -> str:
+    """The parent run: the one that is there, or a new one."""
+    from mlflow.exceptions import MlflowException
+
+    if old:
+        try:
+            run = client.get_run(old["run_id"])
+            if run.info.lifecycle_stage == "active":
+                client.update_run(run.info.run_id, status="RUNNING")
+                return run.info.run_id
+        except MlflowException:  # the store was deleted
+            pass
+    tags = {**author(), "covidmt.kind": "sweep", "sweep": sweep.name}
+    return client.create_run(experiment_id, run_name=sweep.name, tags=tags).info.run_id
+
+
+def _record(folder: SweepFolder, trial: Trial, runs: set[str]) -> Record | None:
+    """What was submitted of a trial before; None: nothing, or its run has been deleted."""
+    try:
+        record = folder.record(trial.id)
+    except FileNotFoundError:
+        return None
+    return record if record.run_id in runs else None
+
+
+def _make_run(client: MlflowClient, sweep: Sweep, settings: dict[str, Any], trial: Trial) -> Record:
+    tags = {
+        **author(),
+        **trial.experiment.tracking.tags,
+        "mlflow.parentRunId": settings["run_id"],
+        "sweep": sweep.name,
+        "trial": trial.id,
+        "trial_label": trial.label,
+        "trial_overrides": json.dumps(trial.overrides),
+    }
+    run = client.create_run(settings["experiment_id"], run_name=trial.name, tags=tags)
+    client.update_run(run.info.run_id, status="SCHEDULED")
+    return Record(trial.name, trial.label, trial.overrides, run.info.run_id)
+
+
+def _log_parent(
+    client: MlflowClient, folder: SweepFolder, sweep: Sweep, settings: dict[str, Any], todo: list[str]
+) -> None:
+    """What was submitted, as artifacts: the sweep, the trials, how the code differs from the commit."""
+    parent = settings["run_id"]
+    (folder.path / "sweep.yaml").write_text(to_yaml(sweep))
+    client.log_text(parent, to_yaml(sweep), "sweep.yaml")
+    for trial in todo:
+        if folder.has_experiment(trial):
+            client.log_text(parent, without_password(to_yaml(folder.experiment(trial))), f"trials/{trial}.yaml")
+    git = json.loads((Path(settings["code"]) / "git.json").read_text())
+    for key, value in {**git, "code_snapshot": Path(settings["code"]).name}.items():
+        client.set_tag(parent, key, value)
+    if diff := code_diff():
+        client.log_text(parent, diff, "code.diff")
+
+
+def _delete_tag(client: MlflowClient, run_id: str, key: str) -> None:
+    if key in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, key)
+
+
+def _set_aside(folder: SweepFolder) -> None:
+    if not folder.settings:
+        return
+    if any(status.state in ALIVE for status in statuses(folder).values()):
+        raise UserError(f"--resume never: trials of sweep {folder.name!r} wait or run: cancel them first")
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    old = folder.path.with_name(f".{folder.name}-{stamp}")
+    old.mkdir()
+    for path in folder.path.iterdir():
+        if not path.name.endswith(".lock"):
+            path.rename(old / path.name)
+    typer.echo(f"the older sweep's files are in {old}; its runs stay in MLflow")
+
+
+def _print_plan(folder: SweepFolder, sweep: Sweep, trials: list[Trial], known: dict[str, Status]) -> None:
+    grid = Table("trial", "", "state", "processes", box=None, pad_edge=False)
+    for trial in trials:
+        trainer = trial.experiment.trainer
+        state = known[trial.id].state if trial.id in known else "missing"
+        grid.add_row(trial.id, trial.name, state, f"{trainer['num_nodes']} x {trainer['devices']}")
+    Console().print(grid)
+    start = sum(trial.id not in known or known[trial.id].state not in (*ALIVE, "finished") for trial in trials)
+    typer.echo(f"{len(trials)} trial(s), {start} to start with launcher {sweep.launcher.kind.value}")

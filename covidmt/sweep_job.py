@@ -1,0 +1,137 @@
+"""What a job of a sweep does: train one trial, say what became of it.
+
+Who requeues: exactly one. SIGTERM comes from SLURM when it has already decided (``scontrol requeue``, preemption, node
+drain: it requeues by itself; ``scancel``: it must not be), so a job that it ends only checkpoints. USR2 comes
+``launcher.signal_seconds`` before the time limit, after which SLURM would end the job for good: the first process calls
+``scontrol requeue`` once all processes have left the training with a checkpoint. submitit's own handler, which would
+requeue too, is taken away at once, and Lightning's requeueing is off (`covidmt.trainer`). Before the training listens
+(`callbacks.preemption`) there is nothing to save: SIGTERM ends the process, USR2 is too early to matter.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from callbacks.preemption import Preempted
+from covidmt.logger import global_rank
+from covidmt.sweep_folder import Outcome, SweepFolder
+from covidmt.tracking import make_client
+from experiments.errors import UserError
+from experiments.schema import Experiment
+
+
+def run_trial(folder: str, trial: str) -> None:
+    """Trains a trial on this process's rank, goes on where an earlier job of it left.
+
+    Args:
+        folder: The sweep's folder.
+        trial: Its id.
+
+    Raises:
+        UserError: Another live process trains it.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    sweep = SweepFolder(Path(folder))
+    os.chdir(sweep.settings["cwd"])
+    first = global_rank() == 0
+    from covidmt.train import train
+
+    lock = sweep.lock(trial)
+    outcome = Outcome("running", socket.gethostname(), os.getpid())
+    if first:
+        lock.acquire(timeout=60)
+        sweep.save_outcome(trial, outcome)
+    try:
+        train(_experiment(sweep, trial, first), run_id=sweep.record(trial).run_id)
+    except Preempted as error:
+        if first:
+            _end(sweep, trial, outcome, "preempted", f"checkpointed on {signal.Signals(error.signum).name}")
+            if error.signum == signal.SIGUSR2:
+                _requeue(sweep, trial, outcome)
+    except BaseException as error:
+        # The first process that fails says why: the others only see it gone. It may be any rank.
+        if (sweep.outcome(trial) or outcome).state == "running":
+            _end(sweep, trial, outcome, "failed", explain(error))
+        raise
+    else:
+        if first:
+            _end(sweep, trial, outcome, "finished", None)
+    finally:
+        lock.release()
+
+
+def explain(error: BaseException) -> str:
+    """A line for the table: out of memory, or the exception with its message."""
+    import torch
+
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of memory on the GPU: {text}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return f"out of memory: {text}"
+    if isinstance(error, UserError):
+        return text
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({Path(place.filename).name}:{place.lineno})"
+
+
+def _experiment(sweep: SweepFolder, trial: str, first: bool) -> Experiment:
+    """What was submitted; in a search the first process has Optuna draw it, once."""
+    if sweep.has_experiment(trial):
+        return sweep.experiment(trial)
+    if first:
+        from covidmt.sweep_search import draw
+
+        return draw(sweep, trial)
+    while not sweep.has_experiment(trial):
+        time.sleep(0.5)
+    return sweep.experiment(trial)
+
+
+def _end(sweep: SweepFolder, trial: str, outcome: Outcome, state: str, reason: str | None) -> None:
+    """On disk for `status` and the next `run`, then on the MLflow run as far as the store answers."""
+    outcome.state, outcome.end, outcome.reason = state, time.time(), reason
+    settings = sweep.settings
+    if state == "finished" and settings.get("search"):
+        from covidmt.sweep_search import tell
+
+        tell(sweep, trial)
+    sweep.save_outcome(trial, outcome)
+    try:
+        client = make_client(settings["uri"])
+        if state == "failed":
+            client.set_tag(sweep.record(trial).run_id, "failure", str(reason))
+        others = [sweep.outcome(other) for other in settings["trials"]]
+        if all(other and other.state == "finished" for other in others):
+            client.set_terminated(settings["run_id"], "FINISHED")
+    except Exception as error:  # `covidmt sweep status` says it again
+        print(f"covidmt: the tracking store is not told that trial {trial} {state}: {error}", file=sys.stderr)
+
+
+def _requeue(sweep: SweepFolder, trial: str, outcome: Outcome) -> None:
+    """Has SLURM start this job again, unless it has been often enough."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
+    limit = sweep.settings["launcher"]["requeues"]
+    if int(os.environ.get("SLURM_RESTART_COUNT", 0)) >= limit:
+        _end(sweep, trial, outcome, "failed", f"time limit: requeued {limit} times (launcher.requeues)")
+        return
+    name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
+    try:
+        subprocess.run(["scontrol", "requeue", name], check=True, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        text = getattr(error, "stderr", None) or error
+        _end(sweep, trial, outcome, "failed", f"time limit: checkpointed, but cannot be requeued: {text}")
+
+
+if __name__ == "__main__":
+    run_trial(*sys.argv[1:])

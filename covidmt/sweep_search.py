@@ -1,0 +1,166 @@
+"""A sweep's ``search:`` section: Optuna draws each trial's values when its job begins, and hears what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callbacks.pruning import PRUNED, VALUE, open_storage
+from covidmt.sweep_folder import SweepFolder
+from covidmt.tracking import make_client, mlruns_dir, network_file_system, sqlite_path
+from experiments.errors import UserError
+from experiments.load import from_dict, nearest, override
+from experiments.schema import Experiment
+from experiments.sweep import Algorithm, Distribution, Draw, Search
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+log = logging.getLogger(__name__)
+
+
+def create_study(search: Search, name: str, uri: str) -> str:
+    """Makes the study, once, before any job.
+
+    Args:
+        search: The sweep's section.
+        name: The study's name.
+        uri: MLflow's tracking URI, whose database the study must not share.
+
+    Returns:
+        Where its storage is, for other processes too.
+
+    Raises:
+        UserError: Wrong names or options, or a storage that cannot be used.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    place = _place(search)
+    if place == uri or (sqlite_path(place) and sqlite_path(place) == sqlite_path(uri)):
+        raise UserError("search.storage: Optuna and MLflow cannot share a database; leave it out, or name another")
+    sampler, pruner = _make("sampler", search.sampler), _make("pruner", search.pruner)
+    try:
+        optuna.create_study(
+            study_name=name,
+            storage=open_storage(place),
+            direction=search.direction.value,
+            sampler=sampler,
+            pruner=pruner,
+            load_if_exists=True,
+        )
+    except Exception as error:
+        raise UserError(f"search.storage: {place} cannot be used: {' '.join(str(error).split())[:300]}") from error
+    return place
+
+
+def draw(sweep: SweepFolder, trial: str) -> Experiment:
+    """Has Optuna draw the trial's values; from now on they are the trial's, however often it is started."""
+    settings = sweep.settings
+    study, search = _study(settings, trial)
+    drawn = study.ask()
+    values = {key: _suggest(drawn, key, distribution) for key, distribution in search.space.items()}
+    experiment = override(sweep.experiment("base"), [f"{key}={json.dumps(values[key])}" for key in values], trial)
+    arguments = {
+        "storage": settings["storage"],
+        "study": settings["study"],
+        "trial": drawn.number,
+        "metric": search.metric,
+        "pruner": settings["search"]["pruner"],
+    }
+    callback = {"class_path": "callbacks.pruning.OptunaPruning", "init_args": arguments}
+    experiment.trainer["callbacks"] = [*(experiment.trainer.get("callbacks") or []), callback]
+    record = sweep.record(trial)
+    record.draw, record.overrides = drawn.number, values
+    record.name = record.label = ", ".join(f"{key.rpartition('.')[2]} {_say(value)}" for key, value in values.items())
+    sweep.save_record(trial, record)
+    sweep.save_experiment(trial, experiment)
+    try:
+        client = make_client(settings["uri"])
+        client.set_tag(record.run_id, "trial_label", record.label)
+        client.set_tag(record.run_id, "trial_overrides", json.dumps(values))
+        client.set_tag(record.run_id, "optuna_trial", str(drawn.number))
+    except Exception as error:
+        log.warning("The run's tags do not say what Optuna drew: %s", error)
+    return experiment
+
+
+def tell(sweep: SweepFolder, trial: str) -> None:
+    """A trained trial's value, or that it was pruned."""
+    from optuna.trial import TrialState
+
+    study, _ = _study(sweep.settings, trial)
+    number = sweep.record(trial).draw
+    assert number is not None
+    noted = study.trials[number].user_attrs
+    if PRUNED in noted:
+        study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+    elif VALUE in noted:
+        study.tell(number, noted[VALUE], skip_if_finished=True)
+    else:  # it was NaN at every epoch
+        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _study(settings: dict[str, Any], trial: str) -> tuple[Study, Search]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    search = from_dict(Search, settings["search"])
+    sampler = search.sampler
+    if "seed" in sampler.options:  # jobs that draw at once must not draw the same
+        shifted = sampler.options["seed"] + int(trial.rpartition("-")[2])
+        sampler = Algorithm(sampler.name, {**sampler.options, "seed": shifted})
+    study = optuna.load_study(
+        study_name=settings["study"],
+        storage=open_storage(settings["storage"]),
+        sampler=_make("sampler", sampler),
+        pruner=_make("pruner", search.pruner),
+    )
+    return study, search
+
+
+def _place(search: Search) -> str:
+    if search.storage is None:
+        kind = network_file_system(mlruns_dir())
+        return str(mlruns_dir() / "optuna.journal") if kind else f"sqlite:///{mlruns_dir() / 'optuna.db'}"
+    if "://" not in search.storage:
+        if not search.storage.endswith(".journal"):
+            raise UserError(f"search.storage: takes a URL or a file *.journal, not {search.storage!r}")
+        return str(Path(search.storage).expanduser().absolute())
+    path = sqlite_path(search.storage)
+    return f"sqlite:///{path.expanduser().absolute()}" if path else search.storage
+
+
+def _make(key: str, algorithm: Algorithm | None) -> Any:
+    """A sampler or pruner by name."""
+    import optuna
+
+    module, algorithm = getattr(optuna, f"{key}s"), algorithm or Algorithm("NopPruner")
+    known = [name for name in dir(module) if name.endswith(key.capitalize()) and not name.startswith("Base")]
+    if algorithm.name not in known:
+        raise UserError(f"search.{key}.name: Optuna has no {algorithm.name!r}{nearest(algorithm.name, known)}")
+    try:
+        return getattr(module, algorithm.name)(**algorithm.options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"search.{key}.options: {algorithm.name} refuses them: {error}") from error
+
+
+def _suggest(drawn: Trial, key: str, distribution: Distribution) -> Any:
+    if distribution.choices is not None:
+        # Optuna's storages keep plain values alone: lists go by their JSON.
+        choices = {
+            value if not isinstance(value, list | dict) else json.dumps(value): value for value in distribution.choices
+        }
+        return choices[drawn.suggest_categorical(key, list(choices))]
+    low, high, step = distribution.low, distribution.high, distribution.step
+    assert low is not None
+    assert high is not None
+    if distribution.type is Draw.int:
+        return drawn.suggest_int(key, int(low), int(high), step=int(step or 1), log=distribution.log)
+    return drawn.suggest_float(key, low, high, step=step, log=distribution.log)
+
+
+def _say(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)

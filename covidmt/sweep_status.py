@@ -1,0 +1,241 @@
+"""How the trials of a sweep are: what their jobs say, what SLURM says, what their runs have logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from covidmt import sweep_slurm
+from covidmt.spool import sync_run
+from covidmt.sweep_folder import Outcome, Record, SweepFolder
+from covidmt.tracking import make_client, mlruns_dir, without_password
+from experiments.errors import UserError
+from experiments.load import nearest
+
+log = logging.getLogger(__name__)
+
+ALIVE = ("waiting", "running")  # states that another `run` leaves alone
+COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "cancelled": "yellow", "stopped": "yellow"}
+
+
+@dataclass
+class Status:
+    """How a trial is.
+
+    Attributes:
+        state: ``missing`` (never started), ``waiting``, ``running``, ``finished``, ``failed``, ``stopped`` (it wrote a
+            checkpoint and left) or ``cancelled``.
+        record: What was submitted.
+        node: Where it runs or ran last.
+        seconds: Of its last start, until now or its end.
+        reason: Why it waits or ended.
+    """
+
+    state: str
+    record: Record
+    node: str = ""
+    seconds: float | None = None
+    reason: str = ""
+
+
+def statuses(sweep: SweepFolder) -> dict[str, Status]:
+    """Trial id -> how it is. A trial that died without a word is settled: its reason noted, its run closed.
+
+    Raises:
+        UserError: SLURM does not answer.
+    """
+    records = sweep.trials
+    on_slurm = [record.job for record in records.values() if record.job and record.launcher == "slurm"]
+    queued = sweep_slurm.queue(on_slurm, sweep.path.stat().st_uid)
+    launcher = sweep.locked("launcher")
+    return {trial: _status(sweep, trial, record, queued, launcher) for trial, record in records.items()}
+
+
+def show(sweep: SweepFolder, interval: float | None = None) -> None:
+    """Prints the table; with an interval (seconds) again and again, until nothing waits or runs."""
+    if interval is None:
+        found = statuses(sweep)
+        close_parent(sweep, found)
+        Console().print(table(sweep, found))
+        return
+    with Live(console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            found = statuses(sweep)
+            live.update(table(sweep, found), refresh=True)
+            if not any(status.state in ALIVE for status in found.values()):
+                break
+            time.sleep(interval)
+    close_parent(sweep, found)
+
+
+def table(sweep: SweepFolder, found: dict[str, Status]) -> Group:
+    """State, epoch, newest PI and OLS, node, time, log of every trial."""
+    metrics = _metrics(sweep)
+    grid = Table(box=None, pad_edge=False)
+    for heading in ("trial", "", "state", "epoch", "PI %", "OLS %", "node", "time", "log"):
+        grid.add_column(
+            heading, overflow="fold" if heading in ("", "log") else "ellipsis", no_wrap=heading not in ("", "log")
+        )
+    for trial, status in found.items():
+        logged = metrics.get(status.record.run_id, {})
+        place = Path(status.record.log) if status.record.log else None
+        grid.add_row(
+            trial,
+            status.record.name,
+            f"[{COLOURS.get(status.state, 'default')}]{status.state}",
+            f"{logged['epoch']:.0f}" if "epoch" in logged else "",
+            *(f"{logged[key]:.1f}" if key in logged else "" for key in ("val/pi_score", "val/ols_score/original")),
+            status.node,
+            _duration(status.seconds),
+            str(place.relative_to(sweep.path) if place and place.is_relative_to(sweep.path) else place or ""),
+        )
+    reasons = [f"{trial}: {status.reason}" for trial, status in found.items() if status.reason]
+    counts = Counter(status.state for status in found.values())
+    summary = f"{sweep.name}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+    return Group(grid, "", *reasons, f"{summary}; logs below {sweep.path}")
+
+
+def find_trial(name: str) -> tuple[SweepFolder, str]:
+    """A trial of this working folder by the beginning of its id.
+
+    Raises:
+        UserError: None, or several.
+    """
+    sweeps = [SweepFolder(path.parent) for path in sorted((mlruns_dir() / "sweeps").glob("*/sweep.json"))]
+    found = [(sweep, trial) for sweep in sweeps for trial in sweep.settings["trials"] if trial.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    known = [trial for sweep in sweeps for trial in sweep.settings["trials"]]
+    if not found:
+        raise UserError(f"no trial {name!r} in {mlruns_dir() / 'sweeps'}{nearest(name, known)}")
+    raise UserError(f"{name!r} begins the names of several trials: {', '.join(trial for _, trial in found)}")
+
+
+def print_log(name: str, rank: int) -> None:
+    """Prints the log of one of the trial's processes.
+
+    Raises:
+        UserError: There is none.
+    """
+    sweep, trial = find_trial(name)
+    record = sweep.record(trial)
+    path = Path(record.log) if record.log else None
+    if path and rank:
+        if record.launcher == "local":
+            raise UserError("the local launcher writes all processes of a trial into one log: leave --rank out")
+        path = path.with_name(path.name.replace("_0_log.", f"_{rank}_log."))
+    if not path or not path.exists():
+        raise UserError(f"trial {trial} has no log yet" + (f": {path}" if path else ", it was never started"))
+    typer.echo(path.read_text(errors="replace"), nl=False)
+
+
+def close_parent(sweep: SweepFolder, found: dict[str, Status]) -> None:
+    """The parent run's status follows its trials', as far as the store answers."""
+    states = {status.state for status in found.values()}
+    if states & {*ALIVE}:
+        return
+    status = "FINISHED" if states == {"finished"} else "FAILED" if "failed" in states else "KILLED"
+    try:
+        make_client(sweep.settings["uri"]).set_terminated(sweep.settings["run_id"], status)
+    except Exception as error:
+        log.warning("The tracking store is not told that sweep %s is %s: %s", sweep.name, status, error)
+
+
+def _status(
+    sweep: SweepFolder, trial: str, record: Record, queued: dict[str, sweep_slurm.Queued], launcher: bool
+) -> Status:
+    outcome = sweep.outcome(trial)
+    if outcome is None and record.job is None:
+        return Status("missing", record)
+    if outcome and outcome.state == "finished":
+        return _said(outcome, record)
+    if (job := queued.get(str(record.job))) is not None:
+        if job.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING"):
+            return Status("waiting", record, reason="" if job.reason in ("None", "Resources") else job.reason)
+        seconds = time.time() - outcome.begin if outcome and not outcome.end else None
+        return Status("running", record, job.nodes, seconds)
+    if record.launcher == "local":
+        if sweep.locked(trial):
+            return _said(outcome, record) if outcome else Status("running", record)
+        if outcome is None:  # not begun: it will be, unless its launcher has ended
+            return Status("waiting" if launcher else "missing", record)
+    if outcome and outcome.state in ("failed", "cancelled"):
+        return _said(outcome, record)
+    return _settle(sweep, trial, record, outcome)
+
+
+def _said(outcome: Outcome, record: Record) -> Status:
+    state = "stopped" if outcome.state == "preempted" else outcome.state
+    return Status(state, record, outcome.node, (outcome.end or time.time()) - outcome.begin, outcome.reason or "")
+
+
+def _settle(sweep: SweepFolder, trial: str, record: Record, outcome: Outcome | None) -> Status:
+    """The trial's job is gone and did not say how it ended."""
+    outcome = outcome or Outcome("running", "", 0)
+    if record.launcher == "slurm":
+        reason = sweep_slurm.fate(str(record.job))
+        state = "cancelled" if reason == "cancelled" else "failed"
+    elif outcome.state == "preempted":
+        return _said(outcome, record)
+    else:
+        state, reason = "failed", "its process is gone without a word: killed, or the machine was restarted"
+    again = sweep.outcome(trial)
+    if again and again.state not in ("running", "preempted"):  # it said so meanwhile
+        return _said(again, record)
+    outcome.state, outcome.reason, outcome.end = state, reason, outcome.end or time.time()
+    sweep.save_outcome(trial, outcome)
+    mark(sweep, record, state, reason)
+    return _said(outcome, record)
+
+
+def mark(sweep: SweepFolder, record: Record, state: str, reason: str) -> None:
+    """On the MLflow run what its job can no longer say; what the job had logged is sent first."""
+    try:
+        spool = mlruns_dir() / "spool" / record.run_id
+        if spool.exists():
+            sync_run(spool)
+        client = make_client(sweep.settings["uri"])
+        client.set_terminated(record.run_id, "KILLED" if state == "cancelled" else "FAILED")
+        client.set_tag(record.run_id, "failure", reason)
+    except Exception as error:
+        log.warning("The tracking store is not told that %s has %s: %s", record.name, state, error)
+
+
+def _metrics(sweep: SweepFolder) -> dict[str, dict[str, float]]:
+    """Run id -> newest metrics, of all trials in one question; empty where the store is away."""
+    settings = sweep.settings
+    try:
+        return {run.info.run_id: run.data.metrics for run in children(settings)}
+    except Exception as error:
+        log.warning("The tracking store %s does not answer: %s", without_password(settings["uri"]), error)
+        return {}
+
+
+def children(settings: dict[str, Any]) -> list[Any]:
+    """The MLflow runs under the sweep's parent run."""
+    client = make_client(settings["uri"])
+    query = f"tags.mlflow.parentRunId = {json.dumps(settings['run_id'])}"
+    runs, token = [], None
+    while True:
+        page = client.search_runs([settings["experiment_id"]], query, max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
