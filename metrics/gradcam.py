@@ -2,15 +2,22 @@
 
 With the feature map at hand, the class score's gradient needs the head's backward only: no hook, no second forward,
 no backward through the base network, and no parameter's ``.grad`` is touched.
+
+Of the gradient, Grad-CAM reads its mean over each channel's positions: the derivative by a constant added to the
+whole channel. Where the head begins with a convolution, as the paper's does, this derivative needs the sums of the
+output's gradient under each tap of the kernel rather than the transposed convolution (for ResNet-50 a tenth of the
+inference): the same numbers, next to nothing to compute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 # Keeps half-precision gradients off the subnormal range; a power of two, so float32 results are the same bit for bit.
 _GRADIENT_SCALE = 1024.0
@@ -40,14 +47,54 @@ def gradcam(feature: Tensor, head: Callable[[Tensor], Tensor], score: Callable[[
         score: Logits -> (N,) the scores to explain, each a function of its own image (:meth:`.Decision.score`).
     """
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = feature.detach().clone().requires_grad_()  # the clone is no inference tensor
-        with uncached_autocast(feature.device):
-            logits = head(leaf)
+        shift = torch.zeros(*feature.shape[:2], 1, 1, device=feature.device, requires_grad=True)
+        shifted = (feature.detach().float() + shift).to(feature.dtype)  # a new tensor, no inference tensor
+        with uncached_autocast(feature.device), _ShiftedConvolutions(shifted, shift):
+            logits = head(shifted)
             scores = score(logits)
-        (gradient,) = torch.autograd.grad(scores.sum() * _GRADIENT_SCALE, leaf)
-        weights = gradient.float().mean(dim=(2, 3), keepdim=True) / _GRADIENT_SCALE
-        raw = (weights * leaf.detach().float()).sum(dim=1).relu_()
+        with torch.autocast(feature.device.type, enabled=False):
+            (gradient,) = torch.autograd.grad(scores.sum() * _GRADIENT_SCALE, shift)
+        weights = gradient / (_GRADIENT_SCALE * feature.shape[2] * feature.shape[3])
+        raw = (weights * shifted.detach().float()).sum(dim=1).relu_()
     return GradCam(raw, logits.detach().float())
+
+
+class _ShiftedConvolutions(TorchFunctionMode):
+    """Convolutions of the shifted map called inside take the short way back to the shift; all else is as outside."""
+
+    def __init__(self, shifted: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.shifted = shifted
+        self.shift = shift
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (self._conv2d if func is F.conv2d else func)(*args, **(kwargs or {}))
+
+    def _conv2d(self, input: Any, weight: Any, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Any:
+        if input is not self.shifted or groups != 1 or isinstance(padding, str):
+            return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        return _ShiftedConv2d.apply(self.shift, input.detach(), weight, bias, stride, padding, dilation)
+
+
+class _ShiftedConv2d(torch.autograd.Function):
+    """Convolution, differentiable by a constant added to each input channel: (N, C, 1, 1)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, shift: Tensor, image: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any
+    ):
+        ctx.save_for_backward(weight)
+        inside = torch.ones(1, 1, *image.shape[2:], device=image.device)
+        # (taps, positions): 1 where the tap reads the map, 0 where it reads the padding, which no shift reaches.
+        ctx.taps = F.unfold(inside, weight.shape[2:], dilation, padding, stride)[0]
+        return F.conv2d(image, weight, bias, stride, padding, dilation)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor):  # ty: ignore[incompatible-method-override]
+        (weight,) = ctx.saved_tensors
+        sums = gradient.flatten(2).float() @ ctx.taps.T  # (N, outputs, taps)
+        taps = weight.permute(0, 2, 3, 1).reshape(-1, weight.shape[1]).float()  # (outputs * taps, C)
+        return (sums.flatten(1) @ taps)[:, :, None, None], *[None] * 6
 
 
 def uncached_autocast(device: torch.device) -> torch.autocast:

@@ -2,6 +2,8 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pytorch_grad_cam import GradCAM
 from torch import nn
 from torchvision.models import resnet18
@@ -101,3 +103,42 @@ def test_frozen_head_and_each_image_for_itself(head, feature):
     head.requires_grad_(False)
     alone = torch.cat([gradcam(image[None], head, DECISION.score).map for image in feature])
     torch.testing.assert_close(together, alone)
+
+
+@given(
+    kernel=st.tuples(*[st.integers(1, 3)] * 2),
+    stride=st.integers(1, 2),
+    padding=st.one_of(st.integers(0, 2), st.sampled_from(["same", "valid"])),
+    dilation=st.integers(1, 2),
+    groups=st.sampled_from([1, 2]),
+    bias=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    skip=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_any_first_convolution(kernel, stride, padding, dilation, groups, bias, dtype, skip):
+    """The short way through the head's first convolution gives autograd's own gradient."""
+    torch.manual_seed(0)
+    stride = 1 if padding == "same" else stride
+    conv = nn.Conv2d(4, 6, kernel, stride, padding, dilation, groups, bias).to(dtype)
+    twin, linear = nn.Conv2d(4, 6, 1).to(dtype), nn.Linear(6, 3).to(dtype)
+    feature = torch.randn(2, 4, 6, 5).to(dtype)
+
+    def head(f):
+        z = (conv(f).tanh() ** 2).mean(dim=(2, 3))
+        if skip:  # the map is read three times, once by no convolution
+            z = z + twin(f).relu().mean(dim=(2, 3)) + f.sigmoid().mean(dim=(2, 3)).repeat(1, 2)[:, :6]
+        return linear(z)
+
+    leaf = feature.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(DECISION.score(head(leaf)).sum(), leaf)
+    expected = (gradient.float().mean(dim=(2, 3), keepdim=True) * feature.float()).sum(dim=1).relu()
+    tolerance = (1e-5 if dtype is torch.float32 else 0.03) * float(expected.max())
+    torch.testing.assert_close(gradcam(feature, head, DECISION.score).map, expected, rtol=0, atol=tolerance)
+
+
+def test_a_heads_parameters_get_their_gradient_elsewhere(head, feature):
+    gradcam(feature, head, DECISION.score)
+    head(feature).sum().backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
