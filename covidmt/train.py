@@ -130,6 +130,7 @@ def _describe(
             "tasks": ",".join(tasks),
             "n_tasks": len(tasks),
             "seed": experiment.seed,
+            "batch_size": experiment.active[0].batch_size,
             "lr": experiment.optimizer.lr,
             "image_size": experiment.data.image_size,
             "channel": experiment.data.pairs.channel,
