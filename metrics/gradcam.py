@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 # Keeps half-precision gradients off the subnormal range; a power of two, so float32 results are the same bit for bit.
 _GRADIENT_SCALE = 1024.0
+_OUTPUTS = 32  # of a convolution at a time: their reordered weights stay in the processor's cache
 
 
 class GradCam(NamedTuple):
@@ -93,8 +94,10 @@ class _ShiftedConv2d(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor):  # ty: ignore[incompatible-method-override]
         (weight,) = ctx.saved_tensors
         sums = gradient.flatten(2).float() @ ctx.taps.T  # (N, outputs, taps)
-        taps = weight.permute(0, 2, 3, 1).reshape(-1, weight.shape[1]).float()  # (outputs * taps, C)
-        return (sums.flatten(1) @ taps)[:, :, None, None], *[None] * 6
+        shift = torch.zeros(len(sums), weight.shape[1], device=sums.device)
+        for part, taps in zip(sums.split(_OUTPUTS, dim=1), weight.split(_OUTPUTS), strict=True):
+            shift += part.flatten(1) @ taps.permute(0, 2, 3, 1).reshape(-1, weight.shape[1]).float()
+        return shift[:, :, None, None], *[None] * 6
 
 
 def uncached_autocast(device: torch.device) -> torch.autocast:
