@@ -29,6 +29,9 @@ from experiments.load import from_dict, nearest, to_yaml
 from experiments.schema import Experiment
 
 
+LOST = "another of its processes died"  # begins the reason of a process that only saw that
+
+
 @dataclass
 class Record:
     """What the submitter knows of a trial.

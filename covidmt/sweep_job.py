@@ -11,6 +11,7 @@ requeue too, is taken away at once, and Lightning's requeueing is off (`covidmt.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from callbacks.preemption import Preempted
 from covidmt.logger import global_rank
-from covidmt.sweep_folder import Outcome, SweepFolder
+from covidmt.sweep_folder import LOST, Outcome, SweepFolder
 from covidmt.tracking import make_client
 from experiments.errors import UserError
 from experiments.schema import Experiment
@@ -57,9 +58,10 @@ def run_trial(folder: str, trial: str) -> None:
             if error.signum == signal.SIGUSR2:
                 _requeue(sweep, trial, outcome)
     except BaseException as error:
-        # The first process that fails says why: the others only see it gone. It may be any rank.
-        if (sweep.outcome(trial) or outcome).state == "running":
-            _end(sweep, trial, outcome, "failed", explain(error))
+        # The first process that fails says why, whatever its rank; of those that only see it gone none is believed.
+        reason, said = explain(error), sweep.outcome(trial) or outcome
+        if said.state == "running" or (str(said.reason).startswith(LOST) and not reason.startswith(LOST)):
+            _end(sweep, trial, outcome, "failed", reason)
         raise
     else:
         if first:
@@ -79,6 +81,8 @@ def explain(error: BaseException) -> str:
         return f"out of memory: {text}"
     if isinstance(error, UserError):
         return text
+    if re.search(r"[Cc]onnection (closed|reset) by peer|[Rr]emote process exited|Broken pipe", text):
+        return f"{LOST}: {text}"
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {text} ({Path(place.filename).name}:{place.lineno})"
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from covidmt import sweep_slurm
 from covidmt.spool import sync_run
-from covidmt.sweep_folder import Outcome, Record, SweepFolder
+from covidmt.sweep_folder import LOST, Outcome, Record, SweepFolder
 from covidmt.tracking import make_client, mlruns_dir, without_password
 from experiments.errors import UserError
 from experiments.load import nearest
@@ -169,7 +169,7 @@ def _status(
             return _said(outcome, record) if outcome else Status("running", record)
         if outcome is None:  # not begun: it will be, unless its launcher has ended
             return Status("waiting" if launcher else "missing", record)
-    if outcome and outcome.state in ("failed", "cancelled"):
+    if outcome and outcome.state in ("failed", "cancelled") and not str(outcome.reason).startswith(LOST):
         return _said(outcome, record)
     return _settle(sweep, trial, record, outcome)
 
@@ -190,7 +190,7 @@ def _settle(sweep: SweepFolder, trial: str, record: Record, outcome: Outcome | N
     else:
         state, reason = "failed", "its process is gone without a word: killed, or the machine was restarted"
     again = sweep.outcome(trial)
-    if again and again.state not in ("running", "preempted"):  # it said so meanwhile
+    if again and again.end != outcome.end:  # it said so meanwhile
         return _said(again, record)
     outcome.state, outcome.reason, outcome.end = state, reason, outcome.end or time.time()
     sweep.save_outcome(trial, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,7 +181,7 @@ class MultiTaskDataModule(LightningDataModule):
             num_workers=workers,
             persistent_workers=persistent and workers > 0,  # evaluation's workers live as long as their loop
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_one_thread,
+            worker_init_fn=_init_worker,
             **options,
         )
 
@@ -205,6 +206,9 @@ def _next_step(trainer: Trainer, length: int) -> int:
     return epochs.processed * length + begun  # ty: ignore[missing-attribute]
 
 
-def _one_thread(worker: int) -> None:
+def _init_worker(worker: int) -> None:
+    # A scheduler signals all of a job's processes: the training decides when it ends, and ends its workers then.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
