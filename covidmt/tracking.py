@@ -204,7 +204,8 @@ def _check_server(uri: str) -> None:
     import requests
 
     try:
-        requests.get(uri.rstrip("/") + "/health", timeout=5)
+        # A server that is not there refuses at once; one whose jobs all start together may take its time.
+        requests.get(uri.rstrip("/") + "/health", timeout=(5, 60))
     except requests.RequestException as error:
         raise UserError(
             f"tracking server {without_password(uri)} does not answer: start it, put tracking.uri or "
