@@ -387,7 +387,7 @@ def sweep_cancel(
 
 @sweep_app.command("logs")
 def sweep_logs(
-    trial: Annotated[str, typer.Argument(help="A trial's id, or its beginning.")],
+    trial: Annotated[str, typer.Argument(help="A trial's id or its beginning, or SWEEP/TRIAL.")],
     rank: Annotated[int, typer.Option(min=0, help="Of which process (SLURM).")] = 0,
 ) -> None:
     """Print what a trial's process wrote."""

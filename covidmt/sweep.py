@@ -37,7 +37,6 @@ from covidmt.sweep_status import ALIVE, Status, children, close_parent, find_tri
 from covidmt.tracking import (
     author,
     make_client,
-    mlruns_dir,
     open_experiment,
     prepare_store,
     resolve_uri,
@@ -67,7 +66,7 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
     if resume not in ("auto", "never"):
         raise UserError(f"--resume: takes auto or never, not {resume!r}")
     sweep, trials = load_sweep(path, overrides)
-    folder = SweepFolder(mlruns_dir() / "sweeps" / sweep.name)
+    folder = SweepFolder(SweepFolder.root() / sweep.name)
     known = statuses(folder) if folder.settings and resume == "auto" else {}
     if dry_run:
         _print_plan(folder, sweep, trials, known)
@@ -108,7 +107,7 @@ def cancel(name: str, trials: Sequence[str] = ()) -> None:
         UserError: No such sweep or trial, or it runs on another machine without SLURM.
     """
     folder = SweepFolder.named(name)
-    chosen = {find_trial(trial)[1] for trial in trials} or set(folder.settings["trials"])
+    chosen = {find_trial([folder], trial)[1] for trial in trials} or set(folder.settings["trials"])
     alive = {t: s for t, s in statuses(folder).items() if t in chosen and s.state in ALIVE}
     cancel_jobs([str(status.record.job) for status in alive.values() if status.record.launcher == "slurm"])
     local = {trial: status for trial, status in alive.items() if status.record.launcher == "local"}

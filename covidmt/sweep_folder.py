@@ -28,7 +28,6 @@ from experiments.errors import UserError
 from experiments.load import from_dict, nearest, to_yaml
 from experiments.schema import Experiment
 
-
 LOST = "another of its processes died"  # begins the reason of a process that only saw that
 
 
@@ -95,12 +94,20 @@ class SweepFolder:
         Raises:
             UserError: There is none.
         """
-        root = mlruns_dir() / "sweeps"
         name = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-        if not (root / name / "sweep.json").is_file():
-            known = [path.parent.name for path in root.glob("*/sweep.json")]
-            raise UserError(f"no sweep {name!r} in {root}{nearest(name, known)}")
-        return cls(root / name)
+        if not (cls.root() / name / "sweep.json").is_file():
+            raise UserError(f"no sweep {name!r} in {cls.root()}{nearest(name, [sweep.name for sweep in cls.all()])}")
+        return cls(cls.root() / name)
+
+    @classmethod
+    def all(cls) -> list[SweepFolder]:
+        """Every sweep of this working folder that has not been set aside."""
+        return [cls(path.parent) for path in sorted(cls.root().glob("[!.]*/sweep.json"))]
+
+    @staticmethod
+    def root() -> Path:
+        """Where this working folder's sweeps are."""
+        return mlruns_dir() / "sweeps"
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import typer
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from covidmt import sweep_slurm
@@ -99,35 +101,40 @@ def table(sweep: SweepFolder, found: dict[str, Status]) -> Group:
             _duration(status.seconds),
             str(place.relative_to(sweep.path) if place and place.is_relative_to(sweep.path) else place or ""),
         )
-    reasons = [f"{trial}: {status.reason}" for trial, status in found.items() if status.reason]
+    reasons = [escape(f"{trial}: {status.reason}") for trial, status in found.items() if status.reason]
     counts = Counter(status.state for status in found.values())
     summary = f"{sweep.name}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
     return Group(grid, "", *reasons, f"{summary}; logs below {sweep.path}")
 
 
-def find_trial(name: str) -> tuple[SweepFolder, str]:
-    """A trial of this working folder by the beginning of its id.
+def find_trial(sweeps: Sequence[SweepFolder], name: str) -> tuple[SweepFolder, str]:
+    """A trial by the beginning of its id.
 
     Raises:
-        UserError: None, or several.
+        UserError: There is none, or several.
     """
-    sweeps = [SweepFolder(path.parent) for path in sorted((mlruns_dir() / "sweeps").glob("*/sweep.json"))]
-    found = [(sweep, trial) for sweep in sweeps for trial in sweep.settings["trials"] if trial.startswith(name)]
+    known = [(sweep, trial) for sweep in sweeps for trial in sweep.settings["trials"]]
+    found = [(sweep, trial) for sweep, trial in known if trial.startswith(name)]
     if len(found) == 1:
         return found[0]
-    known = [trial for sweep in sweeps for trial in sweep.settings["trials"]]
     if not found:
-        raise UserError(f"no trial {name!r} in {mlruns_dir() / 'sweeps'}{nearest(name, known)}")
-    raise UserError(f"{name!r} begins the names of several trials: {', '.join(trial for _, trial in found)}")
+        raise UserError(f"no trial {name!r}{nearest(name, [trial for _, trial in known])}")
+    several = ", ".join(f"{sweep.name}/{trial}" for sweep, trial in found)
+    raise UserError(f"{name!r} is not one trial: {several}")
 
 
 def print_log(name: str, rank: int) -> None:
-    """Prints the log of one of the trial's processes.
+    """Prints the log of one of a trial's processes.
+
+    Args:
+        name: The beginning of the trial's id, in any sweep of this working folder, or ``<sweep>/<trial>``.
+        rank: Which process; the local launcher has one log for all.
 
     Raises:
         UserError: There is none.
     """
-    sweep, trial = find_trial(name)
+    folder, _, trial = name.rpartition("/")
+    sweep, trial = find_trial([SweepFolder.named(folder)] if folder else SweepFolder.all(), trial)
     record = sweep.record(trial)
     path = Path(record.log) if record.log else None
     if path and rank:
