@@ -35,7 +35,7 @@ class PatientBootstrap:
 
     def __init__(self, patients: Sequence[str] | np.ndarray, resamples: int = 2000, seed: int = 0) -> None:
         ids, self._of_image = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
-        self.n_images, self.n_patients = len(self._of_image), len(ids)
+        self.n_images, self.n_patients, self.resamples = len(self._of_image), len(ids), resamples
         draws = np.random.default_rng(seed).integers(self.n_patients, size=(resamples, self.n_patients), dtype=np.int32)
         counts = [np.bincount(draw, minlength=self.n_patients) for draw in draws]
         self._counts = np.array(counts, dtype=np.uint16).reshape(resamples, self.n_patients)

@@ -1,0 +1,278 @@
+"""What an evaluation found, in plain sentences that say how sure they are, by simple rules: :data:`RULES`.
+
+The second condition on an OLS is for scores of 0: one that is 0 in every resample has no spread, so the difference to
+its control would always seem sure; its own interval is then Wilson's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite, nan
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from covidmt.collect import SIDES
+from covidmt.evaluation_result import Evaluated
+from covidmt.evaluation_table import number
+from datamodules.check import giveaways
+from metrics.bootstrap import Estimate
+from metrics.paired import mcnemar
+
+FEW = 20  # patients below which a bootstrap's interval is not to be trusted
+COARSE = 200  # pairs below which a reader is told what a single one is worth
+RULES = (
+    "Two scores are said to differ only where the 95 % interval of their difference on the same images leaves out zero "
+    "and, for shares of images, McNemar's exact test agrees (p < 0.05); an OLS differs from that of other patients' "
+    "maps only where these also lie outside its own interval; an AUROC is above chance only where its whole interval "
+    f"is. With fewer than {FEW} patients nothing is said to differ. That two scores cannot be told apart does not make "
+    "them equal."
+)
+COMPARED = {
+    "pi/score": "PI score, %",
+    "ols/original/score": "OLS of originals, %",
+    "ols/received/score": "OLS as received, %",
+    "decision/original/auroc": "AUROC on originals",
+}
+
+
+class Finding(NamedTuple):
+    """A card at the top of the report.
+
+    Attributes:
+        title: A question.
+        sentences: Its answer.
+    """
+
+    title: str
+    sentences: list[str]
+
+
+def findings(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[Finding]:
+    """The report's opening, of the first network; :func:`beside` compares it."""
+    cards = [
+        Finding("Does the answer survive the channel?", _instability(subjects, result)),
+        Finding("Does the network look at the lungs?", _saliency(subjects[0], result)),
+        Finding("Is the answer right?", _decision(result)),
+        Finding("Could it be right for a wrong reason?", _shortcuts(result)),
+    ]
+    return [card for card in cards if card.sentences]
+
+
+def class_sentences(result: dict[str, Any]) -> list[str]:
+    """Which class the origin of the images gives away."""
+    counts = pd.DataFrame.from_dict(result["class_by_source"], orient="index").fillna(0).astype(int)
+    return giveaways("source", counts)
+
+
+def _instability(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[str]:
+    first, scores, pairs = subjects[0], result["runs"][0]["scores"], result["pairs"]
+    pi = scores["pi/score"]
+    if not pi["n"]:
+        return ["Cannot be told: the network gave no probabilities."]
+    lost, gained = (_count(scores[f"pi/{name}"]) for name in ("positive_to_negative", "negative_to_positive"))
+    directions = f": {lost} lose the positive decision, {gained} gain it" if lost + gained else ""
+    said = [f"{_of(pi, 'decision')} {_changes(_count(pi))} on the way ({_percent(pi)}){directions}."]
+    decided = first.table["p_original"] >= result["settings"]["threshold"]
+    if decided.nunique() == 1:
+        answer = "positive" if decided.iloc[0] else "negative"
+        said.append(f"But the network calls every original {answer}: then a low PI is no merit.")
+    if scores["pi/noise"]["n"]:
+        verdict = _verdict(_difference(first, "pi/score", "pi/noise"), pairs, _flips(first), _flips(first, "p_noise"))
+        words = _words(verdict, "the channel does more than that", "the channel does less than that")
+        said.append(f"White noise of the same strength changes {_percent(scores['pi/noise'], brief=True)}; {words}.")
+    for subject, run in zip(subjects[1:], result["runs"][1:], strict=True):
+        if run["other_seed"]:
+            said.append(_floor(first, subject, run, pairs))
+    if pairs["n"] < COARSE:
+        said.append(f"With {pairs['n']} pairs a single one is worth {100 / pairs['n']:.1f} points: PI is coarse here.")
+    return said
+
+
+def _floor(first: Evaluated, subject: Evaluated, run: dict[str, Any], pairs: dict[str, Any]) -> str:
+    estimate = first.scores["pi/score"].minus(subject.scores["disagreement"])
+    differs = np.where(_decides(first) != _decides(subject), 1.0, 0.0)
+    verdict = _verdict(estimate, pairs, _flips(first), differs)
+    words = _words(verdict, "PI lies above this noise floor", "PI lies below this noise floor")
+    share = _percent(run["scores"]["disagreement"], brief=True)
+    return f"Another seed ({subject.name}) decides {share} of the same originals differently; {words}."
+
+
+def _saliency(first: Evaluated, result: dict[str, Any]) -> list[str]:
+    scores, pairs = result["runs"][0]["scores"], result["pairs"]
+    if not any(scores[f"ols/{side}/score"]["n"] for side in SIDES):
+        return ["Cannot be told: no image has both lungs and a heat map."]
+    said, words = [], []
+    for side, where in zip(SIDES, ("On originals", "As received"), strict=True):
+        score, control = scores[f"ols/{side}/score"], scores[f"ols/{side}/shuffled"]
+        if score["n"]:
+            lie = "lies" if _count(score) == 1 else "lie"
+            said.append(f"{where}, {_of(score, 'heat map')} {lie} mostly outside the lungs ({_percent(score)}).")
+            words.append((where, control, _shuffled(score, control, scores[f"ols/{side}/score_minus_shuffled"], pairs)))
+    words = [each for each in words if _known(each[1])]
+    if len({text for _, _, text in words}) == 1:
+        controls = " and ".join(_percent(control, brief=True) for _, control, _ in words)
+        said.append(f"With other patients' maps: {controls}; {words[0][2]}.")
+    else:
+        said += [f"{where}, with other patients' maps: {_percent(c, brief=True)}; {text}." for where, c, text in words]
+    disc = scores["ols/original/centre_disc"]
+    if _known(disc):
+        said.append(
+            f"A disc in the middle of the image, which never looks at it, would score {_percent(disc, brief=True)}."
+        )
+    counted = scores["ols/original/score"]["n"]
+    if counted < pairs["n"]:
+        said.append(f"{counted} of {pairs['n']} originals count; the others have no lung mask or an empty heat map.")
+    return said
+
+
+def _shuffled(score: dict, control: dict, difference: dict, pairs: dict[str, Any]) -> str:
+    outside = not score["low"] <= control["value"] <= score["high"]
+    verdict = _verdict(_estimate(difference), pairs) if outside else 0
+    return {
+        -1: "more than with its own, so the maps follow the individual image's lungs",
+        0: "that cannot be told from its own, so the score may say no more than where maps lie on average",
+        1: "less than with its own, so the maps avoid the individual image's lungs",
+    }[verdict]
+
+
+def _decision(result: dict[str, Any]) -> list[str]:
+    scores, settings = result["runs"][0]["scores"], result["settings"]
+    if "decision/original/accuracy" not in scores:
+        return ["Cannot be told: the pairs have no labels."]
+    said = []
+    auroc = [scores.get(f"decision/{side}/auroc") for side in SIDES]
+    if all(map(_known, auroc)):
+        chance = "" if auroc[0]["low"] > 0.5 else " That is not shown to be better than chance."
+        said.append(f"AUROC {_share(auroc[0])} on originals, {_share(auroc[1])} as received.{chance}")
+    n = scores["decision/original/accuracy"]["n"]
+    positive = result["pairs"]["positive"]
+    rates = [
+        f"{round(scores[f'decision/original/{name}']['value'] * of)} of {of} {what}"
+        for name, of, what in (("sensitivity", positive, "labelled positives are found"),
+                               ("specificity", n - positive, "labelled negatives are left alone"))
+        if of
+    ]  # fmt: skip
+    said.append(f"At the threshold of {settings['threshold']:g}, on originals, {' and '.join(rates)}.")
+    accuracy = scores["decision/original/accuracy"]
+    most = max(positive, n - positive) / n
+    said.append(f"Accuracy {_share(accuracy)}; always giving the more frequent answer would reach {most:.2f}.")
+    return said
+
+
+def _shortcuts(result: dict[str, Any]) -> list[str]:
+    scores, said = result["runs"][0]["scores"], []
+    for name, what, so in (
+        ("lungs_removed", "With the lungs blacked out", "what is not lung gives the label away"),
+        ("border_only", "With nothing but the image's border", "markers, letters or crops give the label away"),
+    ):
+        score = scores.get(f"shortcut/{name}/auroc")
+        if _known(score):
+            shown = score["low"] > 0.5 and result["pairs"]["patients"] >= FEW
+            words = f"above chance, so {so}" if shown else "not shown to be above chance (0.5)"
+            said.append(f"{what} the AUROC is {_share(score)}: {words}.")
+        elif score is not None:
+            said.append(f"{what}: cannot be told, for only one class has images that this can be done to.")
+    return said + class_sentences(result)
+
+
+class Beside(NamedTuple):
+    """A score of another run, and whether the first run's differs.
+
+    Attributes:
+        value: The other run's.
+        difference: First minus other, with interval.
+        shown: By the rules, a difference is shown.
+    """
+
+    value: str
+    difference: str
+    shown: bool
+
+
+def beside(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[dict[str, Beside]]:
+    """For each other run: score of :data:`COMPARED` -> its value beside the first run's."""
+    first, found = subjects[0], []
+    for other, run in zip(subjects[1:], result["runs"][1:], strict=True):
+        events = {"pi/score": (_flips(first), _flips(other))}
+        events |= {f"ols/{side}/score": (_out(first, side), _out(other, side)) for side in SIDES}
+        row = {}
+        for key in COMPARED:
+            score, difference = run["scores"].get(key), run["difference"].get(key)
+            if score and difference and isfinite(difference["value"]):
+                whole = score["whole"]
+                value, low, high = (signed(difference[name], whole) for name in Estimate._fields)
+                shown = _verdict(_estimate(difference), result["pairs"], *events.get(key, ())) != 0
+                row[key] = Beside(number(score["value"], whole), f"{value} ({low} to {high})", shown)
+        found.append(row)
+    return found
+
+
+def signed(value: float | None, whole: float | None) -> str:
+    """A difference with its sign."""
+    text = number(value, whole).replace("-", "−")
+    return text if value is None or not isfinite(value) or value < 0 else f"+{text}"
+
+
+def _verdict(difference: Estimate, pairs: dict[str, Any], *events: np.ndarray) -> int:
+    """+1, -1: the first is shown to be more, less; 0: they cannot be told apart. See the top of this file."""
+    if pairs["patients"] < FEW or not isfinite(difference.low) or difference.low <= 0 <= difference.high:
+        return 0
+    if events and mcnemar(*(event[None] for event in events)).p >= 0.05:
+        return 0
+    return 1 if difference.value > 0 else -1
+
+
+def _words(verdict: int, more: str, less: str) -> str:
+    return {1: more, -1: less, 0: "the two cannot be told apart on these pairs"}[verdict]
+
+
+def _estimate(score: dict[str, Any]) -> Estimate:
+    return Estimate(*(score[name] for name in Estimate._fields))
+
+
+def _difference(first: Evaluated, one: str, other: str) -> Estimate:
+    return first.scores[one].minus(first.scores[other])
+
+
+def _decides(subject: Evaluated, column: str = "p_original") -> np.ndarray:
+    return subject.table[column].to_numpy(float) >= subject.answers.decision.threshold
+
+
+def _flips(subject: Evaluated, column: str = "p_received") -> np.ndarray:
+    """(N,) 1 where the decision changes, NaN where there is none."""
+    known = subject.table[["p_original", column]].notna().all(axis=1)
+    return np.where(known, _decides(subject) != _decides(subject, column), nan)
+
+
+def _out(subject: Evaluated, side: str) -> np.ndarray:
+    """(N,) 1 where the map is out of the lungs, NaN where that is not defined."""
+    values = subject.table[f"iol_{side}"]
+    return np.where(values.notna(), values < np.float32(subject.experiment.robustness.eta), nan)
+
+
+def _known(score: dict[str, Any] | None) -> bool:
+    return score is not None and isfinite(score["value"])
+
+
+def _count(score: dict[str, Any]) -> int:
+    """Images of a percentage."""
+    return round(score["value"] * score["n"] / 100)
+
+
+def _of(score: dict[str, Any], what: str) -> str:
+    return f"{_count(score)} of {score['n']} {what}{'s' if score['n'] != 1 else ''}"
+
+
+def _changes(count: int) -> str:
+    return "changes" if count == 1 else "change"
+
+
+def _percent(score: dict[str, Any], *, brief: bool = False) -> str:
+    interval = "{:.1f} to {:.1f}".format(score["low"], score["high"])
+    return f"{score['value']:.1f} %" + (f" ({interval})" if brief else f", 95 % interval {interval}")
+
+
+def _share(score: dict[str, Any]) -> str:
+    return f"{score['value']:.2f} ({score['low']:.2f} to {score['high']:.2f})"
