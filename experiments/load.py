@@ -191,9 +191,11 @@ def _check_sections(config: DictConfig, values: dict[str, Any], where: str, pref
         node = config._get_node(key) if key in config else None
         if not isinstance(node, DictConfig) and not is_structured_config(config._metadata.element_type):
             continue
+        if value is None and isinstance(node, DictConfig) and node._is_optional():
+            continue
         if not isinstance(value, dict):
             raise UserError(f"{where}: {prefix}{key}: takes a mapping of keys to values, not {value!r}")
-        if isinstance(node, DictConfig):
+        if isinstance(node, DictConfig) and not node._is_none():  # an optional section, left out until now
             _check_sections(node, value, where, f"{prefix}{key}.")
 
 
