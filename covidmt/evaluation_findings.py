@@ -82,21 +82,30 @@ def _instability(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[
         verdict = _verdict(_difference(first, "pi/score", "pi/noise"), pairs, _flips(first), _flips(first, "p_noise"))
         words = _words(verdict, "the channel does more than that", "the channel does less than that")
         said.append(f"White noise of the same strength changes {_percent(scores['pi/noise'], brief=True)}; {words}.")
-    for subject, run in zip(subjects[1:], result["runs"][1:], strict=True):
-        if run["other_seed"]:
-            said.append(_floor(first, subject, run, pairs))
+    seeds = [(other, run) for other, run in zip(subjects[1:], result["runs"][1:], strict=True) if run["other_seed"]]
+    if seeds:
+        said.append(_noise_floor(first, seeds, pairs))
     if pairs["n"] < COARSE:
         said.append(f"With {pairs['n']} pairs a single one is worth {100 / pairs['n']:.1f} points: PI is coarse here.")
     return said
 
 
-def _floor(first: Evaluated, subject: Evaluated, run: dict[str, Any], pairs: dict[str, Any]) -> str:
-    estimate = first.scores["pi/score"].minus(subject.scores["disagreement"])
-    differs = np.where(_decides(first) != _decides(subject), 1.0, 0.0)
-    verdict = _verdict(estimate, pairs, _flips(first), differs)
-    words = _words(verdict, "PI lies above this noise floor", "PI lies below this noise floor")
-    share = _percent(run["scores"]["disagreement"], brief=True)
-    return f"Another seed ({subject.name}) decides {share} of the same originals differently; {words}."
+def _noise_floor(first: Evaluated, seeds: list[tuple[Evaluated, dict[str, Any]]], pairs: dict[str, Any]) -> str:
+    """How PI stands to the disagreement with other seeds of the same experiment."""
+    verdicts = []
+    for other, _ in seeds:
+        estimate = first.scores["pi/score"].minus(other.scores["disagreement"])
+        verdicts.append(_verdict(estimate, pairs, _flips(first), (_decides(first) != _decides(other)).astype(float)))
+    shares = [run["scores"]["disagreement"] for _, run in seeds]
+    if len(seeds) == 1:
+        words = _words(verdicts[0], "PI lies above this noise floor", "PI lies below this noise floor")
+        return f"Another seed decides {_percent(shares[0], brief=True)} of the same originals differently; {words}."
+    low, high = min(share["value"] for share in shares), max(share["value"] for share in shares)
+    above, below = verdicts.count(1), verdicts.count(-1)
+    return (
+        f"{len(seeds)} other seeds decide {low:.1f} to {high:.1f} % of the same originals differently; PI lies above "
+        f"this noise floor for {above} of them, below for {below}; else they cannot be told apart."
+    )
 
 
 def _saliency(first: Evaluated, result: dict[str, Any]) -> list[str]:

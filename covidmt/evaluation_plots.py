@@ -218,12 +218,14 @@ def _iol_histogram(subjects: Sequence[Evaluated], settings: dict[str, Any]) -> P
         values = [subject.table[f"iol_{side}"].dropna().to_numpy() for side in SIDES]
         axis.hist(values, [i / 20 for i in range(21)], color=[*SIDE_COLOURS.values()], label=SIDES)
         axis.axvline(settings["eta"], color="black", ls="--", lw=1, label=f"eta = {settings['eta']:g}")
-        axis.set(xlabel="IOL: share of the region inside the lungs", xlim=(0, 1))
+        axis.set(xlabel="IOL", xlim=(0, 1))
         if len(shown) > 1:
             axis.set_title(short(subject.name))
     figure.axes[0].set_ylabel("images")
     figure.axes[0].legend(loc="upper left")
-    caption = "Images left of the dashed line count as out of the lungs."
+    caption = (
+        "IOL: share of the heat map's region inside the lungs. Left of the dashed line an image counts as outside."
+    )
     return Plot(figure, "Where the network looks", caption, wide=len(shown) > 1)
 
 

@@ -249,7 +249,10 @@ def _galleries(
 def _worst(path: Path, first: Evaluated, dataset: Any, row: int) -> Shown:
     p = [first.table[f"p_{side}"].iloc[row] for side in SIDES]
     iol = [first.table[f"iol_{side}"].iloc[row] for side in SIDES]
-    caption = f"Probability {p[0]:.3f}, as received {p[1]:.3f}; IOL {number(iol[0])}, as received {number(iol[1])}."
+    words = [
+        f"{name} {number(a)}, as received {number(b)}" for name, (a, b) in (("p", p), ("IOL", iol)) if a == a or b == b
+    ]
+    caption = f"{'; '.join(words)}."
     return _picture(path, pair_picture(first, dataset, row), first.answers.ids[row], caption)
 
 

@@ -1,0 +1,168 @@
+"""The evaluation's report on made-up answers to made-up images."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from covidmt.collect import SIDES, VARIANTS, Answers, TaskAnswers
+from covidmt.evaluate import _score
+from covidmt.evaluation_findings import beside, findings
+from covidmt.evaluation_pictures import panel_rows, worst_flips
+from covidmt.evaluation_report import write_report
+from covidmt.evaluation_result import Evaluated, build_result
+from datamodules.evaluation import EvaluationDataModule
+from experiments.schema import Data, Experiment, FolderSource, Pairs, Task
+from metrics.controls import pack
+from metrics.decision import Decision
+
+N, SIZE, NAMES = 24, 16, ["normal", "COVID-19"]
+EVIL = "<script>alert(1)<"
+CHANNELS = ("camera", "jpeg:70", "jpeg:10")
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load, and checks that what opens closes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.loaded: list[str] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += " " + " ".join(data.split())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> EvaluationDataModule:
+    """24 images of 24 patients, half of them positive, in class folders; one has a name that is a script."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    names = [("test", f"{EVIL if index == 1 else 'image'}{index:02d}.png") for index in range(N)]
+    names += [(split, f"{split}{index}.png") for split in ("train", "val") for index in range(2)]
+    for index, (split, name) in enumerate(names):
+        path = root / split / NAMES[index % 2] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (SIZE, SIZE), np.uint8)).save(path)
+    experiment = Experiment(
+        name=EVIL,
+        data=Data(image_size=SIZE, sources={"own": FolderSource(root=str(root))}, pairs=Pairs(val="own", test="own")),
+        tasks={"covidx": Task(name="covidx", source="own", labels=NAMES)},
+    )
+    module = EvaluationDataModule(experiment, "test")
+    module.setup()
+    return module
+
+
+def answers(data: EvaluationDataModule, flips: int, seed: int = 0, *, labelled=True, lungs=True) -> Answers:
+    """Right on originals, of which the first ``flips`` positives are lost on the way; maps are hot inside the lungs."""
+    dataset, rng = data.pair_dataset("test"), np.random.default_rng(seed)
+    truth = dataset.labels == 1
+    margin = np.where(truth, 2, -2) + rng.normal(0, 0.3, N)
+    after = margin.copy()
+    after[np.flatnonzero(truth)[:flips]] *= -1
+    sides = {"original": margin, "received": after} | dict.fromkeys(VARIANTS, margin)
+    logits = {name: np.stack([-value, value], axis=1).astype(np.float32) for name, value in sides.items()}
+    maps = np.zeros((N, 4, 4), np.float32)
+    maps[:, 1:3, 0] = 1
+    masks = np.zeros((N, SIZE, SIZE), bool)
+    masks[:, :, : SIZE // 2] = lungs
+    decision = Decision.of(data.experiment.tasks["covidx"], data.experiment.robustness)
+    targets = np.stack([~truth, truth], axis=1).astype(np.float32)
+    return Answers(
+        decision=decision,
+        ids=dataset.ids,
+        patients=np.array(dataset.patients),
+        labels=dataset.labels if labelled else np.full(N, np.nan, np.float32),
+        logits=logits,
+        maps=dict.fromkeys(SIDES, maps),
+        lungs=pack(torch.from_numpy(masks)),
+        size=SIZE,
+        channel_rows=np.arange(0, N, 2),
+        channel_logits=dict.fromkeys(CHANNELS, logits["received"][::2]),
+        tasks={"covidx": TaskAnswers(np.array(dataset.patients), targets, logits["original"])} if labelled else {},
+    )
+
+
+def scored(data: EvaluationDataModule, *said: Answers) -> tuple[dict, list[Evaluated]]:
+    subjects = []
+    for seed, each in enumerate(said):
+        subject = Evaluated(f"{EVIL} {seed}", None, replace(data.experiment, seed=seed), None)  # ty: ignore
+        subject.answers = each
+        subjects.append(subject)
+    notes = _score(subjects, 100)
+    return build_result(subjects, data, "test", [*notes, f"a note with {EVIL}"]), subjects
+
+
+def report(data: EvaluationDataModule, folder: Path, *said: Answers) -> tuple[Page, dict, list[Evaluated]]:
+    result, subjects = scored(data, *said)
+    write_report(folder / "report.html", subjects, data, result)
+    text = (folder / "report.html").read_text()
+    page = Page(text)
+    assert page.open == [] and "script" not in page.tags
+    assert page.loaded and all(uri.startswith("data:image/") for uri in page.loaded)
+    assert not re.search(r"https?://|@import|url\(", text)
+    return page, result, subjects
+
+
+def test_one_run(data: EvaluationDataModule, tmp_path: Path):
+    page, result, subjects = report(data, tmp_path, answers(data, 3))
+    assert EVIL in page.words  # as text
+    assert "3 of 24 decisions change on the way (12.5 %" in page.words
+    assert "3 lose the positive decision, 0 gain it" in page.words
+    assert "0 of 24 heat maps lie mostly outside the lungs (0.0 %" in page.words
+    assert "cannot be told from its own" in page.words  # every map is the same: no map knows its image
+    assert "12 of 12 labelled positives are found" in page.words
+    assert "The same pairs" not in page.words
+    figures = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"pi_over_quality", "roc", "confusion", "flip_1", "flip_3", "iol_6"} <= figures
+    assert not {"flip_4", "panel"} & figures
+    assert set(worst_flips(subjects[0])) == set(np.flatnonzero(subjects[0].table["flip"]))
+
+
+def test_several_runs(data: EvaluationDataModule, tmp_path: Path):
+    """Eight flips against none on the same pairs are a difference, two are not."""
+    page, result, subjects = report(data, tmp_path, answers(data, 8), answers(data, 0, 1), answers(data, 6, 2))
+    none, six = beside(subjects, result)
+    assert none["pi/score"].shown and none["pi/score"].difference.startswith("+33.3")
+    assert not six["pi/score"].shown and six["pi/score"].difference.startswith("+8.3")
+    assert "2 other seeds decide 0.0 to 0.0 % of the same originals differently" in page.words
+    assert "PI lies above this noise floor for 2 of them" in page.words
+    assert (tmp_path / "figures" / "panel.png").exists()
+    labels = subjects[0].table["label"].iloc[panel_rows(subjects)]
+    assert list(labels) == [1, 1, 0, 0] and subjects[0].table["flip"].iloc[panel_rows(subjects)].sum() == 2
+
+
+def test_ten_runs_without_labels_and_lungs(data: EvaluationDataModule, tmp_path: Path):
+    runs = [answers(data, seed, seed, labelled=False, lungs=False) for seed in range(10)]
+    page, result, _ = report(data, tmp_path, *runs)
+    assert "the pairs have no labels" in page.words
+    assert "no image has both lungs and a heat map" in page.words
+    assert (tmp_path / "report.html").stat().st_size < 3e6
+
+
+def test_constant_answers_are_no_merit(data: EvaluationDataModule):
+    same = answers(data, 0)
+    for logits in same.logits.values():
+        logits[:] = [-1, 1]
+    result, subjects = scored(data, same)
+    (stability, *_) = findings(subjects, result)
+    assert any("calls every original positive" in sentence for sentence in stability.sentences)
