@@ -73,13 +73,7 @@ def build_result(
             "tasks": [task.name for task in subject.experiment.active],
             "image_size": subject.experiment.data.image_size,
             "scores": scores,
-            "curves": {
-                curve: {
-                    "x": list(_CURVES[curve]),
-                    **{line: [e._asdict() for e in points] for line, points in lines.items()},
-                }
-                for curve, lines in subject.curves.items()
-            },
+            "curves": {curve: _curve(_CURVES[curve], lines) for curve, lines in subject.curves.items()},
         }
         if subject is not first:
             entry["other_seed"] = _differ_by_seed(first.experiment, subject.experiment)

@@ -71,7 +71,8 @@ _SALIENCY = {
     ),
     "score_minus_shuffled": Text(
         "control: score minus shuffled, points",
-        "Below zero with its whole interval: the maps follow the individual image's lungs.",
+        "Below zero with its whole interval: the maps follow the individual image's lungs. No interval where all "
+        "images score alike.",
         control=True,
     ),
     "centre_disc": Text(

@@ -35,12 +35,14 @@ class Score:
         bootstrap: Over the N images.
         counted: (N,) bool, the images that count.
         whole: 100 for a percentage, 1 for a share, None for a number of no fixed range.
+        interval: Whether resampling can say how sure the score is: not where all images are alike.
     """
 
     statistic: Statistic
     bootstrap: PatientBootstrap
     counted: np.ndarray
     whole: float | None = 1.0
+    interval: bool = True
 
     @property
     def n(self) -> int:
@@ -50,6 +52,8 @@ class Score:
     @property
     def estimate(self) -> Estimate:
         """Value and 95 % interval."""
+        if not self.interval:
+            return Estimate(float(self.statistic(np.ones((1, len(self.counted))))[0]), np.nan, np.nan)
         return self.bootstrap.estimate(self.statistic, share=self.whole, counted=self.counted)
 
     def minus(self, other: Score) -> Estimate:
@@ -134,11 +138,13 @@ class PairScores:
         for variant in ("lungs_removed", "border_only"):
             self._decision(f"shortcut/{variant}", f"p_{variant}", ("accuracy", "auroc"))
 
-    def _add(self, key: str, values: np.ndarray | pd.Series, whole: float | None = 100.0) -> None:
+    def _add(
+        self, key: str, values: np.ndarray | pd.Series, whole: float | None = 100.0, *, interval: bool = True
+    ) -> None:
         """The mean of a column; NaN is left out."""
         column = np.asarray(values, float)
-        scale = whole or 1.0
-        self.scores[key] = Score(lambda w: scale * weighted.mean(w, column), self.bootstrap, ~np.isnan(column), whole)
+        mean = partial(_scaled_mean, values=column, scale=whole or 1.0)
+        self.scores[key] = Score(mean, self.bootstrap, ~np.isnan(column), whole, interval)
 
     def _instability(self) -> None:
         table, threshold = self.table, self.answers.decision.threshold
@@ -172,7 +178,8 @@ class PairScores:
         disc, key = table[f"disc_{side}"], f"ols/{side}"
         self._add(f"{key}/score", out)
         self._add(f"{key}/shuffled", table[f"shuffled_{side}"])
-        self._add(f"{key}/score_minus_shuffled", 100 * (out.astype(float) - table[f"shuffled_{side}"]), None)
+        excess = 100 * (out.astype(float) - table[f"shuffled_{side}"])
+        self._add(f"{key}/score_minus_shuffled", excess, None, interval=out.dropna().nunique() > 1)
         self._add(f"{key}/centre_disc", (disc < np.float32(eta)).where(~disc.isna()))
         lung = table["lung_area"]
         self._add(f"{key}/whole_image", (lung < np.float32(eta)).where((lung > 0) & ~values.isna()))
@@ -291,6 +298,10 @@ def differences(first: Mapping[str, Score], second: Mapping[str, Score]) -> dict
         for key, score in first.items()
         if key in second and second[key].bootstrap.n_images == score.bootstrap.n_images
     }
+
+
+def _scaled_mean(weights: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:
+    return scale * weighted.mean(weights, values)
 
 
 def _change_over_spread(weights: np.ndarray, change: np.ndarray, values: np.ndarray) -> np.ndarray:
