@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test lint
+.PHONY: env demo test kill-test lint
 
 env: .venv/.done
 
@@ -19,6 +19,9 @@ demo: env
 
 test: env
 	$(BIN)/pytest -n 2
+
+kill-test: env  # trainings killed at many moments, on one and two processes
+	$(BIN)/pytest -m kill tests/covidmt/test_resume.py
 
 lint: env
 	$(BIN)/ruff check .

@@ -70,7 +70,9 @@ def choose_run(experiment: Experiment, resume: str, run_id: str | None, trainer:
     """
     if resume not in ("auto", "never"):
         return resume
-    if trainer.world_size > 1 and trainer.strategy.launcher is not None and _started_together(trainer):
+    if resume == "auto" and run_id is not None:
+        return run_id
+    if trainer.world_size > 1 and _started_together(trainer):
         trainer.strategy.setup_environment()
         return trainer.strategy.broadcast(_choose(experiment, resume, run_id) if global_rank() == 0 else None)
     # Lightning starts the others when the first has its run
@@ -88,7 +90,7 @@ def _choose(experiment: Experiment, resume: str, run_id: str | None) -> str | No
         if run_id is not None:
             RunFolder(run_id).last.unlink(missing_ok=True)
         return run_id
-    return run_id or _newest_unfinished(experiment)
+    return _newest_unfinished(experiment)
 
 
 def _newest_unfinished(experiment: Experiment) -> str | None:

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 Event = dict[str, Any]
 BATCH_POINTS = 1000  # MLflow's limit of metrics a request
 BATCH_PAIRS = 100  # MLflow's limit of parameters or tags a request
+GRACE = 15.0  # seconds for which a killed process's loader workers may still hold its lock
 HEARTBEAT = 120.0  # seconds without a sign of life after which a spool of another machine counts as left
 
 
@@ -324,7 +325,7 @@ def in_use(folder: Path) -> bool:
         return False
     here = (folder / "lock").read_text() == socket.gethostname()
     try:
-        os.close(_acquire(folder, 2 if here else HEARTBEAT + 30))
+        os.close(_acquire(folder, GRACE if here else HEARTBEAT + 30))
     except SpoolInUse:
         return True
     return False
