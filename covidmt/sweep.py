@@ -71,9 +71,8 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
     if dry_run:
         _print_plan(folder, sweep, trials, known)
         return
-    lock = folder.lock("submit")
     try:
-        lock.acquire(timeout=10)
+        lock = folder.lock("submit").acquire(timeout=10)
     except Timeout as error:
         raise UserError(f"sweep {sweep.name!r} is being submitted by another process") from error
     with lock:
@@ -187,7 +186,6 @@ def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial], path: Path)
             experiment = replace(trial.experiment, tracking=tracking)
             folder.save_experiment("base" if sweep.search else trial.id, experiment)
             folder.forget_outcome(trial.id)
-            _delete_tag(client, found[trial.id].record.run_id, "failure")
     _log_parent(client, folder, sweep, settings, todo)
     counts = Counter(status.state for status in found.values())
     typer.echo(f"sweep {sweep.name!r}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
@@ -255,11 +253,6 @@ def _log_parent(
         client.set_tag(parent, key, value)
     if diff := code_diff():
         client.log_text(parent, diff, "code.diff")
-
-
-def _delete_tag(client: MlflowClient, run_id: str, key: str) -> None:
-    if key in client.get_run(run_id).data.tags:
-        client.delete_tag(run_id, key)
 
 
 def _set_aside(folder: SweepFolder) -> None:

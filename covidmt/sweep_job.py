@@ -111,8 +111,11 @@ def _end(sweep: SweepFolder, trial: str, outcome: Outcome, state: str, reason: s
     sweep.save_outcome(trial, outcome)
     try:
         client = make_client(settings["uri"])
+        run_id = sweep.record(trial).run_id
         if state == "failed":
-            client.set_tag(sweep.record(trial).run_id, "failure", str(reason))
+            client.set_tag(run_id, "failure", str(reason))
+        elif "failure" in client.get_run(run_id).data.tags:  # of an earlier start
+            client.delete_tag(run_id, "failure")
         others = [sweep.outcome(other) for other in settings["trials"]]
         if all(other and other.state == "finished" for other in others):
             client.set_terminated(settings["run_id"], "FINISHED")

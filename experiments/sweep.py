@@ -163,7 +163,7 @@ class Trial:
 
     Attributes:
         id: Hash of the resolved configuration, without what cannot change the result; of a search its number.
-        label: What varies, without the seed: ``resnet50, 3 tasks``.
+        label: What varies, without the seed: ``resnet50, 3 tasks``; the experiment's name where nothing else does.
         overrides: What the sweep sets in this trial, the seed included.
         experiment: Resolved; of a search without the values that Optuna will draw.
     """
@@ -176,7 +176,7 @@ class Trial:
     @property
     def name(self) -> str:
         """For people: the label and the seed."""
-        return f"{self.label}, seed {self.experiment.seed}" if self.label else f"seed {self.experiment.seed}"
+        return f"{self.label}, seed {self.experiment.seed}"
 
 
 # What cannot change a run's result: it is not part of a trial's identity.
@@ -223,7 +223,9 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Sweep, 
             values = point if seed is None else {**point, "seed": seed}
             experiment = load_experiment(base, [*layers, (f"{path}: trial {label!r}", nest(values))])
             experiment = _shaped(experiment, sweep.launcher)
-            trial = Trial(trial_id(experiment), label, {**values, "seed": experiment.seed}, experiment)
+            trial = Trial(
+                trial_id(experiment), label or experiment.name, {**values, "seed": experiment.seed}, experiment
+            )
             trials.setdefault(trial.id, trial)
     return sweep, list(trials.values())
 

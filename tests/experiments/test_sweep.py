@@ -159,7 +159,7 @@ def test_dotted_and_nested_are_the_same(values: dict):
 
 def test_a_search_has_numbered_trials(sweep):
     loaded, trials = sweep(
-        "search: {metric: val/covidx/loss, pruner: null, trials: 3, space: {optimizer.lr: {low: 1e-5, high: 0.1, log: true}}}"
+        "search: {metric: val/x, pruner: null, trials: 3, space: {optimizer.lr: {low: 1e-5, high: 0.1, log: true}}}"
     )
     assert loaded.search is not None
     assert loaded.search.pruner is None

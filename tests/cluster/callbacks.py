@@ -1,0 +1,28 @@
+"""What trials of the tests do on purpose; named in ``trainer.callbacks``, imported by the jobs."""
+
+import os
+import time
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class BreaksUntilMended(Callback):
+    """The trial with seed 1 fails while there is no file ``mended`` in the working folder."""
+
+    def on_train_batch_end(self, *args: object) -> None:
+        if os.environ["PL_GLOBAL_SEED"] == "1" and not Path("mended").exists():
+            raise RuntimeError("broken on purpose")
+
+
+class Holds(Callback):
+    """In the middle of the first epoch: says so in a file ``held-<seed>``, and waits for a file ``go-<seed>``."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        seed = os.environ["PL_GLOBAL_SEED"]
+        if trainer.current_epoch == 0 and batch_idx == 3:
+            Path(f"held-{seed}").touch()
+            while not Path(f"go-{seed}").exists():
+                time.sleep(0.1)

@@ -1,0 +1,172 @@
+"""Sweeps on a real SLURM: one machine, two node names (see slurm.sh)."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from covidmt.sweep_folder import SweepFolder
+from covidmt.sweep_slurm import max_array_size
+from tests.conftest import REPO
+from tests.covidmt.trials import children, parent, steps, write_sweep
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm")]
+
+# Node names of one machine are no host names: the processes of a trial meet on the loopback address.
+SETUP = ["export MASTER_ADDR=127.0.0.1"]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 500) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(1)
+
+
+def queue_is_empty() -> bool:
+    return not subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def sweep_named(folder: Path, name: str) -> SweepFolder:
+    return SweepFolder(folder / "mlruns" / "sweeps" / name)
+
+
+def jobs(folder: Path, name: str) -> dict[int, str]:
+    """Seed -> job."""
+    return {record.overrides["seed"]: str(record.job) for record in sweep_named(folder, name).trials.values()}
+
+
+def test_an_array_a_crash_in_it_and_what_is_missing_after(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    breaks = [{"class_path": "tests.cluster.callbacks.BreaksUntilMended"}]
+    launcher = {"kind": "slurm", "time_hours": 0.5, "setup": SETUP}
+    sweep = write_sweep(
+        tmp_path / "array.yaml", demo_data, seeds=[0, 1], launcher=launcher, trainer={"callbacks": breaks}
+    )
+    assert covidmt("sweep", "run", sweep) == 0
+    first = jobs(tmp_path, "array")
+    assert first[1] == first[0].replace("_0", "_1")  # one array
+    wait_for(queue_is_empty, "the array")
+    capfd.readouterr()
+    assert covidmt("sweep", "status", "array") == 0
+    said = capfd.readouterr().out
+    assert "1 finished, 1 failed" in said
+    assert "broken on purpose" in said
+    runs = children(tmp_path, "array")
+    assert [runs[seed].info.status for seed in (0, 1)] == ["FINISHED", "FAILED"]
+
+    (tmp_path / "mended").touch()
+    assert covidmt("sweep", "run", sweep) == 0
+    wait_for(queue_is_empty, "the trial that was missing")
+    second = jobs(tmp_path, "array")
+    assert second[0] == first[0]
+    assert second[1] != first[1]
+    for run in children(tmp_path, "array").values():
+        assert run.info.status == "FINISHED"
+        assert steps(tmp_path, run, "train/loss") == [0, 1]
+    assert parent(tmp_path, "array").info.status == "FINISHED"
+    capfd.readouterr()
+    assert covidmt("sweep", "logs", next(iter(sweep_named(tmp_path, "array").trials))) == 0
+    assert "Job completed successfully" in capfd.readouterr().out
+
+
+def test_large_arrays_are_split_options_passed_on_and_all_cancelled(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    assert max_array_size() == 5
+    options = {"begin": "now+1hour", "comment": "a test"}
+    launcher = {"kind": "slurm", "array_parallelism": 4, "options": options}
+    sweep = write_sweep(tmp_path / "six.yaml", demo_data, seeds=[*range(6)], launcher=launcher)
+    assert covidmt("sweep", "run", sweep) == 0
+    arrays = {job.partition("_")[0] for job in jobs(tmp_path, "six").values()}
+    assert len(arrays) == 2
+    shown = subprocess.run(["scontrol", "show", "job"], capture_output=True, text=True, check=True).stdout
+    assert "ArrayTaskThrottle=2" in shown
+    assert "Comment=a test" in shown
+    assert covidmt("sweep", "run", sweep) == 0  # leaves waiting ones alone
+    assert "nothing to start" in capfd.readouterr().out
+    assert covidmt("sweep", "cancel", "six") == 0
+    wait_for(queue_is_empty, "the end of cancelled jobs")
+    assert covidmt("sweep", "status", "six") == 0
+    assert "6 cancelled" in capfd.readouterr().out
+    assert {run.info.status for run in children(tmp_path, "six").values()} == {"KILLED"}
+
+
+@pytest.mark.slow
+def test_two_nodes_train_together(covidmt: Callable[..., int], demo_data: Path, tmp_path: Path):
+    launcher = {"kind": "slurm", "nodes": 2, "time_hours": 0.5, "setup": SETUP}
+    sweep = write_sweep(tmp_path / "nodes.yaml", demo_data, seeds=[0], launcher=launcher)
+    assert covidmt("sweep", "run", sweep) == 0
+    wait_for(queue_is_empty, "the trial")
+    run = children(tmp_path, "nodes")[0]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["global_batch"] == "4"  # 2 a process
+    assert steps(tmp_path, run, "train/loss") == [0, 1]
+    logs = sorted((tmp_path / "mlruns" / "sweeps" / "nodes" / "jobs").glob("*_log.out"))
+    assert len(logs) == 2
+    assert [
+        next(line.partition("), ")[2][:-1] for line in log.read_text().splitlines() if "JobEnvironment" in line)
+        for log in logs
+    ] == ["node=0(2), global_rank=0(2)", "node=1(2), global_rank=1(2)"]
+
+
+@pytest.mark.slow
+def test_requeue_time_limit_and_sudden_death_lose_no_step(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Four trials of two processes with loader workers, each broken in the middle of its first epoch."""
+    launcher = {"kind": "slurm", "tasks_per_node": 2, "time_hours": 0.5, "setup": SETUP, "array_parallelism": 4}
+    holds = {"callbacks": [{"class_path": "tests.cluster.callbacks.Holds"}], "max_epochs": 2}
+    sweep = write_sweep(tmp_path / "broken.yaml", demo_data, seeds=[0, 1, 2, 3], launcher=launcher, trainer=holds)
+    overrides = ["data.epoch_length=8", "data.num_workers=1"]
+    assert covidmt("sweep", "run", sweep, *overrides) == 0
+    folder = sweep_named(tmp_path, "broken")
+    names = {record.overrides["seed"]: trial for trial, record in folder.trials.items()}
+    job = jobs(tmp_path, "broken")
+    wait_for(lambda: all((tmp_path / f"held-{seed}").exists() for seed in range(4)), "all trials in their first epoch")
+
+    subprocess.run(["scontrol", "requeue", job[0]], check=True)  # by SLURM: SIGTERM, then it starts it again
+    subprocess.run(["scancel", "--signal=USR2", job[1]], check=True)  # as before the time limit: we requeue
+    killed = folder.outcome(names[2])
+    assert killed is not None
+    os.kill(killed.pid, signal.SIGKILL)
+    subprocess.run(["scancel", job[3]], check=True)  # by a person: nobody requeues
+    time.sleep(2)  # signals arrive while the trials hold
+    for seed in range(4):
+        (tmp_path / f"go-{seed}").touch()
+    wait_for(queue_is_empty, "what was requeued")
+    capfd.readouterr()
+    assert covidmt("sweep", "status", "broken") == 0
+    said = capfd.readouterr().out
+    assert "2 finished, 1 failed, 1 cancelled" in said
+    assert f"{names[2]}: killed by signal 9" in said
+    assert "killed by signal 9" in children(tmp_path, "broken")[2].data.tags["failure"]
+
+    assert covidmt("sweep", "run", sweep, *overrides) == 0
+    started = {seed for seed, name in jobs(tmp_path, "broken").items() if name != job[seed]}
+    assert started == {2, 3}
+    wait_for(queue_is_empty, "what was missing")
+    assert covidmt("sweep", "status", "broken") == 0
+    assert "4 finished" in capfd.readouterr().out
+    runs = children(tmp_path, "broken")
+    for seed, run in runs.items():
+        assert run.info.status == "FINISHED", seed
+        assert steps(tmp_path, run, "train/loss") == list(range(16)), seed
+        assert steps(tmp_path, run, "train/covidx/loss") == list(range(16)), seed
+        assert steps(tmp_path, run, "val/pi_score") == [0, 1], seed
+        assert steps(tmp_path, run, "val/covidx/loss") == [0, 1], seed
+    # the same as unbroken: no step lost, none twice, in the weights too
+    assert json.loads(runs[0].data.tags["trial_overrides"]) == {"seed": 0}
+    assert parent(tmp_path, "broken").info.status == "FINISHED"
