@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test kill-test lint
+.PHONY: env demo test kill-test cluster-test lint
 
 env: .venv/.done
 
@@ -22,6 +22,9 @@ test: env
 
 kill-test: env  # trainings killed at many moments, on one and two processes
 	$(BIN)/pytest -m kill tests/covidmt/test_resume.py
+
+cluster-test: env  # on a SLURM started for it (apt-get install slurm-wlm munge), the slow tests too
+	$(BIN)/pytest -m cluster tests/cluster
 
 lint: env
 	$(BIN)/ruff check .

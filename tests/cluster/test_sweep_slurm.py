@@ -1,6 +1,5 @@
 """Sweeps on a real SLURM: one machine, two node names (see slurm.sh)."""
 
-import json
 import os
 import signal
 import subprocess
@@ -123,6 +122,7 @@ def test_two_nodes_train_together(covidmt: Callable[..., int], demo_data: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)
 def test_requeue_time_limit_and_sudden_death_lose_no_step(
     covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
@@ -167,6 +167,4 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
         assert steps(tmp_path, run, "train/covidx/loss") == list(range(16)), seed
         assert steps(tmp_path, run, "val/pi_score") == [0, 1], seed
         assert steps(tmp_path, run, "val/covidx/loss") == [0, 1], seed
-    # the same as unbroken: no step lost, none twice, in the weights too
-    assert json.loads(runs[0].data.tags["trial_overrides"]) == {"seed": 0}
     assert parent(tmp_path, "broken").info.status == "FINISHED"
