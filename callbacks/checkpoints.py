@@ -57,12 +57,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.fsync(folder)
             os.close(folder)
         except (OSError, RuntimeError) as error:  # PyTorch says RuntimeError when the disk is full
-            new.unlink(missing_ok=True)
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"{path}: the checkpoint cannot be written ({reason}): make room or set the folder right, and give the "
                 "same command again; it goes on from the checkpoint before"
             ) from error
+        finally:
+            new.unlink(missing_ok=True)
 
 
 class ResumeCheckpoint(Callback):

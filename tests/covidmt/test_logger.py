@@ -162,6 +162,29 @@ def test_resumed_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     assert _history(again, "train/loss") == [(0, 1.0), (1, 0.5)]
 
 
+def test_what_comes_again_after_a_checkpoint_is_there_once() -> None:
+    first = MlflowSpoolLogger(QUIET)
+    picture = np.zeros((8, 8), np.uint8)
+    first.log_metrics({"train/loss": 1.0}, step=0)
+    first.log_metrics({"val/loss": 4.0, "epoch": 0}, step=0)
+    checkpoint = first.position
+    first.log_metrics({"train/loss": 0.5}, step=1)
+    first.log_metrics({"val/loss": 3.0, "epoch": 0}, step=1)  # a second validation in the epoch
+    first.log_image("gradcam/00", [picture], step=0)
+    first.close()
+    again = MlflowSpoolLogger(QUIET, run_id=first.run_id, resume_at=checkpoint)
+    for step in (1, 2):
+        again.log_metrics({"train/loss": 0.5 / step}, step=step)
+    for loss in (3.0, 2.0):
+        again.log_metrics({"val/loss": loss, "epoch": 0}, step=1)
+    for step in (0, 1):
+        again.log_image("gradcam/00", [picture], step=step)
+    again.close()
+    assert _history(again, "train/loss") == [(0, 1.0), (1, 0.5), (2, 0.25)]
+    assert _history(again, "val/loss") == [(0, 4.0), (0, 3.0), (0, 2.0)]
+    assert len([name for name in _artifacts(again, "images") if name.endswith(".png")]) == 2
+
+
 def test_unknown_and_deleted_runs_are_said() -> None:
     with pytest.raises(UserError, match="tracking store sqlite"):
         MlflowSpoolLogger(QUIET, run_id="0" * 32)
