@@ -159,14 +159,14 @@ class Masks:
 
     Attributes:
         folders: Folders with ``<image stem>.png`` masks that a data set brings; they win.
-        segmenter: Checkpoint of ``covidmt lungs train``, or a lungs experiment YAML that is trained once when
-            needed; fills the cache for the images without a mask of their own. null: such images count as
-            having no lung found.
+        segmenter: Makes the masks of all other images: ``covidmt``, the one that comes with the project
+            (docs/lung_segmenter.md); ``torchxrayvision``, an optional extra; a checkpoint of ``covidmt lungs train``; or
+            a lungs experiment YAML that is trained once when needed. null: such images count as having no lung found.
         cache: Folder of computed masks, keyed by image content and segmenter.
     """
 
     folders: List[str] = field(default_factory=list)
-    segmenter: Optional[str] = None
+    segmenter: Optional[str] = "covidmt"
     cache: str = "mlruns/masks"
 
 

@@ -174,13 +174,16 @@ class LungUNet(LightningModule):
     def _log_scores(self, stage: str) -> None:
         for index, scores in self.scores.items():
             prefix = stage if index == "all" else f"{stage}/{self.folders[int(index)]}"
-            for name, value in scores.compute().items():
+            values = scores.compute()
+            scores.reset()
+            if not values["accuracy"]:
+                continue  # no image of this folder is in the split
+            for name, value in values.items():
                 if value.ndim:
                     named = {f"{prefix}/{label}/{name}": v for label, v in zip(CLASSES, value, strict=True)}
                 else:
                     named = {f"{prefix}/{name}": value}
                 self.log_dict(named, batch_size=1)
-            scores.reset()
 
 
 def two_largest(mask: np.ndarray) -> np.ndarray:

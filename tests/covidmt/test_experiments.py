@@ -58,4 +58,7 @@ def test_an_experiment_runs_for_one_tiny_epoch(
 @pytest.mark.parametrize("name", LUNGS)
 def test_a_lungs_experiment_runs_for_one_tiny_epoch(name: str, covidmt: Callable[..., int], demo_data: Path):
     overrides = [*TINY, f"data.root={demo_data}", "model.encoder_weights=null", "model.weights=null"]
+    if name == "lungs_covidmt.yaml":
+        made = f"{{root: {demo_data}/lungs, table: pairs.csv, images: images}}"
+        overrides += [f"data.folders.{folder}={made}" for folder in ("exact", "cropfit", "synthetic")]
     assert covidmt("lungs", "train", f"experiments/{name}", *overrides) == 0

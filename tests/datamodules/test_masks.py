@@ -105,7 +105,7 @@ def test_an_absent_folder_is_skipped_where_there_is_a_segmenter(tmp_path, images
 
 def test_wrong_folders_and_files_are_named(tmp_path, images):
     with pytest.raises(UserError, match=r"data\.masks\.folders.*nowhere"):
-        LungMasks(Masks(folders=[str(tmp_path / "nowhere")]))
+        LungMasks(Masks(folders=[str(tmp_path / "nowhere")], segmenter=None))
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"lung mask .*a\.png"):
         LungMasks(Masks(folders=[str(tmp_path)])).read(images[0], 4)
