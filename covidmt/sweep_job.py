@@ -20,6 +20,8 @@ import time
 import traceback
 from pathlib import Path
 
+from filelock import Timeout
+
 from callbacks.preemption import Preempted
 from covidmt.logger import global_rank
 from covidmt.sweep_folder import LOST, Outcome, SweepFolder
@@ -48,7 +50,10 @@ def run_trial(folder: str, trial: str) -> None:
     lock = sweep.lock(trial)
     outcome = Outcome("running", socket.gethostname(), os.getpid())
     if first:
-        lock.acquire(timeout=60)
+        try:
+            lock.acquire(timeout=60)
+        except Timeout as error:
+            raise UserError(f"trial {trial} is being trained by another process: wait for its end") from error
         sweep.save_outcome(trial, outcome)
     try:
         train(_experiment(sweep, trial, first), run_id=sweep.record(trial).run_id)

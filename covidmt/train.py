@@ -183,6 +183,8 @@ def _ui(uri: str) -> str:
     """How to open the UI of this store."""
     if uri.startswith("http"):
         return without_password(uri)
-    command = "covidmt" if shutil.which("covidmt") else str(Path(sys.argv[0]))
+    own = Path(sys.argv[0])  # in a sweep's job something else
+    command = own if own.name == "covidmt" else Path(sys.executable).with_name("covidmt")
+    command = "covidmt" if shutil.which("covidmt") else command
     own = f"sqlite:///{mlruns_dir() / 'mlflow.db'}"
     return f"{command} ui" + ("" if uri == own else f" --uri {without_password(uri)}")

@@ -41,7 +41,6 @@ class Draw(Enum):
 
     float = "float"
     int = "int"
-    categorical = "categorical"
 
 
 @dataclass
@@ -49,6 +48,7 @@ class Distribution:
     """Values that Optuna draws from: ``low`` to ``high``, both included, or ``choices``.
 
     Attributes:
+        type: Of the values between low and high.
         log: Draw the logarithm evenly.
         step: Distance of the values; null: any (``int``: 1).
     """
@@ -373,9 +373,9 @@ def _check_search(sweep: Sweep, refuse: Any) -> None:
         refuse("search.metric", f"takes a validation metric such as val/covidx/loss, not {search.metric!r}")
     for key, draw in search.space.items():
         name = f"search.space.{key}"
-        if draw.type is Draw.categorical or draw.choices is not None:
+        if draw.choices is not None:
             if not draw.choices or draw.low is not None or draw.high is not None:
-                refuse(name, "a categorical distribution takes a list of choices, no low and high")
+                refuse(name, "takes a list of choices, or low and high, not both")
         elif draw.low is None or draw.high is None or not draw.low <= draw.high:
             refuse(name, f"takes low and high, low <= high, or choices; has {draw.low} and {draw.high}")
         elif draw.log and (draw.low <= 0 or draw.step is not None):
