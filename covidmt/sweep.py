@@ -87,7 +87,11 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
         if not todo:
             typer.echo(f"sweep {sweep.name!r}: nothing to start")
         elif sweep.launcher.kind is LauncherKind.slurm:
-            submit(folder, todo, sweep.launcher)
+            try:
+                submit(folder, todo, sweep.launcher)
+            except UserError:
+                close_parent(folder, statuses(folder))
+                raise
             typer.echo(f"{len(todo)} trial(s) submitted; covidmt sweep status {sweep.name} --watch")
     if todo and sweep.launcher.kind is LauncherKind.local:
         run_local(folder, todo, sweep.launcher)
