@@ -169,11 +169,13 @@ def _card(title: str, rows: dict[str, Comparison]) -> dict[str, Any]:
         "unknown": f"{better.label} and {other.label}: too few trainings to tell.",
     }[pi.verdict]
     saliency = [_change_words(row, images) for score, images in IMAGES.items() if (row := rows.get(score)) is not None]
-    much = (
-        f"How much: on the way through the channel {low:.2f}{NBSP}% of the answers change with {better.label}, "
-        f"{high:.2f}{NBSP}% with {other.label}; {high - low:.2f} points fewer"
-        + (f" ({100 * (high - low) / high:.0f}{NBSP}% fewer)." if high else ".")
-    )
+    much = f"How much: {low:.2f}{NBSP}% of the answers change on the way through the channel, the same with both."
+    if pi.difference:
+        much = (
+            f"How much: on the way through the channel {low:.2f}{NBSP}% of the answers change with {better.label}, "
+            f"{high:.2f}{NBSP}% with {other.label}; {high - low:.2f} points fewer "
+            f"({100 * (high - low) / high:.0f}{NBSP}% fewer)."
+        )
     return {"title": title, "verdict": pi.verdict, "says": says, "lines": [much, _sure(pi), *saliency]}
 
 
