@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,10 @@ class Stop(Callback):
                 file.write(".")
             os.kill(os.getpid(), self.signum)
 
-    def _write(self, checkpoint: Any, file: Any) -> None:
+    def _write(self, checkpoint: Any, file: Any, **options: Any) -> None:
+        if isinstance(file, BytesIO):  # tensors on their way to another process
+            torch.serialization.save(checkpoint, file, **options)
+            return
         file.write(b"half a checkpoint")
         file.flush()
         self._count()
