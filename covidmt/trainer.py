@@ -26,6 +26,8 @@ ARGUMENTS = [name for name in inspect.signature(Trainer.__init__).parameters if 
 # Lightning's advertisements, and a deprecation inside of it, would hide what a person must read.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
 warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+# Said wherever SLURM is installed, also to who runs on the login node or on purpose without it.
+warnings.filterwarnings("ignore", ".*`srun` command is available.*")
 # The run's folder: a resumed run's checkpoints, and the mark that it is unfinished.
 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
 # A process without validation images has nothing to update its metrics with; the others' count.
