@@ -40,6 +40,7 @@ from covidmt.tracking import (
     open_experiment,
     prepare_store,
     resolve_uri,
+    store_error,
     without_password,
 )
 from experiments.errors import UserError
@@ -65,6 +66,8 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
     """
     if resume not in ("auto", "never"):
         raise UserError(f"--resume: takes auto or never, not {resume!r}")
+    from mlflow.exceptions import MlflowException
+
     sweep, trials = load_sweep(path, overrides)
     folder = SweepFolder(SweepFolder.root() / sweep.name)
     known = statuses(folder) if folder.settings and resume == "auto" else {}
@@ -83,7 +86,10 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
                 f"sweep {sweep.name!r} is run by another process: see `covidmt sweep status {sweep.name}`, wait for "
                 f"it, or end it with `covidmt sweep cancel {sweep.name}`"
             )
-        todo = _prepare(folder, sweep, trials, Path(path))
+        try:
+            todo = _prepare(folder, sweep, trials)
+        except MlflowException as error:
+            raise store_error(resolve_uri(trials[0].experiment.tracking), error) from error
         if not todo:
             typer.echo(f"sweep {sweep.name!r}: nothing to start")
         elif sweep.launcher.kind is LauncherKind.slurm:
@@ -145,7 +151,7 @@ def _cancel_local(folder: SweepFolder, alive: dict[str, Status], *, everything: 
         os.kill(pid, signal.SIGTERM)
 
 
-def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial], path: Path) -> list[str]:
+def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str]:
     """Store, parent run, child runs, snapshot, resolved YAMLs; returns the trials to start."""
     tracking = replace(trials[0].experiment.tracking, uri=resolve_uri(trials[0].experiment.tracking))
     uri = str(tracking.uri)

@@ -129,8 +129,8 @@ def queue(jobs: Iterable[str], user: int) -> dict[str, Queued]:
     return {job: Queued(*said) for job, *said in entries if job.partition("_")[0] in arrays}
 
 
-def fate(job: str) -> str:
-    """Why a job that is gone has ended: from accounting, else from what the controller still remembers."""
+def fate(job: str) -> str | None:
+    """Why a job that is gone has ended: from accounting, else from what the controller remembers; None: nothing."""
     try:
         lines = _output("sacct", "--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", "--jobs", job)
         state, code = (lines.splitlines() or [""])[-1].split("|")
@@ -141,7 +141,7 @@ def fate(job: str) -> str:
             said = dict(re.findall(r"(\w+)=(\S+)", _output("scontrol", "show", "job", "--oneliner", job)))
             state, code = said.get("JobState", ""), said.get("ExitCode", "")
         except UserError:
-            return "gone without a word, and SLURM remembers nothing: killed, or its node failed; see its log"
+            return None
     word = state.split()[0].rstrip("+") if state else ""
     if word in FATES:
         return FATES[word]

@@ -189,13 +189,11 @@ def _said(outcome: Outcome, record: Record) -> Status:
 def _settle(sweep: SweepFolder, trial: str, record: Record, outcome: Outcome | None) -> Status:
     """The trial's job is gone and did not say how it ended."""
     outcome = outcome or Outcome("running", "", 0)
-    if record.launcher == "slurm":
-        reason = sweep_slurm.fate(str(record.job))
-        state = "cancelled" if reason == "cancelled" else "failed"
-    elif outcome.state == "preempted":
+    reason = sweep_slurm.fate(str(record.job)) if record.launcher == "slurm" else None
+    if reason is None and outcome.state == "preempted":
         return _said(outcome, record)
-    else:
-        state, reason = "failed", "its process is gone without a word: killed, or the machine was restarted"
+    reason = reason or outcome.reason or "gone without a word: killed, or its machine failed; see its log"
+    state = "cancelled" if reason == "cancelled" else "failed"
     again = sweep.outcome(trial)
     if again and again.end != outcome.end:  # it said so meanwhile
         return _said(again, record)
