@@ -105,7 +105,7 @@ class ResumeCheckpoint(Callback):
         if self._saved == (trainer.global_step, moment):
             return
         self._moment = moment
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
         self._moment = ""
         self._saved = (trainer.global_step, moment)
 
