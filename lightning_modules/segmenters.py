@@ -102,7 +102,7 @@ class ChestXDetPSPNet(nn.Module):
             raise UserError(
                 f"{TORCHXRAYVISION}: the weights of its PSPNet are not in ~/.torchxrayvision/models_data and cannot be "
                 f"downloaded; bring pspnet_chestxray_best_model_4.pth from its release v1 there, or use {SHIPPED} "
-                f"({error})"
+                f"({type(error).__name__})"
             ) from error
         except Exception as error:  # whatever reading a broken file gives
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
