@@ -53,7 +53,7 @@ def test_lungs_of_the_exact_test_images_are_found(shipped, mini_cxr):
     table = pd.read_csv(root / "pairs.csv").query("split == 'test' and alignment == 'exact'")
     assert len(table) == 11
     found = dices(shipped, root, table)
-    assert found.mean() >= 0.94
+    assert found.mean() >= 0.95
     assert found.min() > 0.85
 
 
