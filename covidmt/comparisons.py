@@ -13,6 +13,7 @@ import numpy as np
 from covidmt.configurations import ROBUSTNESS, Configuration
 from covidmt.results import Trial
 from metrics.bootstrap import PatientBootstrap
+from metrics.intervals import wilson
 from metrics.paired import holm, mcnemar
 
 ALPHA = 0.05
@@ -131,6 +132,9 @@ def _compare(score: str, first: Configuration, second: Configuration, paired: Pa
     if draws[0] is not None and draws[1] is not None:
         difference = draws[1] - draws[0]
         result.low, result.high = np.nanpercentile(difference[1:], [2.5, 97.5]).tolist()
+        if result.low == result.high:  # the same in every draw, as where no pair ever changes: that is no certainty
+            half = 100 * wilson(0, paired.n_patients)[1]
+            result.low, result.high = result.low - half, result.high + half
         result.basis = "patients and seeds" if min(len(a.values), len(b.values)) > 1 else "patients"
         row = ROBUSTNESS.index(score)
         matched = _match(first.trials, second.trials)

@@ -223,6 +223,11 @@ def warnings(made: Report) -> list[str]:
                 f"{c.label}: {len(same)} of {len(c.trials)} trainings give every image the same answer; "
                 "a PI score of 0 is no merit there."
             )
+        if lacking := [SCORES[key].title.removesuffix(", %") for key in ROBUSTNESS if key not in c.scores]:
+            said.append(
+                f"{c.label}: no mean of {' and '.join(lacking)}, for not all of its trainings have one "
+                "(heat maps that are zero everywhere and images without lungs give none)."
+            )
         batches = {trial.global_batch for trial in c.trials}
         if len(batches) > 1:
             said.append(f"{c.label}: its trainings have different global batches ({', '.join(sorted(batches))}).")

@@ -175,6 +175,18 @@ def test_a_model_with_one_answer_gets_no_praise(store: Store):
     assert any("same answer" in text for text in warnings(made))
 
 
+def test_no_event_at_all_is_no_certainty(store: Store):
+    """Wilson's upper end for none of forty patients is 8.76 %. A training without OLS takes its mean away."""
+    runs = [store.trial(n_tasks=n, pairs=flipped()) for n in (1, 6)]
+    (pi,) = [row for row in analyse(collect(runs, store.uri)).against_base if row.score == "pi"]
+    assert (pi.difference, pi.p, pi.verdict) == (0, 1, "not shown")
+    assert (pi.low, pi.high) == pytest.approx((-8.76, 8.76), abs=0.01)
+    runs.append(store.trial(seed=1, metrics={"test/pi_score": 1.0}))
+    made = analyse(collect(runs, store.uri))
+    assert "ols_original" not in made.found[0].scores
+    assert any("no mean of OLS score, original and OLS score, compressed" in text for text in warnings(made))
+
+
 def test_validation_figures_are_the_best_epochs(store: Store):
     run = store.trial(tags={"best_epoch": "1"})
     for epoch, value in enumerate([9.0, 2.0, 5.0]):
