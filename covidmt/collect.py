@@ -100,6 +100,7 @@ class Collector(L.LightningModule):
         self.rows: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
         experiment = module.experiment
         self.maps = PairMaps(experiment.robustness, experiment.tasks[experiment.robustness.task])
+        self.maps.cam.check(module)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Answers a batch of pairs, of originals after the channels, or of tasks."""
@@ -119,11 +120,11 @@ class Collector(L.LightningModule):
             "inside": change_inside(pair.original, pair.received, lung),
             "outside": change_inside(pair.original, pair.received, ~lung),
             "lungs_removed": blacked_out(pair.original, lung),
-            "border_only": blacked_out(pair.original, inner),
+            "border_only": blacked_out(pair.original, inner | lung),
         }
         logits = dict(zip(SIDES, cam.logits.chunk(2), strict=True))
         logits |= {name: self._logits(images) for name, images in variants.items()}
-        for name in ("inside", "outside", "lungs_removed"):
+        for name in ("inside", "outside", "lungs_removed", "border_only"):
             logits[name] = torch.where(found[:, None], logits[name], torch.nan)
         return {
             "ids": pair.id,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
-from covidmt.checkpoints import find_checkpoint
+from covidmt.checkpoints import FoundCheckpoint, find_checkpoint
 from covidmt.collect import SIDES, collect
+from covidmt.evaluation_report import write_report
 from covidmt.evaluation_result import Evaluated, build_result, write_files
 from covidmt.evaluation_table import print_table
 from covidmt.logger import global_rank
@@ -26,6 +30,7 @@ from covidmt.scores import (
 from covidmt.tracking import make_client, mlruns_dir, prepare_store, without_password
 from covidmt.trainer import make_trainer
 from datamodules.evaluation import EvaluationDataModule
+from datamodules.table import load_tables
 from experiments.errors import UserError
 from experiments.load import override
 from experiments.schema import Experiment, WacxrSource
@@ -41,6 +46,8 @@ HEADLINES = [
 ]
 # Of the trainer section: what says where and in which precision a network runs.
 _RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins", "enable_progress_bar")
+_NO_PATIENT = pd.DataFrame({"patient": [], "split": []})
+WRITTEN = ("evaluation.json", "pairs.csv", "report.html", "figures")
 _SECTIONS = ("data", "robustness", "tracking", "trainer")
 
 
@@ -90,27 +97,33 @@ def evaluate(
     )
     refuse_sharding(trainer)
     notes: list[str] = []
-    data = None
+    data, ids = None, None
     for subject in subjects:
         data = EvaluationDataModule(subject.experiment, split, simulated, channel_limit)
         data.trainer = trainer
         data.setup()
+        ids = ids or data.pair_dataset(split).ids
+        if data.pair_dataset(split).ids != ids:
+            raise UserError(f"--against {subject.name}: its pairs are not those of {first.name}; see data.pairs")
         prepare_masks(subject.experiment, data, [split])
+        notes += _seen(subject, data)
         answers = collect(trainer, subject.module, data)
         if answers is not None:
             subject.answers = answers
         notes += [note for note in data.notes if note not in notes]
-    folder = out or mlruns_dir() / "evaluations" / f"{found.run_id or found.path.stem}-{split}"
-    if not trainer.is_global_zero or data is None:
+    assert data is not None  # there is a first subject
+    subset = re.sub(r"[^\w.-]+", "_", f"{Path(data.pair_source).name}-{split}")
+    folder = out or mlruns_dir() / "evaluations" / _folder_name(found) / subset
+    if not trainer.is_global_zero:
         return folder
     notes += _score(subjects, resamples)
     result = build_result(subjects, data, split, notes)
     write_files(folder, first, result)
-    _report(folder, subjects, data, result)
+    write_report(folder / "report.html", subjects, data, result)
     console = Console()
     print_table(console, result)
     console.print(f"report      {folder / 'report.html'}", soft_wrap=True, highlight=False)
-    _log(folder, first, found.uri, split)
+    _log(folder, first, found.uri, f"evaluation/{subset}", result["runs"][0]["scores"])
     return folder
 
 
@@ -126,15 +139,56 @@ def _subjects(references: Sequence[str], overrides: Sequence[str], pairs: str | 
         own = module.experiment
         if subjects:
             shared = subjects[0].experiment
-            sources = {**own.data.sources, **shared.data.sources}
-            data = replace(shared.data, image_size=own.data.image_size, sources=sources)
+            own = _relocated(own, shared)
+            data = replace(
+                shared.data, image_size=own.data.image_size, sources={**own.data.sources, **shared.data.sources}
+            )
             experiment = override(replace(own, data=data, robustness=shared.robustness), (), reference)
         else:
-            experiment = _with_pairs(override(own, overrides, reference), pairs)
+            own = override(own, overrides, reference)
+            experiment = _with_pairs(own, pairs)
         module.experiment = experiment
         name = f"{own.name} ({found.run_id[:8] if found.run_id else found.path.name})"
-        subjects.append(Evaluated(name, found.run_id, experiment, module))
+        subjects.append(Evaluated(name, found.run_id, own, experiment, module))
     return subjects
+
+
+def _relocated(experiment: Experiment, other: Experiment) -> Experiment:
+    """The experiment with its sources where the other one's of the same names are."""
+    roots = {name: source.root for name, source in other.data.sources.items()}
+    sources = {
+        name: replace(source, root=roots.get(name, source.root)) for name, source in experiment.data.sources.items()
+    }
+    return replace(experiment, data=replace(experiment.data, sources=sources))
+
+
+def _seen(subject: Evaluated, data: EvaluationDataModule) -> list[str]:
+    """A note where patients that are evaluated are in the network's own training or validation split."""
+    own = subject.own
+    present = {
+        name
+        for name in {task.source for task in own.active} | {own.data.pairs.val}
+        if Path(own.data.sources[name].root).expanduser().exists()
+    }
+    split = pd.concat(
+        [table[["patient", "split"]] for table in load_tables(own.data, present).values()] or [_NO_PATIENT]
+    )
+    notes = []
+    evaluated = set(data.pair_dataset(data.split).patients)
+    for name, what in {"train": "training", "val": "validation"}.items():
+        shared = evaluated & set(split["patient"][split["split"] == name])
+        if shared and name != data.split:
+            notes.append(
+                f"{len(shared)} of the {len(evaluated)} patients of the pairs are in the {what} split of "
+                f"{subject.name}: its scores on them flatter it"
+            )
+    return notes
+
+
+def _folder_name(found: FoundCheckpoint) -> str:
+    """The run, and the checkpoint where it is not the best one."""
+    parts = [part for part in (found.run_id, found.path.stem) if part and not (found.run_id and part == "best")]
+    return "-".join(parts)
 
 
 def _with_pairs(experiment: Experiment, pairs: str | None) -> Experiment:
@@ -168,14 +222,13 @@ def _score(subjects: Sequence[Evaluated], resamples: int) -> list[str]:
     pairs = PatientBootstrap(first.answers.patients, resamples)
     tasks = {name: PatientBootstrap(answers.patients, resamples) for name, answers in first.answers.tasks.items()}
     for subject in subjects:
-        if subject.answers.ids != first.answers.ids:
-            raise UserError(f"--against {subject.name}: its pairs are not those of {first.name}; see data.pairs")
         settings = subject.experiment.robustness
         subject.table = pair_table(subject.answers, settings)
         scored = PairScores(subject.table, subject.answers, settings, pairs)
         subject.scores, subject.curves = scored.scores, scored.curves()
         for name, answers in subject.answers.tasks.items():
-            if name in tasks and tasks[name].n_images != len(answers.patients):
+            mine = first.answers.tasks.get(name, answers)
+            if not np.array_equal(mine.patients, answers.patients):
                 notes.append(f"task {name}: {subject.name} is not compared, its images differ")
                 continue
             bootstrap = tasks.setdefault(name, PatientBootstrap(answers.patients, resamples))
@@ -186,38 +239,33 @@ def _score(subjects: Sequence[Evaluated], resamples: int) -> list[str]:
     return notes
 
 
-def _report(folder: Path, subjects: Sequence[Evaluated], data: EvaluationDataModule, result: dict[str, Any]) -> None:
-    from covidmt.evaluation_report import write_report  # matplotlib takes a second to import
-
-    write_report(folder / "report.html", subjects, data, result)
-
-
-def _log(folder: Path, first: Evaluated, uri: str, split: str) -> None:
+def _log(folder: Path, first: Evaluated, uri: str, place: str, scores: dict[str, Any]) -> None:
     """To the run in MLflow; a checkpoint that no run tells of gets a run of its own."""
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
 
     from covidmt.tracking import open_experiment
 
-    client, now = make_client(uri), 0
+    client, now = make_client(uri), time.time_ns() // 1_000_000
     try:
         run_id = first.run_id
         if run_id is None or not _known(client, run_id):
             experiment_id = open_experiment(client, uri, first.experiment.tracking.experiment)
             run_id = client.create_run(experiment_id, run_name=f"evaluate {first.name}").info.run_id
             client.set_terminated(run_id)
-        estimates = {key: first.scores[key].estimate.value for key in HEADLINES if key in first.scores}
-        metrics = [
-            Metric(f"evaluation/{split}/{key}", value, now, 0) for key, value in estimates.items() if np.isfinite(value)
-        ]
+        values = {key: scores[key]["value"] for key in HEADLINES if key in scores}
+        metrics = [Metric(f"{place}/{key}", value, now, 0) for key, value in values.items() if np.isfinite(value)]
         client.log_batch(run_id, metrics=metrics)
-        client.log_artifacts(run_id, str(folder), f"evaluation/{split}")
+        for name in WRITTEN:  # --out may be a folder with other things in it
+            if (folder / name).exists():
+                log_one = client.log_artifacts if (folder / name).is_dir() else client.log_artifact
+                log_one(run_id, str(folder / name), f"{place}/{name}" if (folder / name).is_dir() else place)
     except (MlflowException, OSError) as error:
         raise UserError(
             f"the evaluation is complete in {folder}, but could not be logged to {without_password(uri)}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    Console().print(f"logged to   run {run_id}, artifacts evaluation/{split}", soft_wrap=True, highlight=False)
+    Console().print(f"logged to   run {run_id}, artifacts {place}", soft_wrap=True, highlight=False)
 
 
 def _known(client: Any, run_id: str) -> bool:

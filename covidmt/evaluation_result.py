@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ class Evaluated:
 
     Attributes:
         name: As a person knows it: the experiment's name and the run's first digits.
-        experiment: Its own, on the data that all are evaluated on.
+        own: Its experiment, with the data sets where they are now.
+        experiment: The same, on the data that all are evaluated on.
         module: The network.
         answers: What it said.
         table: See :func:`covidmt.scores.pair_table`.
@@ -45,6 +46,7 @@ class Evaluated:
 
     name: str
     run_id: str | None
+    own: Experiment
     experiment: Experiment
     module: MultiTaskModule
     answers: Answers = field(init=False)
@@ -76,7 +78,7 @@ def build_result(
             "curves": {curve: _curve(_CURVES[curve], lines) for curve, lines in subject.curves.items()},
         }
         if subject is not first:
-            entry["other_seed"] = _differ_by_seed(first.experiment, subject.experiment)
+            entry["other_seed"] = _differ_by_seed(first.own, subject.own)
             found = differences(first.scores, subject.scores)
             entry["difference"] = {key: estimate._asdict() for key, estimate in found.items()}
         runs.append(entry)
@@ -145,6 +147,16 @@ def _plain(value: Any) -> Any:
 
 
 def _differ_by_seed(first: Experiment, second: Experiment) -> bool:
-    """Whether two runs are the same experiment with other seeds."""
-    own = [to_dict(replace(each, seed=0, name="", tracking=first.tracking, trainer={})) for each in (first, second)]
-    return first.seed != second.seed and own[0] == own[1]
+    """Whether two runs are one experiment with two seeds, wherever the data lie and whatever it ran on."""
+
+    def identity(experiment: Experiment) -> dict[str, Any]:
+        values = to_dict(experiment)
+        for key in ("name", "seed", "tracking", "trainer", "checkpoint"):
+            del values[key]
+        for key in ("root", "masks", "num_workers"):
+            del values["data"][key]
+        for source in values["data"]["sources"].values():
+            del source["root"]
+        return values
+
+    return first.seed != second.seed and identity(first) == identity(second)

@@ -109,10 +109,14 @@ SHORTCUTS = {
         "accuracy, lungs blacked out", "Well above chance: the label can be told without the lungs.", control=True
     ),
     "shortcut/lungs_removed/auroc": Text(
-        "AUROC, lungs blacked out", "0.5 is chance; above it, the surroundings give the label away.", control=True
+        "AUROC, lungs blacked out",
+        "0.5 is chance; above it, the surroundings or the lungs' outline tell it.",
+        control=True,
     ),
     "shortcut/border_only/accuracy": Text(
-        "accuracy, border only", "With nothing but a frame of a tenth of the side.", control=True
+        "accuracy, border only",
+        "With nothing but a frame of a tenth of the side, without the lungs in it.",
+        control=True,
     ),
     "shortcut/border_only/auroc": Text(
         "AUROC, border only", "0.5 is chance; above it, markers, letters or crops give the label away.", control=True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,30 +36,31 @@ class Score:
         bootstrap: Over the N images.
         counted: (N,) bool, the images that count.
         whole: 100 for a percentage, 1 for a share, None for a number of no fixed range.
-        interval: Whether resampling can say how sure the score is: not where all images are alike.
     """
 
     statistic: Statistic
     bootstrap: PatientBootstrap
     counted: np.ndarray
     whole: float | None = 1.0
-    interval: bool = True
 
     @property
     def n(self) -> int:
         """Images that count."""
         return int(self.counted.sum())
 
+    @cached_property
+    def values(self) -> np.ndarray:
+        """Of the images as they are, then of every resample."""
+        return self.bootstrap.values(self.statistic)
+
     @property
     def estimate(self) -> Estimate:
         """Value and 95 % interval."""
-        if not self.interval:
-            return Estimate(float(self.statistic(np.ones((1, len(self.counted))))[0]), np.nan, np.nan)
-        return self.bootstrap.estimate(self.statistic, share=self.whole, counted=self.counted)
+        return self.bootstrap.interval(self.values, share=self.whole, counted=self.counted)
 
     def minus(self, other: Score) -> Estimate:
         """The difference to another run's score on the same images."""
-        return self.bootstrap.difference(self.statistic, other.statistic)
+        return self.bootstrap.difference(self.values, other.values, share=self.whole, counted=self.counted)
 
 
 def pair_table(answers: Answers, settings: Robustness) -> pd.DataFrame:
@@ -77,7 +79,8 @@ def pair_table(answers: Answers, settings: Robustness) -> pd.DataFrame:
         columns[f"margin_{side}"] = answers.decision.margin(torch.from_numpy(answers.logits[side])).numpy()
         columns[f"argmax_{side}"] = answers.logits[side].argmax(axis=1)
     threshold = answers.decision.threshold
-    columns["flip"] = (columns["p_original"] >= threshold) != (columns["p_received"] >= threshold)
+    flip = (columns["p_original"] >= threshold) != (columns["p_received"] >= threshold)
+    columns["flip"] = np.where(np.isnan(columns["p_original"] + columns["p_received"]), np.nan, flip)
     columns["lung_area"] = np.bitwise_count(answers.lungs).sum(axis=1) / answers.size**2
     for side in SIDES:
         columns |= {f"{name}_{side}": values for name, values in _map_columns(answers, side, settings).items()}
@@ -138,13 +141,11 @@ class PairScores:
         for variant in ("lungs_removed", "border_only"):
             self._decision(f"shortcut/{variant}", f"p_{variant}", ("accuracy", "auroc"))
 
-    def _add(
-        self, key: str, values: np.ndarray | pd.Series, whole: float | None = 100.0, *, interval: bool = True
-    ) -> None:
+    def _add(self, key: str, values: np.ndarray | pd.Series, whole: float | None = 100.0) -> None:
         """The mean of a column; NaN is left out."""
         column = np.asarray(values, float)
         mean = partial(_scaled_mean, values=column, scale=whole or 1.0)
-        self.scores[key] = Score(mean, self.bootstrap, ~np.isnan(column), whole, interval)
+        self.scores[key] = Score(mean, self.bootstrap, ~np.isnan(column), whole)
 
     def _instability(self) -> None:
         table, threshold = self.table, self.answers.decision.threshold
@@ -179,7 +180,9 @@ class PairScores:
         self._add(f"{key}/score", out)
         self._add(f"{key}/shuffled", table[f"shuffled_{side}"])
         excess = 100 * (out.astype(float) - table[f"shuffled_{side}"])
-        self._add(f"{key}/score_minus_shuffled", excess, None, interval=out.dropna().nunique() > 1)
+        if out.dropna().nunique() < 2:  # resampling says how sure the shuffled score is, but not how sure this one
+            excess = pd.Series(np.where(excess.isna(), np.nan, excess.mean()))
+        self._add(f"{key}/score_minus_shuffled", excess, None)
         self._add(f"{key}/centre_disc", (disc < np.float32(eta)).where(~disc.isna()))
         lung = table["lung_area"]
         self._add(f"{key}/whole_image", (lung < np.float32(eta)).where((lung > 0) & ~values.isna()))
@@ -263,14 +266,31 @@ def binary_scores(
     if not known.any():
         return {}
     y, d, p = truth[known], positive[known], probability[known]
-    statistics: dict[str, Statistic] = {
-        name: lambda w, name=name: weighted.confusion(w[:, known], y, d)[name]
-        for name in ("accuracy", "sensitivity", "specificity", "ppv", "npv", "f1")
+    counted = {
+        "accuracy": known,
+        "sensitivity": known & truth,
+        "specificity": known & ~truth,
+        "ppv": known & positive,
+        "npv": known & ~positive,
+        "f1": known & (truth | positive),
     }
-    statistics["auroc"] = lambda w: weighted.auroc(w[:, known], y, p)
-    statistics["ap"] = lambda w: weighted.average_precision(w[:, known], y, p)
-    statistics["ece"] = lambda w: weighted.calibration_error(w[:, known], y, p)
-    return {name: Score(statistic, bootstrap, known) for name, statistic in statistics.items()}
+    scores = {
+        name: Score(partial(_confusion, rows=known, truth=y, positive=d, name=name), bootstrap, rows)
+        for name, rows in counted.items()
+    }
+    # No shares of images: without an interval where all resamples agree.
+    for name, statistic in {"auroc": weighted.auroc, "ap": weighted.average_precision}.items():
+        scores[name] = Score(partial(_of_rows, statistic=statistic, rows=known, truth=y, p=p), bootstrap, known, None)
+    ece = partial(_of_rows, statistic=weighted.calibration_error, rows=known, truth=y, p=p)
+    return scores | {"ece": Score(ece, bootstrap, known, None)}
+
+
+def _confusion(weights: np.ndarray, rows: np.ndarray, truth: np.ndarray, positive: np.ndarray, name: str) -> np.ndarray:
+    return weighted.confusion(weights[:, rows], truth, positive)[name]
+
+
+def _of_rows(weights: np.ndarray, statistic: Any, rows: np.ndarray, truth: np.ndarray, p: np.ndarray) -> np.ndarray:
+    return statistic(weights[:, rows], truth, p)
 
 
 def _box_scores(answers: TaskAnswers, bootstrap: PatientBootstrap) -> dict[str, Score]:
@@ -287,17 +307,14 @@ def _box_scores(answers: TaskAnswers, bootstrap: PatientBootstrap) -> dict[str, 
 def disagreement(first: Answers, second: Answers, bootstrap: PatientBootstrap) -> Score:
     """Percent of originals that two runs decide differently."""
     decisions = [each.probability(each.logits["original"]) >= each.decision.threshold for each in (first, second)]
-    differ = (decisions[0] != decisions[1]).astype(float)
-    return Score(lambda w: 100 * weighted.mean(w, differ), bootstrap, np.ones(len(differ), bool), 100.0)
+    known = ~np.isnan([each.probability(each.logits["original"]) for each in (first, second)]).any(axis=0)
+    differ = np.where(known, decisions[0] != decisions[1], np.nan)
+    return Score(partial(_scaled_mean, values=differ, scale=100.0), bootstrap, np.asarray(known), 100.0)
 
 
 def differences(first: Mapping[str, Score], second: Mapping[str, Score]) -> dict[str, Estimate]:
-    """First minus second for every score that both have on the same number of images."""
-    return {
-        key: score.minus(second[key])
-        for key, score in first.items()
-        if key in second and second[key].bootstrap.n_images == score.bootstrap.n_images
-    }
+    """First minus second for every score that both have."""
+    return {key: score.minus(second[key]) for key, score in first.items() if key in second}
 
 
 def _scaled_mean(weights: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:

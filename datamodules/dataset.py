@@ -85,24 +85,25 @@ class Group:
         return classes | {"": rows[(values == 0).all(axis=1)]}
 
 
-def batch_groups(tasks: Sequence[Task], tables: dict[str, pd.DataFrame]) -> list[Group]:
+def batch_groups(tasks: Sequence[Task], tables: dict[str, pd.DataFrame], split: str = "val") -> list[Group]:
     """The active tasks by the batches they draw: one group a source, and one a task with ``share_batch: false``.
 
     Args:
         tasks: The active tasks; the group of the first one comes first.
         tables: Source name -> sample table.
+        split: The split that must have labelled images: a training is nothing without validation.
 
     Raises:
-        UserError: A label or boxes that the source does not have; no labelled validation image; batch sizes that differ
-            within a group; a task of a shared group that asks for ``balance`` or ``upsample``.
+        UserError: A label or boxes that the source does not have; no labelled image in the split; batch sizes that
+            differ within a group; a task of a shared group that asks for ``balance`` or ``upsample``.
     """
     shares: dict[str, list[Task]] = {}
     for task in tasks:
         shares.setdefault(task.source if task.share_batch else f"{task.source}/{task.name}", []).append(task)
-    return [_group(name, members, tables) for name, members in shares.items()]
+    return [_group(name, members, tables, split) for name, members in shares.items()]
 
 
-def _group(name: str, tasks: list[Task], tables: dict[str, pd.DataFrame]) -> Group:
+def _group(name: str, tasks: list[Task], tables: dict[str, pd.DataFrame], split: str) -> Group:
     sizes = {task.name: task.batch_size for task in tasks}
     if len(set(sizes.values())) > 1:
         raise UserError(
@@ -121,10 +122,10 @@ def _group(name: str, tasks: list[Task], tables: dict[str, pd.DataFrame]) -> Gro
     for task in tasks:
         known |= True if task.kind is TaskKind.boxes else ~np.isnan(targets[task.name]).all(axis=1)
     table = table[known]
-    if not (table["split"] == "val").any():
+    if not (table["split"] == split).any():
         raise UserError(
             f"tasks.{', '.join(task.name for task in tasks)}: source '{tasks[0].source}' has no labelled image in the "
-            "val split; see data.val_fraction, or `covidmt data check` for where the images went"
+            f"{split} split; see data.val_fraction, or `covidmt data check` for where the images went"
         )
     boxes = [np.empty((0, 4), np.float32)]
     if any(task.kind is TaskKind.boxes for task in tasks):

@@ -12,9 +12,10 @@ from typing_extensions import override
 from datamodules.channels import get_channel
 from datamodules.dataset import ImageDataset, batch_groups
 from datamodules.multitask import MultiTaskDataModule
-from datamodules.pairs import ChannelDataset, balanced_draw
+from datamodules.pairs import ChannelDataset
 from datamodules.table import load_tables
-from experiments.schema import Experiment
+from experiments.errors import UserError
+from experiments.schema import Experiment, TaskKind
 
 
 class EvaluationDataModule(MultiTaskDataModule):
@@ -26,7 +27,7 @@ class EvaluationDataModule(MultiTaskDataModule):
         experiment: The trained network's.
         split: ``val`` or ``test``.
         channels: Names of channels; the originals of at most ``channel_limit`` pairs go through each.
-        channel_limit: Drawn by seed, the label's values as even as there are any.
+        channel_limit: Drawn by seed.
 
     Attributes:
         notes: What is left out, and why.
@@ -45,21 +46,45 @@ class EvaluationDataModule(MultiTaskDataModule):
         if self.tables:
             return
         data, active = self.experiment.data, self.experiment.active
-        pairs = data.pairs.val if self.split == "val" else data.pairs.test
         present = {task.source for task in active if Path(data.sources[task.source].root).expanduser().exists()}
         self.notes += [
             f"task {task.name} is left out: no folder {data.sources[task.source].root}"
             for task in active
             if task.source not in present
         ]
-        self.tables = load_tables(data, present | ({pairs} if pairs else set()))
-        tasks = [task for task in active if task.source in present]
-        self.groups = batch_groups(tasks, self.tables)
+        self.tables = load_tables(data, present | {self.pair_source})
+        here = [task for task in active if task.source in present]
+        self.notes += [
+            f"task {task.name} is left out: source {task.source} has no {self.split} split"
+            for task in here
+            if not (self.tables[task.source]["split"] == self.split).any()
+        ]
+        tasks = [task for task in here if (self.tables[task.source]["split"] == self.split).any()]
+        self.groups = batch_groups(tasks, self.tables, self.split)
         self.dataset = ImageDataset(tasks, self.groups, data.image_size, data.augment)
-        for group in self.groups:
-            if not len(group.rows(self.split)):
-                names = ", ".join(task.name for task in group.tasks)
-                self.notes.append(f"{names}: left out, source {group.tasks[0].source} has no {self.split} split")
+        if not self.experiment.model.boxes.objectness:
+            names = [task.name for task in tasks if task.kind is TaskKind.boxes]
+            self.notes += [
+                f"task {name}: without an objectness branch its boxes have no scores, so no mAP" for name in names
+            ]
+        if missing := {task.source for task in active} - present:
+            self.notes.append(
+                f"not read: {', '.join(sorted(missing))}; where a data set is missing, the others' splits can differ "
+                "from those of the training"
+            )
+
+    @property
+    def pair_source(self) -> str:
+        """Name of the pairs' source.
+
+        Raises:
+            UserError: There is none.
+        """
+        pairs = self.experiment.data.pairs
+        source = pairs.val if self.split == "val" else pairs.test
+        if source is None:
+            raise UserError("data.pairs.test is null: there are no test pairs; name a source or a folder with --pairs")
+        return source
 
     @override
     def test_dataloader(self) -> list[DataLoader]:
@@ -74,8 +99,9 @@ class EvaluationDataModule(MultiTaskDataModule):
     @property
     def channel_rows(self) -> list[int]:
         """The pairs whose originals go through the channels."""
-        labels = self.pair_dataset(self.split).labels
-        return balanced_draw(labels, self.channel_limit, self.experiment.data.split_seed).tolist()
+        n = len(self.pair_dataset(self.split))
+        drawn = np.random.default_rng(self.experiment.data.split_seed).permutation(n)[: self.channel_limit]
+        return np.sort(drawn).tolist()
 
     def patients(self, group: int) -> np.ndarray:
         """(n,) the patients of a group's images in the split."""

@@ -170,7 +170,9 @@ class MultiTaskDataModule(LightningDataModule):
             items = [Item(index, int(row)) for row in rows[rank::world]]
             batches = [items[i : i + size] for i in range(0, len(items), size)]
             loaders.append(self._loader(self.dataset, batch_sampler=batches, collate_fn=self.dataset.collate))
-        if max(len(group.rows(split)) for group in self.groups) < world:  # some process has no batch at all
+        if (
+            max((len(group.rows(split)) for group in self.groups), default=world) < world
+        ):  # some process has no batch at all
             loaders.append(DataLoader(_NoBatches(), batch_size=None))
         return loaders
 

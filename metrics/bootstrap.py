@@ -51,28 +51,55 @@ class PatientBootstrap:
     def estimate(
         self, statistic: Statistic, *, share: float | None = None, counted: np.ndarray | None = None
     ) -> Estimate:
-        """The statistic's value and percentile interval; resamples in which it is not defined are left out.
+        """:meth:`interval` of the statistic's :meth:`values`."""
+        return self.interval(self.values(statistic), share=share, counted=counted)
+
+    def interval(
+        self, values: np.ndarray, *, share: float | None = None, counted: np.ndarray | None = None
+    ) -> Estimate:
+        """The value and the percentile interval; resamples in which it is not defined are left out.
 
         Args:
-            statistic: What to score.
-            share: The whole of which the statistic is a share (1 or 100). One that is 0 or the whole in every resample
-                says nothing about its own spread: it gets Wilson's interval over the patients instead.
+            values: (1 + R,) of :meth:`values`.
+            share: The whole of which the score is a share (1 or 100). Resamples that all agree say nothing of how sure
+                a score is: a share that is always 0 or the whole gets Wilson's interval over the patients, any other
+                score none.
             counted: (N,) bool, the images that count; None: all.
         """
-        patients = self._of_image if counted is None else self._of_image[counted]
-        return _interval(self.values(statistic), share, len(np.unique(patients)))
-
-    def difference(self, first: Statistic, second: Statistic) -> Estimate:
-        """First minus second, on the same resamples."""
-        return _interval(self.values(first) - self.values(second))
-
-
-def _interval(values: np.ndarray, share: float | None = None, n: int = 0) -> Estimate:
-    value, drawn = float(values[0]), values[1:][np.isfinite(values[1:])]
-    if not np.isfinite(value) or not len(drawn):
-        return Estimate(value, np.nan, np.nan)
-    if share is not None and np.ptp(drawn) == 0 and value in (0, share):
+        value, drawn = float(values[0]), values[1:][np.isfinite(values[1:])]
+        if not np.isfinite(value) or not len(drawn):
+            return Estimate(value, np.nan, np.nan)
+        if not _constant(values):
+            low, high = np.percentile(drawn, [2.5, 97.5])
+            return Estimate(value, float(low), float(high))
+        if share is None or value not in (0, share):
+            return Estimate(value, np.nan, np.nan)
+        n = len(np.unique(self._of_image if counted is None else self._of_image[counted]))
         low, high = wilson(n if value else 0, n)
         return Estimate(value, share * low, share * high)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
+
+    def difference(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        *,
+        share: float | None = None,
+        counted: np.ndarray | None = None,
+    ) -> Estimate:
+        """First minus second, both of :meth:`values`, on the same resamples.
+
+        Of shares of which one is 0 or the whole in every resample, by the square-and-add method from both intervals
+        (Newcombe, Stat Med 1998), which takes no heed of the pairing and so is on the safe side.
+        """
+        if share is None or not (_constant(first) or _constant(second)):
+            return self.interval(first - second)
+        a, b = (self.interval(values, share=share, counted=counted) for values in (first, second))
+        value = a.value - b.value
+        below, above = np.hypot(a.value - a.low, b.high - b.value), np.hypot(a.high - a.value, b.value - b.low)
+        return Estimate(value, float(value - below), float(value + above))
+
+
+def _constant(values: np.ndarray) -> bool:
+    """Whether all resamples that define the score agree."""
+    drawn = values[1:][np.isfinite(values[1:])]
+    return not len(drawn) or bool(np.ptp(drawn) == 0)

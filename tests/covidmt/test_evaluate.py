@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from datamodules.table import load_tables
 from experiments.load import load_experiment, override, to_dict
 from lightning_modules.multitask import MultiTaskModule
 from tests.conftest import REPO
@@ -22,10 +24,11 @@ QUICK = ["data.num_workers=0", "trainer.accelerator=cpu", "--resamples", "200", 
 
 @pytest.fixture(scope="module")
 def checkpoints(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two seeds of one experiment."""
+    """Two seeds of one experiment; a third that was trained on something else."""
     paths = []
-    for seed in (0, 1):
+    for seed, jpeg in ((0, 0), (1, 0), (2, 0.5)):
         settings = [f"data.root={demo_data}", "data.image_size=64", "robustness.batch_size=2", f"seed={seed}"]
+        settings += [f"data.augment.jpeg={jpeg}"]
         experiment = load_experiment(REPO / "experiments" / "demo.yaml", settings)
         torch.manual_seed(seed)
         module = MultiTaskModule(experiment)
@@ -42,10 +45,11 @@ def result(folder: Path) -> dict:
 
 
 def test_files_say_the_same_and_go_to_a_run(covidmt: Callable[..., int], checkpoints: list[Path], tmp_path: Path):
-    assert covidmt("evaluate", checkpoints[0], *QUICK, "--channel", "telegram", "--against", checkpoints[1]) == 0
-    folder = tmp_path / "mlruns" / "evaluations" / "seed0-test"
+    against = ["--against", checkpoints[1], "--against", checkpoints[2]]
+    assert covidmt("evaluate", checkpoints[0], *QUICK, "--channel", "telegram", *against) == 0
+    folder = tmp_path / "mlruns" / "evaluations" / "seed0" / "wacxr-test"
     found, table = result(folder), pd.read_csv(folder / "pairs.csv")
-    first, second = found["runs"]
+    first, second, third = found["runs"]
     scores = first["scores"]
     assert found["pairs"]["n"] == len(table) == scores["pi/score"]["n"]
     flips = (table["p_original"] >= 0.5) != (table["p_received"] >= 0.5)
@@ -61,6 +65,7 @@ def test_files_say_the_same_and_go_to_a_run(covidmt: Callable[..., int], checkpo
         if None not in (score["low"], score["high"]):
             assert score["low"] <= score["high"]
     assert second["other_seed"]
+    assert not third["other_seed"]
     assert second["difference"]["pi/score"]["value"] == pytest.approx(
         scores["pi/score"]["value"] - second["scores"]["pi/score"]["value"]
     )
@@ -69,9 +74,9 @@ def test_files_say_the_same_and_go_to_a_run(covidmt: Callable[..., int], checkpo
 
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("covidmt").experiment_id])
-    assert run.data.metrics["evaluation/test/pi/score"] == pytest.approx(scores["pi/score"]["value"])
-    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation/test")}
-    assert {f"evaluation/test/{name}" for name in ("evaluation.json", "pairs.csv", "report.html")} <= artifacts
+    assert run.data.metrics["evaluation/wacxr-test/pi/score"] == pytest.approx(scores["pi/score"]["value"])
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation/wacxr-test")}
+    assert {f"evaluation/wacxr-test/{name}" for name in ("evaluation.json", "pairs.csv", "report.html")} <= artifacts
 
 
 def test_two_processes_score_as_one(checkpoints: list[Path], tmp_path: Path):
@@ -109,6 +114,7 @@ def test_two_processes_score_as_one(checkpoints: list[Path], tmp_path: Path):
         (["--channel", "pigeon"], "--channel"),
         (["data.root=nowhere"], "nowhere"),
         (["robustness.label=flu"], "no label 'flu'"),
+        (["robustness.layer=backbone.layer9"], "robustness.layer"),
         (["--out", "/proc/nowhere"], "choose another --out"),
     ],
 )
@@ -134,6 +140,39 @@ def test_a_missing_data_set_leaves_its_task_out(
     assert "task nodule is left out: no folder nowhere" in found["notes"]
     assert not any(key.startswith("task/nodule") for key in found["runs"][0]["scores"])
     assert found["pairs"]["source"] == str(demo_data / "wacxr")
+
+
+def test_pairs_alone_are_enough(covidmt: Callable[..., int], checkpoints: list[Path], demo_data: Path, tmp_path: Path):
+    """On a machine without any of the training's data sets."""
+    arguments = [
+        "data.root=nowhere",
+        "data.masks.folders=[]",
+        "--pairs",
+        demo_data / "wacxr",
+        "--out",
+        tmp_path / "out",
+    ]
+    assert covidmt("evaluate", checkpoints[0], *QUICK, *arguments) == 0
+    found = result(tmp_path / "out")
+    scores = found["runs"][0]["scores"]
+    assert scores["pi/score"]["n"] > 0
+    assert scores["ols/original/score"]["n"] == 0  # demo.yaml has no segmenter
+    assert any("splits can differ" in note for note in found["notes"])
+
+
+def test_patients_of_the_training_are_counted(
+    covidmt: Callable[..., int], checkpoints: list[Path], demo_data: Path, tmp_path: Path
+):
+    """Pairs made of training images, whose names tell their patients."""
+    images = tmp_path / "images" / "1_COVID-19"
+    images.mkdir(parents=True)
+    table = load_tables(load_experiment(REPO / "experiments" / "demo.yaml", [f"data.root={demo_data}"]).data)["covidx"]
+    for path in table[table["split"] == "train"]["image"].head(3):
+        shutil.copy(path, images)
+    assert covidmt("pairs", "make", tmp_path / "images", tmp_path / "pairs", "--processes", 1) == 0
+    arguments = ["--pairs", tmp_path / "pairs", "--out", tmp_path / "out", "data.masks.folders=[]"]
+    assert covidmt("evaluate", checkpoints[0], *QUICK, *arguments) == 0
+    assert any("are in the training split" in note for note in result(tmp_path / "out")["notes"])
 
 
 def test_a_saved_experiment_moves_with_its_root(demo_data: Path):

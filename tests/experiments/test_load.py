@@ -117,7 +117,6 @@ WRONG = [
     ("data.epoch_length=many", ["data.epoch_length", "'many'"]),
     ("data.split_policy=none", ["data.split_policy", "patient_disjoint"]),
     ("data.pairs.val=x", ["data.pairs.val", "'x'"]),
-    ("data.pairs.test=c", ["data.pairs.test", "wacxr"]),
     ("data.augment.jpeg_quality=[90,40]", ["jpeg_quality"]),
     ("data.augment.hflip=2", ["data.augment.hflip"]),
     ("robustness.task=x", ["robustness.task"]),

@@ -42,15 +42,30 @@ def test_difference_is_paired():
     rng = np.random.default_rng(0)
     first = rng.random(40)
     bootstrap = PatientBootstrap([str(i) for i in range(40)], 500)
-    difference = bootstrap.difference(partial(weighted.mean, values=first + 0.5), partial(weighted.mean, values=first))
-    assert difference == pytest.approx((0.5, 0.5, 0.5))
+    values = [
+        bootstrap.values(partial(weighted.mean, values=first + noise)) for noise in (0.5 + rng.random(40) / 100, 0)
+    ]
+    value, low, high = bootstrap.difference(*values)
+    assert value == pytest.approx(0.505, abs=0.003)
+    assert 0.49 < low < value < high < 0.52  # unpaired it would be a tenth wide to each side
+
+
+def test_difference_of_two_zeros_is_as_unsure_as_both():
+    bootstrap = PatientBootstrap([str(i) for i in range(20)], 100)
+    zero = bootstrap.values(partial(weighted.mean, values=np.zeros(20)))
+    high = wilson(0, 20)[1]
+    assert bootstrap.difference(zero, zero, share=1) == pytest.approx((0, -high, high))
+    half = bootstrap.values(partial(weighted.mean, values=np.arange(20) % 2.0))
+    difference, own = bootstrap.difference(half, zero, share=1), bootstrap.interval(half, share=1)
+    assert difference.low == pytest.approx(0.5 - np.hypot(0.5 - own.low, high))
+    assert difference.high == pytest.approx(own.high)
 
 
 def test_undefined_is_nan_and_resamples_without_it_are_left_out():
     bootstrap = PatientBootstrap(["a", "b"], 200)
     assert np.isnan(bootstrap.estimate(partial(weighted.mean, values=np.array([np.nan, np.nan])))).all()
     one_known = bootstrap.estimate(partial(weighted.mean, values=np.array([2.0, np.nan])))
-    assert one_known == pytest.approx((2, 2, 2))
+    assert one_known == pytest.approx((2, np.nan, np.nan), nan_ok=True)  # resamples that agree say nothing
 
 
 @settings(max_examples=20, deadline=None)
