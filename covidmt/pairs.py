@@ -277,7 +277,11 @@ def _send(job: _Job) -> tuple[Pair, bool] | str:
         received = _found(job)
         if received is not None and is_current(job.source, original, job.link) and _is_whole(received):
             return describe(job.out, original, received), False  # a line of the manifest was lost
-        content = get_channel(job.channel)(decode(job.source))
+        grey = decode(job.source)
+        try:
+            content = get_channel(job.channel)(grey)
+        except Exception as error:  # as of an image that is too large for the format: others are not lost
+            return f"{job.source}: cannot be sent through {job.channel} ({error}); make it smaller, or take it out"
         stem = job.out / job.received
         received = stem.with_name(stem.name + SUFFIXES[content[:2]])
         place(job.source, original, job.link)

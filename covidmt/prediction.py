@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from metrics.decision import Decision
 
 NOTICE = (
@@ -136,8 +138,12 @@ class Prediction:
             return missing
         if self.lung_share is None:
             return [Sentence("Whether the network looked at the lungs was not checked.")]
-        share = f"{100 * self.iol:.0f} % of the heat map's hottest region lies inside the lungs"
-        if self.iol >= self.eta:
+        inside = np.float32(self.iol) >= np.float32(self.eta)
+        texts = [f"{100 * self.iol:.{digits}f}" for digits in range(7)]
+        # Of an IOL of 0.397 not "40 %", which would be as much as the 40 % expected.
+        fitting = [text for text in texts if (float(text) >= round(100 * self.eta, 6)) == inside]
+        share = f"{[*fitting, texts[-1]][0]} % of the heat map's hottest region lies inside the lungs"
+        if inside:
             return [Sentence(f"{share} (expected: {100 * self.eta:g} % or more).")]
         return [
             Sentence(

@@ -65,6 +65,9 @@ class Predictor:
         module: In eval mode.
         channels: Name -> channel; the decision is made again after each.
         segmenter: None: lungs are not looked for.
+
+    Raises:
+        UserError: The heat map's settings do not fit the network, such as a layer that it lacks.
     """
 
     def __init__(self, module: MultiTaskModule, channels: Mapping[str, Channel], segmenter: Segmenter | None) -> None:
@@ -72,6 +75,7 @@ class Predictor:
         self.module = module.to(self.device)
         self.robustness = module.experiment.robustness
         self.maps = PairMaps(self.robustness, module.experiment.tasks[self.robustness.task])
+        self.maps.cam.check(module)
         self.size = module.experiment.data.image_size
         self.channels = channels
         self.segmenter = segmenter.to(self.device) if segmenter else None
@@ -146,7 +150,12 @@ class Predictor:
             grey = decode(Path(name).expanduser())
         except UserError as error:
             return error
-        sent = [decode(channel(grey)) for channel in self.channels.values()]
+        sent = []
+        for title, channel in self.channels.items():
+            try:
+                sent.append(decode(channel(grey)))
+            except Exception as error:  # of one image, as of one that is too large for the format: others are not lost
+                return UserError(f"{name}: cannot be sent through {title} ({error}); make it smaller, or leave it out")
         inputs = np.stack([resize(image, self.size) for image in (grey, *sent)])
         return Loaded(grey, inputs, coloured=_coloured(Path(name).expanduser()))
 

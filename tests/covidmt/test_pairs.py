@@ -112,6 +112,13 @@ def test_a_broken_image_is_named_after_the_others_were_made(source, tmp_path):
     assert len(table(tmp_path / "out")) == 3
 
 
+def test_an_image_that_a_channel_cannot_take_is_named_after_the_others_were_made(source, tmp_path):
+    Image.new("L", (16_400, 4)).save(source / "normal" / "film 1.png")  # WebP ends at 16,383
+    with pytest.raises(UserError, match=r"1 of 4 images.*film 1\.png: cannot be sent through webp:50"):
+        make(source, tmp_path / "out", "webp:50", processes=1)
+    assert len(table(tmp_path / "out", "covid_binary_test_webp-50")) == 3
+
+
 def test_folders_of_any_kind(source, tmp_path):
     assert {item.folder for item in find_originals(source, "covid-19")} == {"0_normal", "1_COVID-19"}
     assert {item.folder for item in find_originals(source / "normal", "COVID-19")} == {"0_unlabelled"}

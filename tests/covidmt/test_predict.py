@@ -8,16 +8,18 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from covidmt.predict import find_images
-from covidmt.prediction import NOTICE
+from covidmt.prediction import NOTICE, Prediction
 from datamodules.channels import whatsapp
 from datamodules.decode import decode, resize
 from experiments.errors import UserError
 from experiments.load import SHIPPED, load_lungs_experiment, to_dict
 from lightning_modules.lung_unet import LungUNet
 from lightning_modules.multitask import MultiTaskModule
+from metrics.decision import Decision
 from tests.lightning_modules.tiny import SIZE, experiment
 
 
@@ -161,6 +163,39 @@ def test_broken_images_lose_no_others_and_dicom_headers_stay_private(covidmt, de
     assert len(records("out")) == 10
     assert covidmt("predict", checkpoint, images, "--segmenter", "none", "--out", images) == 2
     assert "among the images" in capfd.readouterr().err
+
+
+def test_an_image_that_a_channel_cannot_take_loses_no_others(covidmt, demo_data, module, tmp_path):
+    Image.new("L", (16_400, 4)).save("wide.png")  # WebP ends at 16,383
+    checkpoint = save(module, tmp_path / "best.ckpt")
+    arguments = ("--channel", "webp:50", "--segmenter", "none")
+    assert covidmt("predict", checkpoint, "wide.png", *chests(demo_data, 1), *arguments) == 2
+    wide, good = records()
+    assert wide["error"].startswith("wide.png: cannot be sent through webp:50 (")
+    assert good["channels"]["webp:50"]["probability"] > 0
+
+
+def test_a_layer_that_the_network_lacks_is_said_before_the_first_image(covidmt, demo_data, module, tmp_path, capfd):
+    checkpoint = save(module, tmp_path / "best.ckpt", layer="backbone.nowhere")
+    assert covidmt("predict", checkpoint, *chests(demo_data, 1), "--segmenter", "none") == 2
+    assert "robustness.layer: MultiTaskModule has no module 'backbone.nowhere'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("iol", "words"),
+    [
+        (0.397, "Only 39.7 % of the heat map's hottest region lies inside the lungs (expected: 40 %"),
+        (0.392, "Only 39 %"),
+        (0.4, "40 %"),
+        (float(np.float32(0.4)), "40 %"),
+        (0.39999, "Only 39.999 %"),
+        (0.404, "40 %"),
+    ],
+)
+def test_a_share_below_the_expected_one_never_reads_like_it(iol, words):
+    decision = Decision.of(experiment().tasks["covidx"], experiment().robustness)
+    prediction = Prediction("x.png", decision, 0.5, {}, 0.3, True, iol, 0.4, (SIZE, SIZE), SIZE, False)
+    assert prediction.sentences()[1].text.startswith(words)
 
 
 def test_images_unlike_x_rays_are_said(covidmt, demo_data, module, tmp_path):
