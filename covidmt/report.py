@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -72,17 +74,19 @@ def report(names: Sequence[str], out: Path, uri: str) -> Path:
     from mlflow.exceptions import MlflowException
 
     made = analyse(collect(names, uri))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write(made, out)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another folder") from error
-    client = make_client(uri)
-    try:
-        for parent in made.results.parents:
-            client.log_artifacts(parent, str(out), "report")
-    except (MlflowException, OSError) as error:
-        raise store_error(uri, error) from error
+    with tempfile.TemporaryDirectory() as new:  # --out may have other things in it, which are none of the run's
+        write(made, Path(new))
+        try:
+            shutil.copytree(new, out, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"--out {out}: cannot be written ({reason}); name another folder") from error
+        client = make_client(uri)
+        try:
+            for parent in made.results.parents:
+                client.log_artifacts(parent, new, "report")
+        except (MlflowException, OSError) as error:
+            raise store_error(uri, error) from error
     return out / "report.html"
 
 

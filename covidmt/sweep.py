@@ -254,7 +254,7 @@ def _log_parent(
     """What was submitted, as artifacts: the sweep, the trials, how the code differs from the commit."""
     parent = settings["run_id"]
     (folder.path / "sweep.yaml").write_text(to_yaml(sweep))
-    client.log_text(parent, to_yaml(sweep), "sweep.yaml")
+    client.log_text(parent, without_password(to_yaml(sweep)), "sweep.yaml")
     for trial in todo:
         if folder.has_experiment(trial):
             client.log_text(parent, without_password(to_yaml(folder.experiment(trial))), f"trials/{trial}.yaml")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ import typer
 
 from covidmt.snapshot import job_environment
 from covidmt.sweep_folder import Outcome, SweepFolder
+from covidmt.sweep_status import mark
 from experiments.errors import UserError
 from experiments.sweep import Launcher
 
@@ -122,6 +124,10 @@ def _close(sweep: SweepFolder, entry: _Running, *, stopping: bool) -> None:
         outcome.state, outcome.end = "preempted" if stopping else "failed", time.time()
         outcome.reason = killed_by(-status) if status < 0 else f"ended with exit status {status}; see its log"
         sweep.save_outcome(entry.trial, outcome)
+        with suppress(ProcessLookupError):  # other ranks of a process that was killed would stay on the GPUs
+            os.killpg(entry.process.pid, signal.SIGKILL)
+        if outcome.state == "failed":
+            mark(sweep, sweep.record(entry.trial), "failed", outcome.reason)
     seconds = (outcome.end or time.time()) - outcome.begin
     reason = f": {outcome.reason}" if outcome.reason else ""
     typer.echo(f"{entry.trial}  {sweep.record(entry.trial).name}: {outcome.state} after {seconds:.0f} s{reason}")

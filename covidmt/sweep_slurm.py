@@ -104,8 +104,12 @@ def make_executor(sweep: SweepFolder, launcher: Launcher, nodes: int, tasks: int
         array_parallelism=parallelism,
         stderr_to_stdout=True,
         setup=[*(f"export {name}={shlex.quote(value)}" for name, value in environment.items()), *launcher.setup],
-        # A process that dies takes the others with it, which would else wait for it until the time limit.
-        srun_args=["--kill-on-bad-exit=1"],
+        # A process that dies takes the others with it, which would else wait for it until the time limit. From 22.05 on
+        # srun does not take the cores of a task from the job that it is in.
+        srun_args=[
+            "--kill-on-bad-exit=1",
+            *([f"--cpus-per-task={launcher.cpus_per_task}"] if launcher.cpus_per_task else []),
+        ],
         additional_parameters={"requeue": True, **launcher.options},
         **gpus,
         **{name: value for name, value in chosen.items() if value is not None},

@@ -160,8 +160,8 @@ class Masks:
     Attributes:
         folders: Folders with ``<image stem>.png`` masks that a data set brings; they win.
         segmenter: Makes the masks of all other images: ``covidmt``, the one that comes with the project
-            (docs/lung_segmenter.md); ``torchxrayvision``, an optional extra; a checkpoint of ``covidmt lungs train``; or
-            a lungs experiment YAML that is trained once when needed. null: such images count as having no lung found.
+            (docs/lung_segmenter.md); ``torchxrayvision``, an optional extra; a checkpoint of ``covidmt lungs train``;
+            or a lungs experiment YAML that is trained once when needed. null: such images count as having no lung.
         cache: Folder of computed masks, keyed by image content and segmenter.
     """
 

@@ -103,7 +103,8 @@ class Launcher:
         cpus_per_task: Cores of a process; its data loader's workers share them.
         mem_gb: Memory of a trial on a machine; null: the cluster's default.
         time_hours: Time limit of one job. A trial that needs longer is requeued and goes on from its checkpoint.
-        signal_seconds: So long before the time limit a trial is told: a training step and a checkpoint must fit in.
+        signal_seconds: So long before the time limit a trial is told: a training step and a checkpoint must fit in, and
+            a validation or the test with all its pairs, which are finished first.
         requeues: A trial is requeued at its time limit at most so often.
         array_parallelism: Trials at a time.
         setup: Shell lines before the training: ``module load ...``, ``source ...``.
@@ -122,7 +123,7 @@ class Launcher:
     partition: str | None = None
     account: str | None = None
     constraint: str | None = None
-    signal_seconds: int = 120
+    signal_seconds: int = 300
     requeues: int = 100
     array_parallelism: int = 256
     setup: list[str] = field(default_factory=lambda: [])
