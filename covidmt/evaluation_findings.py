@@ -1,12 +1,14 @@
 """What an evaluation found, in plain sentences that say how sure they are, by simple rules: :data:`RULES`.
 
-The second condition on an OLS is for scores of 0: one that is 0 in every resample has no spread, so the difference to
-its control would always seem sure; its own interval is then Wilson's.
+The second condition on an OLS is for scores near 0 or 100 %: the fewer the images that differ, the less a bootstrap of
+the difference to the control knows of its spread. A score of exactly 0 or 100 % is so in every resample; it has no such
+interval at all, and its own one, Wilson's, decides alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import isfinite, nan
 from typing import Any, NamedTuple
 
@@ -14,10 +16,12 @@ import numpy as np
 import pandas as pd
 
 from covidmt.collect import SIDES
+from covidmt.evaluation_decisions import decides, differ, flips
 from covidmt.evaluation_result import Evaluated
-from covidmt.evaluation_table import number
+from covidmt.evaluation_table import interval, number
 from datamodules.check import giveaways
 from metrics.bootstrap import Estimate
+from metrics.intervals import wilson
 from metrics.paired import mcnemar
 
 FEW = 20  # patients below which a bootstrap's interval is not to be trusted
@@ -25,9 +29,9 @@ COARSE = 200  # pairs below which a reader is told what a single one is worth
 RULES = (
     "Two scores are said to differ only where the 95 % interval of their difference on the same images leaves out zero "
     "and, for shares of images, McNemar's exact test agrees (p < 0.05); an OLS differs from that of other patients' "
-    "maps only where these also lie outside its own interval; an AUROC is above chance only where its whole interval "
-    f"is. With fewer than {FEW} patients nothing is said to differ. That two scores cannot be told apart does not make "
-    "them equal."
+    "maps only where these also lie outside its own interval, which decides alone where all images score alike; an "
+    f"AUROC is above chance only where its whole interval is. With fewer than {FEW} patients nothing is said to "
+    "differ. That two scores cannot be told apart does not make them equal."
 )
 COMPARED = {
     "pi/score": "PI score, %",
@@ -54,7 +58,7 @@ def findings(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[Find
     cards = [
         Finding("Does the answer survive the channel?", _instability(subjects, result)),
         Finding("Does the network look at the lungs?", _saliency(subjects[0], result)),
-        Finding("Is the answer right?", _decision(result)),
+        Finding("Is the answer right?", _decision(subjects[0], result)),
         Finding("Could it be right for a wrong reason?", _shortcuts(result)),
     ]
     return [card for card in cards if card.sentences]
@@ -74,12 +78,13 @@ def _instability(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[
     lost, gained = (_count(scores[f"pi/{name}"]) for name in ("positive_to_negative", "negative_to_positive"))
     directions = f": {lost} lose the positive decision, {gained} gain it" if lost + gained else ""
     said = [f"{_of(pi, 'decision')} {_changes(_count(pi))} on the way ({_percent(pi)}){directions}."]
-    decided = first.table["p_original"] >= result["settings"]["threshold"]
-    if decided.nunique() == 1:
-        answer = "positive" if decided.iloc[0] else "negative"
+    decided = decides(first)
+    decided = decided[~np.isnan(decided)]
+    if np.ptp(decided) == 0:
+        answer = "positive" if decided[0] else "negative"
         said.append(f"But the network calls every original {answer}: then a low PI is no merit.")
     if scores["pi/noise"]["n"]:
-        verdict = _verdict(_difference(first, "pi/score", "pi/noise"), pairs, _flips(first), _flips(first, "p_noise"))
+        verdict = _verdict(_difference(first, "pi/score", "pi/noise"), pairs, flips(first), flips(first, "p_noise"))
         words = _words(verdict, "the channel does more than that", "the channel does less than that")
         said.append(f"White noise of the same strength changes {_percent(scores['pi/noise'], brief=True)}; {words}.")
     seeds = [(other, run) for other, run in zip(subjects[1:], result["runs"][1:], strict=True) if run["other_seed"]]
@@ -95,7 +100,7 @@ def _noise_floor(first: Evaluated, seeds: list[tuple[Evaluated, dict[str, Any]]]
     verdicts = []
     for other, _ in seeds:
         estimate = first.scores["pi/score"].minus(other.scores["disagreement"])
-        verdicts.append(_verdict(estimate, pairs, _flips(first), (_decides(first) != _decides(other)).astype(float)))
+        verdicts.append(_verdict(estimate, pairs, flips(first), differ(decides(first), decides(other))))
     shares = [run["scores"]["disagreement"] for _, run in seeds]
     if len(seeds) == 1:
         words = _words(verdicts[0], "PI lies above this noise floor", "PI lies below this noise floor")
@@ -137,8 +142,10 @@ def _saliency(first: Evaluated, result: dict[str, Any]) -> list[str]:
 
 
 def _shuffled(score: dict, control: dict, difference: dict, pairs: dict[str, Any]) -> str:
-    outside = not score["low"] <= control["value"] <= score["high"]
-    verdict = _verdict(_estimate(difference), pairs) if outside else 0
+    verdict, value = 0, difference["value"]
+    if not score["low"] <= control["value"] <= score["high"]:
+        alone = Estimate(value, value, value)  # all images score alike
+        verdict = _verdict(_estimate(difference) if isfinite(difference["low"]) else alone, pairs)
     return {
         -1: "more than with its own, so the maps follow the individual image's lungs",
         0: "that cannot be told from its own, so the score may say no more than where maps lie on average",
@@ -146,17 +153,17 @@ def _shuffled(score: dict, control: dict, difference: dict, pairs: dict[str, Any
     }[verdict]
 
 
-def _decision(result: dict[str, Any]) -> list[str]:
+def _decision(first: Evaluated, result: dict[str, Any]) -> list[str]:
     scores, settings = result["runs"][0]["scores"], result["settings"]
     if "decision/original/accuracy" not in scores:
         return ["Cannot be told: the pairs have no labels."]
     said = []
     auroc = [scores.get(f"decision/{side}/auroc") for side in SIDES]
     if all(map(_known, auroc)):
-        chance = "" if auroc[0]["low"] > 0.5 else " That is not shown to be better than chance."
+        chance = "" if _above_chance(auroc[0]) else " That is not shown to be better than chance."
         said.append(f"AUROC {_share(auroc[0])} on originals, {_share(auroc[1])} as received.{chance}")
-    n = scores["decision/original/accuracy"]["n"]
-    positive = result["pairs"]["positive"]
+    labels = first.table.dropna(subset=["label", "p_original"])["label"]
+    n, positive = len(labels), int(labels.sum())
     rates = [
         f"{round(scores[f'decision/original/{name}']['value'] * of)} of {of} {what}"
         for name, of, what in (("sensitivity", positive, "labelled positives are found"),
@@ -173,13 +180,21 @@ def _decision(result: dict[str, Any]) -> list[str]:
 def _shortcuts(result: dict[str, Any]) -> list[str]:
     scores, said = result["runs"][0]["scores"], []
     for name, what, so in (
-        ("lungs_removed", "With the lungs blacked out", "what is not lung gives the label away"),
-        ("border_only", "With nothing but the image's border", "markers, letters or crops give the label away"),
+        ("lungs_removed", "With the lungs blacked out", "what is not lung"),
+        (
+            "border_only",
+            "With nothing but the image's border, without lungs",
+            "what stands there, as markers or letters",
+        ),
     ):
         score = scores.get(f"shortcut/{name}/auroc")
         if _known(score):
-            shown = score["low"] > 0.5 and result["pairs"]["patients"] >= FEW
-            words = f"above chance, so {so}" if shown else "not shown to be above chance (0.5)"
+            shown = _above_chance(score) and result["pairs"]["patients"] >= FEW
+            words = (
+                f"above chance, so {so}, or the outline of the lungs, gives the label away"
+                if shown
+                else "not shown to be above chance (0.5)"
+            )
             said.append(f"{what} the AUROC is {_share(score)}: {words}.")
         elif score is not None:
             said.append(f"{what}: cannot be told, for only one class has images that this can be done to.")
@@ -204,24 +219,28 @@ def beside(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[dict[s
     """For each other run: score of :data:`COMPARED` -> its value beside the first run's."""
     first, found = subjects[0], []
     for other, run in zip(subjects[1:], result["runs"][1:], strict=True):
-        events = {"pi/score": (_flips(first), _flips(other))}
+        events = {"pi/score": (flips(first), flips(other))}
         events |= {f"ols/{side}/score": (_out(first, side), _out(other, side)) for side in SIDES}
         row = {}
         for key in COMPARED:
             score, difference = run["scores"].get(key), run["difference"].get(key)
             if score and difference and isfinite(difference["value"]):
                 whole = score["whole"]
-                value, low, high = (signed(difference[name], whole) for name in Estimate._fields)
+                text = partial(signed, whole=whole)
                 shown = _verdict(_estimate(difference), result["pairs"], *events.get(key, ())) != 0
-                row[key] = Beside(number(score["value"], whole), f"{value} ({low} to {high})", shown)
+                row[key] = Beside(
+                    number(score["value"], whole), text(difference["value"]) + interval(difference, text, " to "), shown
+                )
         found.append(row)
     return found
 
 
 def signed(value: float | None, whole: float | None) -> str:
     """A difference with its sign."""
+    if value is None or not isfinite(value):
+        return number(value, whole)
     text = number(value, whole).replace("-", "−")
-    return text if value is None or not isfinite(value) or value < 0 else f"+{text}"
+    return text if value < 0 else f"+{text}"
 
 
 def _verdict(difference: Estimate, pairs: dict[str, Any], *events: np.ndarray) -> int:
@@ -245,20 +264,16 @@ def _difference(first: Evaluated, one: str, other: str) -> Estimate:
     return first.scores[one].minus(first.scores[other])
 
 
-def _decides(subject: Evaluated, column: str = "p_original") -> np.ndarray:
-    return subject.table[column].to_numpy(float) >= subject.answers.decision.threshold
-
-
-def _flips(subject: Evaluated, column: str = "p_received") -> np.ndarray:
-    """(N,) 1 where the decision changes, NaN where there is none."""
-    known = subject.table[["p_original", column]].notna().all(axis=1)
-    return np.where(known, _decides(subject) != _decides(subject, column), nan)
-
-
 def _out(subject: Evaluated, side: str) -> np.ndarray:
     """(N,) 1 where the map is out of the lungs, NaN where that is not defined."""
     values = subject.table[f"iol_{side}"]
     return np.where(values.notna(), values < np.float32(subject.experiment.robustness.eta), nan)
+
+
+def _above_chance(auroc: dict[str, Any]) -> bool:
+    """Wilson's interval stands in where all resamples agree, as where all positives are above all negatives."""
+    low = auroc["low"] if isfinite(auroc["low"]) else wilson(round(auroc["value"] * auroc["n"]), auroc["n"])[0]
+    return low > 0.5
 
 
 def _known(score: dict[str, Any] | None) -> bool:
@@ -279,9 +294,9 @@ def _changes(count: int) -> str:
 
 
 def _percent(score: dict[str, Any], *, brief: bool = False) -> str:
-    interval = "{:.1f} to {:.1f}".format(score["low"], score["high"])
-    return f"{score['value']:.1f} %" + (f" ({interval})" if brief else f", 95 % interval {interval}")
+    ends = interval(score, "{:.1f}".format, " to ")
+    return f"{score['value']:.1f} %" + (ends if brief or not ends else f", 95 % interval {ends[2:-1]}")
 
 
 def _share(score: dict[str, Any]) -> str:
-    return f"{score['value']:.2f} ({score['low']:.2f} to {score['high']:.2f})"
+    return f"{score['value']:.2f}" + interval(score, "{:.2f}".format, " to ")

@@ -27,7 +27,7 @@ TILE = 256  # pixels of an X-ray in the panel
 
 def worst_flips(subject: Evaluated) -> list[int]:
     """Rows of at most :data:`WORST` pairs whose decision changes, the largest change of the logit first."""
-    table = subject.table[subject.table["flip"]]
+    table = subject.table[subject.table["flip"] == 1]
     change = (table["margin_original"] - table["margin_received"]).abs()
     return change.sort_values(ascending=False, kind="stable").index[:WORST].tolist()
 
@@ -44,7 +44,7 @@ def panel_rows(subjects: Sequence[Evaluated]) -> list[int]:
     First those whose decision changes in most runs, then those whose logit moves most in the first run.
     """
     table = subjects[0].table
-    flips = np.sum([subject.table["flip"] for subject in subjects], axis=0)
+    flips = np.sum([subject.table["flip"] == 1 for subject in subjects], axis=0)
     change = (table["margin_original"] - table["margin_received"]).abs().fillna(-1).to_numpy()
     order = np.lexsort((-change, -flips))
     positive = [int(row) for row in order if table["label"].iloc[row] == 1]
@@ -106,8 +106,8 @@ def _tile(axis: Axes, side: Side, lung: np.ndarray, subject: Evaluated | None) -
     axis.imshow(overlay(side.image, side.heat, side.region, lung, (TILE, TILE)))
     settings = subject.experiment.robustness
     out = "" if np.isnan(side.iol) else f", IOL {side.iol:.2f}"
-    positive = side.probability >= settings.threshold
-    axis.set_xlabel(f"{'positive' if positive else 'negative'}, p {side.probability:.2f}{out}", fontsize=7.5)
+    answer = f"{'positive' if side.probability >= settings.threshold else 'negative'}, p {side.probability:.2f}"
+    axis.set_xlabel(("no prediction" if np.isnan(side.probability) else answer) + out, fontsize=7.5)
     if side.iol < settings.eta:
         axis.xaxis.label.set_color("#b00020")
 

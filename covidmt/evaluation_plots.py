@@ -15,9 +15,12 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from covidmt.collect import SIDES, TaskAnswers
+from covidmt.evaluation_decisions import decides, differ, flips
 from covidmt.evaluation_result import Evaluated
-from covidmt.scores import excludes
+from covidmt.evaluation_table import interval
+from covidmt.scores import Score, excludes
 from experiments.schema import Task, TaskKind
+from metrics import weighted
 from metrics.intervals import wilson
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
@@ -41,6 +44,8 @@ COMPARED = 4  # runs in plots that would be crowded with more
 BINS = 10  # of the reliability plot
 _MANY = 500  # points from which on a scatter is stored as pixels
 _QUALITY = re.compile(r"channel/jpeg:(\d+)")
+_PI_CONTROLS = {"noise": "white noise, equal RMS", "inside": "inside the lungs only",
+                "outside": "outside the lungs only"}  # fmt: skip
 _CONTROLS = {"score": "the network", "shuffled": "other patients' maps", "centre_disc": "centre disc, equal area",
              "whole_image": "the whole image"}  # fmt: skip
 Runs = list[dict[str, Any]]
@@ -73,10 +78,11 @@ def draw_plots(subjects: Sequence[Evaluated], result: dict[str, Any]) -> dict[st
         File stem -> plot.
     """
     first, runs, settings = subjects[0], result["runs"], result["settings"]
+    drawn, which = _drawn(subjects, runs)
     with matplotlib.rc_context(STYLE):
         made = {
-            "pi_by_channel": _pi_by_channel(runs, result["pairs"]["channel"]),
-            "pi_over_quality": _pi_over_quality(runs),
+            "pi_by_channel": _pi_by_channel(drawn, result["pairs"]["channel"], which),
+            "pi_over_quality": _pi_over_quality(drawn, which),
             "probabilities": _probabilities(first, settings),
             "pi_over_threshold": _pi_over_threshold(runs, settings),
             "ols_controls": _ols_controls(runs),
@@ -99,13 +105,39 @@ def draw_plots(subjects: Sequence[Evaluated], result: dict[str, Any]) -> dict[st
     return {name: plot for name, plot in made.items() if plot}
 
 
-def _pi_by_channel(runs: Runs, channel: str) -> Plot:
+def _drawn(subjects: Sequence[Evaluated], runs: Runs) -> tuple[Runs, str]:
+    """The runs with PI, its controls and the noise floor of the originals alone that went through all channels.
+
+    Returns:
+        The runs, and which originals these are.
+    """
+    first = subjects[0]
+    n, rows, bootstrap = len(first.table), first.answers.channel_rows, first.scores["pi/score"].bootstrap
+    if len(rows) in (0, n):
+        return runs, f"All {n} originals."
+    drawn = np.isin(np.arange(n), rows)
+
+    def percent(events: np.ndarray) -> dict[str, Any]:
+        values = np.where(drawn, events, nan)
+        score = Score(lambda w: 100 * weighted.mean(w, values), bootstrap, ~np.isnan(values), 100.0)
+        return score.estimate._asdict()
+
+    found = []
+    for subject, run in zip(subjects, runs, strict=True):
+        scores = {f"pi/{control}": percent(flips(subject, f"p_{control}")) for control in _PI_CONTROLS}
+        scores["pi/score"] = percent(flips(subject))
+        if subject is not first:
+            scores["disagreement"] = percent(differ(decides(first), decides(subject)))
+        found.append(run | {"scores": run["scores"] | scores})
+    return found, f"All on the {len(rows)} of {n} originals that were drawn for the channels."
+
+
+def _pi_by_channel(runs: Runs, channel: str, which: str) -> Plot:
     scores = runs[0]["scores"]
     rows = {"pi/score": f"the pairs ({channel})"}
     rows |= {key: key.removeprefix("channel/") for key in scores if key.startswith("channel/") and not _quality(key)}
-    controls = {"pi/noise": "white noise, equal RMS", "pi/inside": "inside the lungs only",
-                "pi/outside": "outside the lungs only"}  # fmt: skip
-    rows |= {key: f"control: {text}" for key, text in controls.items() if _drawable(scores.get(key))}
+    controls = {f"pi/{name}": f"control: {text}" for name, text in _PI_CONTROLS.items()}
+    rows |= {key: text for key, text in controls.items() if _drawable(scores.get(key))}
     figure, axis = _figure((SMALL[0], 1.3 + 0.24 * len(rows) * max(1.5, 0.45 * len(runs))))
     for index, run in enumerate(runs):
         for row, key in enumerate(rows):
@@ -117,12 +149,12 @@ def _pi_by_channel(runs: Runs, channel: str) -> Plot:
     return Plot(
         figure,
         "PI by channel",
-        "Dots: share of decisions that change; bars: 95 % interval. White noise of the same strength says what changed "
-        "pixels alone do." + _floor_words(runs),
+        f"{which} Dots: share of decisions that change; bars: 95 % interval. White noise of the same strength says "
+        "what changed pixels alone do." + _floor_words(runs),
     )
 
 
-def _pi_over_quality(runs: Runs) -> Plot | None:
+def _pi_over_quality(runs: Runs, which: str) -> Plot | None:
     found = {key: int(quality) for key in runs[0]["scores"] if (quality := _quality(key))}
     if not found:
         return None
@@ -139,7 +171,7 @@ def _pi_over_quality(runs: Runs) -> Plot | None:
     return Plot(
         figure,
         "PI over JPEG quality",
-        "The same originals, compressed more and more; band: 95 % interval." + _floor_words(runs),
+        f"{which} They are compressed more and more; band: 95 % interval." + _floor_words(runs),
     )
 
 
@@ -159,9 +191,9 @@ def _probabilities(first: Evaluated, settings: dict[str, Any]) -> Plot:
             few = table[mask]
             axis.plot(few["p_original"], few["p_received"], marker, color=colour, ms=5, alpha=0.6, mew=0, label=name,
                       rasterized=len(few) > _MANY)  # fmt: skip
-    flips = table[table["flip"]]
-    axis.plot(flips["p_original"], flips["p_received"], "o", mfc="none", mec=COLOURS[1], mew=1.6, ms=10,
-              label=f"decision changes: {len(flips)}")  # fmt: skip
+    changed = table[table["flip"] == 1]
+    axis.plot(changed["p_original"], changed["p_received"], "o", mfc="none", mec=COLOURS[1], mew=1.6, ms=10,
+              label=f"decision changes: {len(changed)}")  # fmt: skip
     axis.set(xlabel=f"p({settings['label']}), original", ylabel=f"p({settings['label']}), received", aspect="equal")
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     figure.legend(loc="outside lower center", ncols=2)
@@ -327,7 +359,8 @@ def _task_confusion(first: Evaluated) -> Plot | None:
     answers = first.answers.tasks.get(task)
     if answers is None or not excludes(answers.targets):
         return None
-    known, labels = ~np.isnan(answers.targets).any(axis=1), first.experiment.tasks[task].labels
+    labels = first.experiment.tasks[task].labels
+    known = ~np.isnan(answers.targets).any(axis=1) & ~np.isnan(answers.logits).any(axis=1)
     truth, said = answers.targets[known].argmax(axis=1), answers.logits[known].argmax(axis=1)
     return _matrices([("most probable label", labels, _count(truth, said, len(labels)))], f"Confusion matrix of {task}")
 
@@ -461,7 +494,7 @@ def _seeds(runs: Runs) -> list[dict[str, Any]]:
 
 
 def _noise_floor(runs: Runs, line: Any, span: Any) -> None:
-    for score in _seeds(runs):
+    for score in filter(_drawable, _seeds(runs)):
         line(score["value"], color="black", ls="--", lw=1)
         span(score["low"], score["high"], color="black", alpha=0.05, lw=0)
 
@@ -515,7 +548,7 @@ def _curve_label(run: dict[str, Any], side: str, score: str, count: int) -> str:
 def _interval(score: dict[str, Any] | None) -> str:
     if score is None or not _drawable(score):
         return "–"
-    return f"{score['value']:.2f} ({score['low']:.2f}, {score['high']:.2f})"
+    return f"{score['value']:.2f}" + interval(score, "{:.2f}".format)
 
 
 def _known(subject: Evaluated, side: str) -> tuple[np.ndarray, np.ndarray]:
@@ -525,11 +558,12 @@ def _known(subject: Evaluated, side: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _task_known(task: Task, answers: TaskAnswers, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Label (bool) and log-probability or logit, which rank alike."""
+    """Label (bool) and log-probability or logit, which rank alike, of the images that have both."""
     logits = torch.from_numpy(answers.logits).double()
     odds = logits - torch.logsumexp(logits, dim=1, keepdim=True) if task.kind is TaskKind.multiclass else logits
-    known = ~np.isnan(answers.targets[:, index])
-    return answers.targets[known, index] == 1, odds[known, index].numpy()
+    target, score = answers.targets[:, index], odds[:, index].numpy()
+    known = ~np.isnan(target) & np.isfinite(score)
+    return target[known] == 1, score[known]
 
 
 def _count(truth: np.ndarray, said: np.ndarray, size: int) -> np.ndarray:

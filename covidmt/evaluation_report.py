@@ -16,10 +16,10 @@ from PIL import Image
 
 from covidmt.collect import SIDES
 from covidmt.evaluation_findings import COMPARED, RULES, beside, findings, signed
-from covidmt.evaluation_pictures import draw_panel, lowest_iol, pair_picture, panel_rows, worst_flips
+from covidmt.evaluation_pictures import WORST, draw_panel, lowest_iol, pair_picture, panel_rows, worst_flips
 from covidmt.evaluation_plots import STYLE, Plot, draw_plots
 from covidmt.evaluation_result import Evaluated
-from covidmt.evaluation_table import number
+from covidmt.evaluation_table import interval, number
 from covidmt.evaluation_text import Text, sections
 from datamodules.evaluation import EvaluationDataModule
 from experiments.errors import UserError
@@ -46,7 +46,12 @@ _CHAPTERS = (
         ("The decision",),
         ("roc", "precision_recall", "reliability", "confusion"),
     ),
-    ("Shortcuts", "Can the label be told without looking at the disease?", ("Shortcuts",), ()),
+    (
+        "Shortcuts",
+        "Can the label be told without looking at the disease? Lungs that are blacked out still show their outline.",
+        ("Shortcuts",),
+        (),
+    ),
     (
         "The tasks",
         "Every task on its own images, no channel.",
@@ -54,6 +59,11 @@ _CHAPTERS = (
         ("task_scores", "task_confusion", "task_roc"),
     ),
 )
+
+
+# Of all figures that a report can have: those that an earlier one left are no part of this one.
+_FIGURES = [name for *_, names in _CHAPTERS for name in names] + ["panel"]
+_FIGURES += [f"{stem}_{place}" for stem in ("flip", "iol") for place in range(1, WORST + 1)]
 
 
 class Shown(NamedTuple):
@@ -94,7 +104,7 @@ class Table(NamedTuple):
 
 
 def write_report(path: Path, subjects: Sequence[Evaluated], data: EvaluationDataModule, result: dict[str, Any]) -> None:
-    """Write the report, and its figures as PNG into ``figures/`` beside it.
+    """Write the report, and its figures as PNG into ``figures/`` beside it, in place of an earlier report's.
 
     Args:
         path: The HTML file; it needs no other file and no network.
@@ -108,6 +118,8 @@ def write_report(path: Path, subjects: Sequence[Evaluated], data: EvaluationData
     folder = path.parent / "figures"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for stem in _FIGURES:
+            (folder / f"{stem}.png").unlink(missing_ok=True)
         path.write_text(_render(folder, subjects, data, result))
     except OSError as error:
         raise UserError(f"{path}: the report cannot be written ({error.strerror}); choose another --out") from error
@@ -184,8 +196,8 @@ def score_tables(result: dict[str, Any]) -> list[Table]:
 def _cell(score: dict[str, Any] | None) -> Cell | None:
     if score is None:
         return None
-    value, low, high = (number(score[name], score["whole"]) for name in ("value", "low", "high"))
-    return Cell(value, "" if low == high == "-" else f"({low}, {high})", score["n"])
+    whole = score["whole"]
+    return Cell(number(score["value"], whole), interval(score, lambda end: number(end, whole)), score["n"])
 
 
 def _difference(key: str, other: dict[str, Any]) -> Cell | None:
@@ -195,9 +207,9 @@ def _difference(key: str, other: dict[str, Any]) -> Cell | None:
     estimate = other["difference"].get(key)
     if estimate is None or not isfinite(estimate["value"]):
         return None
-    value, low, high = (signed(estimate[name], other["scores"][key]["whole"]) for name in ("value", "low", "high"))
+    whole = other["scores"][key]["whole"]
     shown = isfinite(estimate["low"]) and not estimate["low"] <= 0 <= estimate["high"]
-    return Cell(value, f"({low}, {high})", shown=shown)
+    return Cell(signed(estimate["value"], whole), interval(estimate, lambda end: signed(end, whole)), shown=shown)
 
 
 def _plot(path: Path, plot: Plot) -> Shown:
@@ -229,7 +241,7 @@ def _galleries(
         (LUNGS, "iol", "Least of the heat map inside the lungs", lowest_iol(first), "lowest IOL of either image first"),
     ):
         pictures = [_worst(folder / f"{stem}_{place}.png", first, dataset, row) for place, row in enumerate(rows, 1)]
-        of = f" of {int(first.table['flip'].sum())}" if stem == "flip" else ""
+        of = f" of {int((first.table['flip'] == 1).sum())}" if stem == "flip" else ""
         text = f"{len(rows)}{of} pairs under {first.name}, {order}: the worst cases, not typical ones."
         if pictures:
             found[chapter].append({"title": title, "text": text, "pictures": pictures})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -53,11 +54,16 @@ def number(value: float | None, whole: float | None = 1.0) -> str:
     return f"{value:.1f}" if whole == 100 else f"{value:.3f}"
 
 
+def interval(score: dict[str, Any], text: Callable[[float], str], join: str = ", ") -> str:
+    """`` (low, high)``; empty where there is none."""
+    ends = score["low"], score["high"]
+    return f" ({join.join(map(text, ends))})" if all(end is not None and isfinite(end) for end in ends) else ""
+
+
 def _cell(score: dict[str, Any] | None) -> str:
     if score is None:
         return ""
-    value, low, high = (number(score[name], score["whole"]) for name in ("value", "low", "high"))
-    return value if low == high == "-" else f"{value} ({low}, {high})"
+    return number(score["value"], score["whole"]) + interval(score, lambda end: number(end, score["whole"]))
 
 
 def _difference(key: str, other: dict[str, Any]) -> str:

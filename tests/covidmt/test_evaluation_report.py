@@ -12,8 +12,9 @@ from PIL import Image
 
 from covidmt.collect import SIDES, VARIANTS, Answers, TaskAnswers
 from covidmt.evaluate import _score
-from covidmt.evaluation_findings import beside, findings
+from covidmt.evaluation_findings import RULES, _shuffled, beside, findings
 from covidmt.evaluation_pictures import panel_rows, worst_flips
+from covidmt.evaluation_plots import _drawn
 from covidmt.evaluation_report import write_report
 from covidmt.evaluation_result import Evaluated, build_result
 from datamodules.evaluation import EvaluationDataModule
@@ -105,7 +106,8 @@ def answers(data: EvaluationDataModule, flips: int, seed: int = 0, *, labelled=T
 def scored(data: EvaluationDataModule, *said: Answers) -> tuple[dict, list[Evaluated]]:
     subjects = []
     for seed, each in enumerate(said):
-        subject = Evaluated(f"{EVIL} {seed}", None, replace(data.experiment, seed=seed), None)  # ty: ignore
+        own = replace(data.experiment, seed=seed)
+        subject = Evaluated(f"{EVIL} {seed}", None, own, own, None)  # ty: ignore
         subject.answers = each
         subjects.append(subject)
     notes = _score(subjects, 100)
@@ -117,23 +119,34 @@ def report(data: EvaluationDataModule, folder: Path, *said: Answers) -> tuple[Pa
     write_report(folder / "report.html", subjects, data, result)
     text = (folder / "report.html").read_text()
     page = Page(text)
-    assert page.open == [] and "script" not in page.tags
-    assert page.loaded and all(uri.startswith("data:image/") for uri in page.loaded)
+    assert page.open == []
+    assert "script" not in page.tags
+    assert page.loaded
+    assert all(uri.startswith("data:image/") for uri in page.loaded)
     assert not re.search(r"https?://|@import|url\(", text)
     return page, result, subjects
 
 
 def test_one_run(data: EvaluationDataModule, tmp_path: Path):
-    page, result, subjects = report(data, tmp_path, answers(data, 3))
+    (tmp_path / "figures").mkdir()
+    for name in ("flip_4.png", "panel.png", "of_another_program.png"):
+        (tmp_path / "figures" / name).write_bytes(b"left by an earlier report")
+    page, _result, subjects = report(data, tmp_path, answers(data, 3))
     assert EVIL in page.words  # as text
     assert "3 of 24 decisions change on the way (12.5 %" in page.words
     assert "3 lose the positive decision, 0 gain it" in page.words
     assert "0 of 24 heat maps lie mostly outside the lungs (0.0 %" in page.words
     assert "cannot be told from its own" in page.words  # every map is the same: no map knows its image
     assert "12 of 12 labelled positives are found" in page.words
+    assert "AUROC 1.00 on originals" in page.words  # in every resample: no interval
+    assert "not shown to be better than chance" not in page.words
+    assert (
+        "With the lungs blacked out the AUROC is 1.00: above chance, so what is not lung, or the outline" in page.words
+    )
+    assert "nan" not in page.words.split()
     assert "The same pairs" not in page.words
     figures = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert {"pi_over_quality", "roc", "confusion", "flip_1", "flip_3", "iol_6"} <= figures
+    assert {"pi_over_quality", "roc", "confusion", "flip_1", "flip_3", "iol_6", "of_another_program"} <= figures
     assert not {"flip_4", "panel"} & figures
     assert set(worst_flips(subjects[0])) == set(np.flatnonzero(subjects[0].table["flip"]))
 
@@ -142,18 +155,21 @@ def test_several_runs(data: EvaluationDataModule, tmp_path: Path):
     """Eight flips against none on the same pairs are a difference, two are not."""
     page, result, subjects = report(data, tmp_path, answers(data, 8), answers(data, 0, 1), answers(data, 6, 2))
     none, six = beside(subjects, result)
-    assert none["pi/score"].shown and none["pi/score"].difference.startswith("+33.3")
-    assert not six["pi/score"].shown and six["pi/score"].difference.startswith("+8.3")
+    assert none["pi/score"].shown
+    assert none["pi/score"].difference.startswith("+33.3")
+    assert not six["pi/score"].shown
+    assert six["pi/score"].difference.startswith("+8.3")
     assert "2 other seeds decide 0.0 to 0.0 % of the same originals differently" in page.words
     assert "PI lies above this noise floor for 2 of them" in page.words
     assert (tmp_path / "figures" / "panel.png").exists()
     labels = subjects[0].table["label"].iloc[panel_rows(subjects)]
-    assert list(labels) == [1, 1, 0, 0] and subjects[0].table["flip"].iloc[panel_rows(subjects)].sum() == 2
+    assert list(labels) == [1, 1, 0, 0]
+    assert subjects[0].table["flip"].iloc[panel_rows(subjects)].sum() == 2
 
 
 def test_ten_runs_without_labels_and_lungs(data: EvaluationDataModule, tmp_path: Path):
     runs = [answers(data, seed, seed, labelled=False, lungs=False) for seed in range(10)]
-    page, result, _ = report(data, tmp_path, *runs)
+    page, _result, _ = report(data, tmp_path, *runs)
     assert "the pairs have no labels" in page.words
     assert "no image has both lungs and a heat map" in page.words
     assert (tmp_path / "report.html").stat().st_size < 3e6
@@ -166,3 +182,65 @@ def test_constant_answers_are_no_merit(data: EvaluationDataModule):
     result, subjects = scored(data, same)
     (stability, *_) = findings(subjects, result)
     assert any("calls every original positive" in sentence for sentence in stability.sentences)
+
+
+@pytest.mark.parametrize(("control", "differs"), [(50.0, True), (0.0, False)])
+def test_no_map_out_of_the_lungs_differs_from_other_patients_where_these_are(control, differs):
+    """0 of 24 in every resample: the difference has no interval, the score's own one decides."""
+    score = {"value": 0.0, "low": 0.0, "high": 13.8, "n": N}
+    difference = {"value": -control, "low": np.nan, "high": np.nan}
+    for patients, told in ((N, differs), (N - 5, False)):
+        words = _shuffled(score, {"value": control}, difference, {"patients": patients})
+        assert ("follow the individual image's lungs" in words) == told
+        assert ("cannot be told from its own" in words) != told
+    assert "alone where all images score alike" in RULES
+
+
+def test_maps_that_follow_lungs_on_either_side(data: EvaluationDataModule):
+    """Half of the patients have their lungs left, half right, each with its map inside: shuffled, half are outside."""
+    own = answers(data, 0)
+    masks, maps = np.zeros((N, SIZE, SIZE), bool), np.zeros((N, 4, 4), np.float32)
+    left = np.arange(N) % 4 < 2
+    masks[left, :, : SIZE // 2] = masks[~left, :, SIZE // 2 :] = True
+    maps[left, 1:3, 0] = maps[~left, 1:3, 3] = 1
+    own.maps, own.lungs = dict.fromkeys(SIDES, maps), pack(torch.from_numpy(masks))
+    result, subjects = scored(data, own)
+    scores = result["runs"][0]["scores"]
+    assert scores["ols/original/score"]["value"] == 0
+    assert 50 < scores["ols/original/shuffled"]["value"] < 55  # 12 of 23
+    said = " ".join(findings(subjects, result)[1].sentences)
+    assert "more than with its own, so the maps follow the individual image's lungs" in said
+
+
+def test_no_answer_is_no_negative_one(data: EvaluationDataModule, tmp_path: Path):
+    """A network that gives no number for two positives, of one of them only after the channel."""
+    broken = answers(data, 3)
+    first, second = np.flatnonzero(broken.labels == 1)[-2:]
+    broken.logits = {name: values.copy() for name, values in broken.logits.items()}
+    for name, values in broken.logits.items():
+        values[first] = np.nan
+        if name == "received":
+            values[second] = np.nan
+    broken.tasks["covidx"].logits = broken.logits["original"]
+    page, _result, subjects = report(data, tmp_path, broken, answers(data, 0, 1))
+    assert "3 of 22 decisions change on the way" in page.words
+    assert "11 of 11 labelled positives are found" in page.words
+    assert "0 of 23" not in page.words
+    assert set(worst_flips(subjects[0])) == set(np.flatnonzero(broken.labels == 1)[:3])
+
+
+def test_one_axis_shows_one_population(data: EvaluationDataModule):
+    """Of eight flips among 24 originals, two are among the twelve drawn for the channels; the other run's none."""
+    said = answers(data, 8)
+    positives = np.flatnonzero(said.labels == 1)
+    said.channel_rows = np.array([*positives[[0, 1, 8, 9]], *np.flatnonzero(said.labels == 0)[:8]])
+    said.channel_logits = dict.fromkeys(CHANNELS, said.logits["received"][said.channel_rows])
+    result, subjects = scored(data, said, answers(data, 0, 1))
+    (first, second), which = _drawn(subjects, result["runs"])
+    assert result["runs"][0]["scores"]["pi/score"]["value"] == pytest.approx(100 * 8 / 24)
+    assert first["scores"]["pi/score"]["value"] == pytest.approx(100 * 2 / 12)
+    assert first["scores"]["channel/camera"]["value"] == pytest.approx(100 * 2 / 12)
+    assert second["scores"]["pi/score"]["value"] == second["scores"]["disagreement"]["value"] == 0
+    assert "12 of 24 originals" in which
+    said.channel_rows = np.arange(N)
+    assert _drawn(subjects, result["runs"]) == (result["runs"], "All 24 originals.")
