@@ -48,14 +48,16 @@ def gradcam(feature: Tensor, head: Callable[[Tensor], Tensor], score: Callable[[
         score: Logits -> (N,) the scores to explain, each a function of its own image (:meth:`.Decision.score`).
     """
     with torch.inference_mode(False), torch.enable_grad():
-        shift = torch.zeros(*feature.shape[:2], 1, 1, device=feature.device, requires_grad=True)
-        shifted = (feature.detach().float() + shift).to(feature.dtype)  # a new tensor, no inference tensor
+        # A precision of its own, whatever the default: the sum over positions is too long for half precision.
+        exact = torch.promote_types(feature.dtype, torch.float32)
+        shift = torch.zeros(*feature.shape[:2], 1, 1, dtype=exact, device=feature.device, requires_grad=True)
+        shifted = (feature.detach().to(exact) + shift).to(feature.dtype)  # a new tensor, no inference tensor
         with uncached_autocast(feature.device), _ShiftedConvolutions(shifted, shift):
             logits = head(shifted)
             scores = score(logits)
         with torch.autocast(feature.device.type, enabled=False):
             (gradient,) = torch.autograd.grad(scores.sum() * _GRADIENT_SCALE, shift)
-        weights = gradient / (_GRADIENT_SCALE * feature.shape[2] * feature.shape[3])
+        weights = gradient.float() / (_GRADIENT_SCALE * feature.shape[2] * feature.shape[3])
         raw = (weights * shifted.detach().float()).sum(dim=1).relu_()
     return GradCam(raw, logits.detach().float())
 
@@ -85,7 +87,8 @@ class _ShiftedConv2d(torch.autograd.Function):
         ctx: Any, shift: Tensor, image: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any
     ):
         ctx.save_for_backward(weight)
-        inside = torch.ones(1, 1, *image.shape[2:], device=image.device)
+        ctx.exact = shift.dtype
+        inside = torch.ones(1, 1, *image.shape[2:], dtype=shift.dtype, device=image.device)
         # (taps, positions): 1 where the tap reads the map, 0 where it reads the padding, which no shift reaches.
         ctx.taps = F.unfold(inside, weight.shape[2:], dilation, padding, stride)[0]
         return F.conv2d(image, weight, bias, stride, padding, dilation)
@@ -93,10 +96,10 @@ class _ShiftedConv2d(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor):  # ty: ignore[incompatible-method-override]
         (weight,) = ctx.saved_tensors
-        sums = gradient.flatten(2).float() @ ctx.taps.T  # (N, outputs, taps)
-        shift = torch.zeros(len(sums), weight.shape[1], device=sums.device)
+        sums = gradient.flatten(2).to(ctx.exact) @ ctx.taps.T  # (N, outputs, taps)
+        shift = sums.new_zeros(len(sums), weight.shape[1])
         for part, taps in zip(sums.split(_OUTPUTS, dim=1), weight.split(_OUTPUTS), strict=True):
-            shift += part.flatten(1) @ taps.permute(0, 2, 3, 1).reshape(-1, weight.shape[1]).float()
+            shift += part.flatten(1) @ taps.permute(0, 2, 3, 1).reshape(-1, weight.shape[1]).to(ctx.exact)
         return shift[:, :, None, None], *[None] * 6
 
 
