@@ -23,7 +23,7 @@ test: env
 kill-test: env  # trainings killed at many moments, on one and two processes
 	$(BIN)/pytest -m kill tests/covidmt/test_resume.py
 
-cluster-test: env  # on a SLURM started for it (apt-get install slurm-wlm munge), the slow tests too
+cluster-test: env  # on a SLURM started for it (apt-get install slurm-wlm munge)
 	$(BIN)/pytest -m cluster tests/cluster
 
 lint: env
