@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import nan, sqrt
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from covidmt.configurations import ROBUSTNESS, Configuration
 from covidmt.results import Trial
@@ -56,10 +58,16 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``clear``: interval and test agree; ``likely``: one of them; ``not shown``; ``unknown``: neither is there."""
+        """``clear``: interval and test agree; ``likely``: one of them; ``not shown``; ``unknown``: neither is there.
+
+        McNemar's test knows nothing of what another training would give: where there are seeds to tell, the interval
+        must leave out zero.
+        """
         if np.isnan(self.low) and np.isnan(self.p_adjusted):
             return "unknown"
         sure = [self.low > 0 or self.high < 0, self.p_adjusted < ALPHA]
+        if self.basis == "patients and seeds" and not sure[0]:
+            return "not shown"
         return ("not shown", "likely", "clear")[sum(sure)]
 
 
@@ -99,7 +107,7 @@ class PairedResults:
         """The mean over seeds for every draw of patients and seeds, (1 + resamples,); the first is what was measured.
 
         Seeds are drawn with replacement and their spread enlarged by sqrt(n / (n - 1)), the factor by which a bootstrap
-        of n underestimates it.
+        of n underestimates it, and by Student's quantile over the normal one, for two configurations of n seeds.
         """
         rows = [self._drawn.get((score, trial.run_id)) for trial in configuration.trials]
         if any(row is None for row in rows):
@@ -110,7 +118,8 @@ class PairedResults:
         if n > 1:
             chosen = np.random.default_rng(zlib.crc32(configuration.label.encode())).integers(n, size=(n, draws))
             chosen[:, 0] = np.arange(n)
-            mean = mean + sqrt(n / (n - 1)) * (np.take_along_axis(values, chosen, axis=0).mean(axis=0) - mean)
+            wider = sqrt(n / (n - 1)) * student.ppf(1 - ALPHA / 2, 2 * (n - 1)) / norm.ppf(1 - ALPHA / 2)
+            mean = mean + wider * (np.take_along_axis(values, chosen, axis=0).mean(axis=0) - mean)
         return mean
 
 
