@@ -172,6 +172,10 @@ def _card(title: str, rows: dict[str, Comparison]) -> dict[str, Any]:
         "not shown": f"No difference shown between {better.label} and {other.label}.",
         "unknown": f"{better.label} and {other.label}: too few trainings to tell.",
     }[pi.verdict]
+    verdict = pi.verdict
+    if _with_one_answer(better):
+        verdict = "not shown"
+        says = f"{better.label} gives every image the same answer in some trainings: its stability is no merit."
     saliency = [_change_words(row, images) for score, images in IMAGES.items() if (row := rows.get(score)) is not None]
     much = f"How much: {low:.2f}{NBSP}% of the answers change on the way through the channel, the same with both."
     if pi.difference:
@@ -180,7 +184,13 @@ def _card(title: str, rows: dict[str, Comparison]) -> dict[str, Any]:
             f"{high:.2f}{NBSP}% with {other.label}; {high - low:.2f} points fewer "
             f"({100 * (high - low) / high:.0f}{NBSP}% fewer)."
         )
-    return {"title": title, "verdict": pi.verdict, "says": says, "lines": [much, _sure(pi), *saliency]}
+    return {"title": title, "verdict": verdict, "says": says, "lines": [much, _sure(pi), *saliency]}
+
+
+def _with_one_answer(configuration: Configuration) -> list[Any]:
+    """Its trainings that give every image the same answer."""
+    keys = [f"test/pairs/positive/{side}" for side in ("original", "received")]
+    return [t for t in configuration.trials if all(t.metrics.get(key) in (0.0, 1.0) for key in keys)]
 
 
 def _change_words(row: Comparison, images: str) -> str:
@@ -220,9 +230,7 @@ def warnings(made: Report) -> list[str]:
             "best epoch; the models were selected on the same images."
         )
     for c in made.found:
-        keys = [f"test/pairs/positive/{side}" for side in ("original", "received")]
-        same = [t for t in c.trials if all(t.metrics.get(key) in (0.0, 1.0) for key in keys)]
-        if same:
+        if same := _with_one_answer(c):
             said.append(
                 f"{c.label}: {len(same)} of {len(c.trials)} trainings give every image the same answer; "
                 "a PI score of 0 is no merit there."
