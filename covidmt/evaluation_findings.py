@@ -30,8 +30,9 @@ RULES = (
     "Two scores are said to differ only where the 95 % interval of their difference on the same images leaves out zero "
     "and, for shares of images, McNemar's exact test agrees (p < 0.05); an OLS differs from that of other patients' "
     "maps only where these also lie outside its own interval, which decides alone where all images score alike; an "
-    f"AUROC is above chance only where its whole interval is. With fewer than {FEW} patients nothing is said to "
-    "differ. That two scores cannot be told apart does not make them equal."
+    "AUROC is above chance only where its whole interval is (Wilson's over the rarer class where all resamples agree). "
+    f"With fewer than {FEW} patients nothing is said to differ. That two scores cannot be told apart does not make "
+    "them equal."
 )
 COMPARED = {
     "pi/score": "PI score, %",
