@@ -228,7 +228,7 @@ def task_scores(task: Task, answers: TaskAnswers, bootstrap: PatientBootstrap) -
         return _box_scores(answers, bootstrap) if answers.found else {}
     targets, logits = answers.targets, torch.from_numpy(answers.logits).double()
     probability = (logits.softmax(dim=1) if task.kind is TaskKind.multiclass else logits.sigmoid()).numpy()
-    known, exclusive = ~np.isnan(targets), excludes(targets)
+    known, exclusive = ~np.isnan(targets + answers.logits), excludes(targets)
     positive = probability >= 0.5
     if exclusive:
         positive = probability.argmax(axis=1)[:, None] == np.arange(targets.shape[1])
