@@ -72,11 +72,12 @@ def choose_run(experiment: Experiment, resume: str, run_id: str | None, trainer:
         return resume
     if resume == "auto" and run_id is not None:
         return run_id
+    if global_rank() != 0 and RUN_ID in os.environ:  # Lightning started this process when the first had its run
+        return os.environ[RUN_ID]
     if trainer.world_size > 1 and _started_together(trainer):
         trainer.strategy.setup_environment()
         return trainer.strategy.broadcast(_choose(experiment, resume, run_id) if global_rank() == 0 else None)
-    # Lightning starts the others when the first has its run
-    return _choose(experiment, resume, run_id) if global_rank() == 0 else os.environ.get(RUN_ID)
+    return _choose(experiment, resume, run_id)
 
 
 def _started_together(trainer: Trainer) -> bool:
