@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from covidmt.collect import SIDES
@@ -21,6 +20,7 @@ from covidmt.evaluation_plots import STYLE, Plot, draw_plots
 from covidmt.evaluation_result import Evaluated
 from covidmt.evaluation_table import interval, number
 from covidmt.evaluation_text import Text, sections
+from covidmt.page import page_environment
 from datamodules.evaluation import EvaluationDataModule
 from experiments.errors import UserError
 from metrics.cam import engine_title
@@ -127,13 +127,7 @@ def write_report(path: Path, subjects: Sequence[Evaluated], data: EvaluationData
 
 def _render(folder: Path, subjects: Sequence[Evaluated], data: EvaluationDataModule, result: dict[str, Any]) -> str:
     first = subjects[0]
-    environment = Environment(
-        loader=PackageLoader("covidmt"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters["score"] = lambda score: number(score["value"], score["whole"])
     plots = {name: _plot(folder / f"{name}.png", plot) for name, plot in draw_plots(subjects, result).items()}
     tables = score_tables(result)

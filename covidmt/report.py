@@ -15,12 +15,12 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from covidmt import figures
 from covidmt.comparisons import Comparison, PairedResults, compare
 from covidmt.configurations import ROBUSTNESS, SCORES, Configuration, Mean, configurations, main_line
+from covidmt.page import page_environment
 from covidmt.paper import BASELINES, Fact, paper_value
 from covidmt.results import Results, collect
 from covidmt.tracking import make_client, store_error
@@ -128,13 +128,7 @@ def write(made: Report, out: Path) -> None:
     for name, table in tables(made).items():
         table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
     (out / "table.tex").write_text(latex(made))
-    environment = Environment(
-        loader=PackageLoader("covidmt"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {"mean": mean_text, "points": _points, "percent": _percent, "p": _p, "interval": _interval}
     page = environment.get_template("report.html").render(
         made=made, images=images, SCORES=SCORES, findings=findings(made), shown=_shown(made.found),
