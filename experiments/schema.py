@@ -35,6 +35,11 @@ class Target(Enum):
     positive = "positive"  # always explain the positive logit
 
 
+class Weighting(Enum):
+    mean = "mean"  # the weighted mean of the task losses (paper: Eq. 5)
+    sum = "sum"  # their weighted sum: a loss_weight is what its task counts, whatever the others'
+
+
 @dataclass
 class Source:
     """A data set in its own on-disk layout; the kind names the adapter."""
@@ -240,6 +245,17 @@ class Model:
 
 
 @dataclass
+class Losses:
+    """How the task losses, each times its ``tasks.<name>.loss_weight``, become one.
+
+    The primary task at full weight: ``weighting: sum``, and a ``loss_weight`` of 1 for it and of 1/6 for the others. It
+    counts as much as alone then, where the mean of six tasks gives it a sixth.
+    """
+
+    weighting: Weighting = Weighting.mean
+
+
+@dataclass
 class Optimizer:
     name: str = "Adam"  # any of torch.optim
     lr: float = 2e-4
@@ -315,6 +331,7 @@ class Experiment:
     tasks: Dict[str, Task] = field(default_factory=dict)
     active_tasks: Optional[List[str]] = None
     model: Model = field(default_factory=Model)
+    losses: Losses = field(default_factory=Losses)
     optimizer: Optimizer = field(default_factory=Optimizer)
     scheduler: Scheduler = field(default_factory=Scheduler)
     robustness: Robustness = field(default_factory=Robustness)

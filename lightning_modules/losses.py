@@ -115,9 +115,14 @@ def weight_penalty(head: BoxHead) -> Tensor:
     return torch.stack([layer.weight.square().sum() for layer in head.boxes if isinstance(layer, nn.Conv2d)]).sum()
 
 
+def task_sum(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The sum of the task losses, weighted by ``loss_weight``."""
+    return torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum()
+
+
 def task_mean(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """The mean of the task losses (Eq. 5), weighted by ``loss_weight``."""
-    return torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum() / sum(weights)
+    return task_sum(losses, weights) / sum(weights)
 
 
 @torch.no_grad()

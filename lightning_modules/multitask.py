@@ -15,11 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 from experiments.batch import Batch
 from experiments.errors import UserError
 from experiments.load import from_dict, to_dict
-from experiments.schema import Experiment
+from experiments.schema import Experiment, Weighting
 from lightning_modules.backbones import build_backbone
 from lightning_modules.checkpoint import fill, read_checkpoint
 from lightning_modules.heads import BoxOutput
-from lightning_modules.losses import task_mean
+from lightning_modules.losses import task_mean, task_sum
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 from lightning_modules.tasks import build_tasks
 
@@ -34,10 +34,10 @@ class MultiTaskModule(LightningModule):
     are kept for evaluation, unless ``trainer.sync_batchnorm`` joins them.
 
     Logged, besides ``train/loss`` and ``train/<task>/loss``, after every validation or test epoch: ``<stage>/loss``
-    (Eq. 5), ``<stage>/<task>/loss`` and the task's scores (:class:`.ClassificationScores`; :class:`.BoxScores`, and
-    ``iou`` of the boxes at matched anchors). They are means over images, labels or anchors, not over batches: the same
-    for any batch size and number of processes. What is not defined (no known label, one class only) is not logged, by
-    all processes alike.
+    (combined as in training), ``<stage>/<task>/loss`` and the task's scores (:class:`.ClassificationScores`;
+    :class:`.BoxScores`, and ``iou`` of the boxes at matched anchors). They are means over images, labels or anchors,
+    not over batches: the same for any batch size and number of processes. What is not defined (no known label, one
+    class only) is not logged, by all processes alike.
 
     Args:
         experiment: The experiment; only its active tasks get a head.
@@ -88,13 +88,13 @@ class MultiTaskModule(LightningModule):
         return {name: task(maps) for name, task in self.tasks.items()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean of the task losses of one batch, which holds all active tasks."""
+        """The task losses of one batch, which holds all active tasks, as one (``losses.weighting``)."""
         maps = self.features(batch.images)
         losses = {}
         for name, task in self.tasks.items():
             targets = batch.tasks[name]
             losses[name] = task.loss(task([m[targets.rows] for m in maps]), targets)
-        loss = self._mean(losses)
+        loss = self._combined(losses)
         logged = {f"train/{name}/loss": task_loss for name, task_loss in losses.items()} | {"train/loss": loss}
         self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=len(batch.images))
         return loss
@@ -159,8 +159,9 @@ class MultiTaskModule(LightningModule):
                     "give the checkpoint's own experiment, or start a new run"
                 )
 
-    def _mean(self, losses: dict[str, Tensor]) -> Tensor:
-        return task_mean(list(losses.values()), [self.tasks[name].task.loss_weight for name in losses])
+    def _combined(self, losses: dict[str, Tensor]) -> Tensor:
+        combine = task_sum if self.experiment.losses.weighting is Weighting.sum else task_mean
+        return combine(list(losses.values()), [self.tasks[name].task.loss_weight for name in losses])
 
     def _log_epoch(self, stage: str) -> None:
         """Every process computes, and logs the same keys; nothing is logged in the sanity check."""
@@ -168,7 +169,7 @@ class MultiTaskModule(LightningModule):
         logged = {f"{stage}/{name}/{key}": score for name, scores in results.items() for key, score in scores.items()}
         losses = {name: scores["loss"] for name, scores in results.items() if "loss" in scores}
         if losses:
-            logged[f"{stage}/loss"] = self._mean(losses)
+            logged[f"{stage}/loss"] = self._combined(losses)
         for task in self.tasks.values():
             task.reset()
         if not self.trainer.sanity_checking:

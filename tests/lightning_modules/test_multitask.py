@@ -68,8 +68,9 @@ def test_images_are_normalised():
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_one_forward_and_the_mean_of_the_losses():
-    module = MultiTaskModule(experiment("tasks.nodule.loss_weight=2.0"))
+@pytest.mark.parametrize(("weighting", "divisor"), [("mean", 7), ("sum", 1)])
+def test_one_forward_and_the_losses_as_one(weighting, divisor):
+    module = MultiTaskModule(experiment("tasks.nodule.loss_weight=2.0", f"losses.weighting={weighting}"))
     logged, forwards = {}, []
     module.log_dict = lambda values, **_: logged.update(values)
     module.backbone.register_forward_hook(lambda *_: forwards.append(1))
@@ -77,7 +78,7 @@ def test_one_forward_and_the_mean_of_the_losses():
     assert len(forwards) == 1
     assert set(logged) == {"train/loss", *(f"train/{name}/loss" for name in TASKS)}
     total = sum(logged[f"train/{name}/loss"] * (2 if name == "nodule" else 1) for name in TASKS)
-    torch.testing.assert_close(loss, total / 7)
+    torch.testing.assert_close(loss, total / divisor)
     assert not any(value.requires_grad for value in logged.values())
 
 
