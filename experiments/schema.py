@@ -230,7 +230,7 @@ class Model:
     """Base network and heads.
 
     Attributes:
-        backbone: A torchvision name (``resnet50``) or ``timm:<name>``.
+        backbone: A torchvision name (``resnet50``), ``timm:<name>``, or a COVID-Net of docs/covidnet.md.
         pretrained: ImageNet weights from the hub cache; ``weights`` wins.
         weights: A local weights file (``covidmt weights fetch``), or ``package:<module>/<file>`` for a file that an
             installed Python package brings.

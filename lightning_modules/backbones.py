@@ -9,6 +9,7 @@ VGG, AlexNet                                     the last ReLU; the pool after i
 DenseNet                                         the ReLU after ``norm5``
 other torchvision networks                       the last of ``features`` (``layers``, ``trunk_output``)
 ``timm:<name>`` (Xception, EfficientNet, ...)    ``forward_features``
+``covidnet_like_*`` (:mod:`.covidnet`)           the last PEPX, with the connections that join it
 ===============================================  ==================================================
 """
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from experiments.errors import UserError
 from experiments.load import nearest
 from experiments.schema import Model
+from lightning_modules.covidnet import VARIANTS, covidnet
 
 _TIMM = "timm:"
 # What a classifier is called in torchvision, timm and the ports of others: no part of a base network.
@@ -153,6 +154,8 @@ def _differences(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[st
 
 
 def _create(name: str, *, pretrained: bool) -> nn.Module:
+    if name in VARIANTS:
+        return _create_covidnet(name, pretrained)
     create = _create_timm if name.startswith(_TIMM) else _create_torchvision
     try:
         return create(name.removeprefix(_TIMM), pretrained)
@@ -161,11 +164,21 @@ def _create(name: str, *, pretrained: bool) -> nn.Module:
         raise UserError(f"model.backbone: {name} cannot be made: {str(error) or type(error).__name__}{hint}") from error
 
 
+def _create_covidnet(name: str, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise UserError(
+            f"model.pretrained: there are no ImageNet weights of {name}, a re-implementation (docs/covidnet.md); set "
+            "model.pretrained=false"
+        )
+    return covidnet(name)
+
+
 def _create_torchvision(name: str, pretrained: bool) -> nn.Module:
     known = torchvision.models.list_models(module=torchvision.models, exclude=_NO_MAPS)
     if name not in known:
         raise UserError(
-            f"model.backbone: no network {name!r} in torchvision{nearest(name, known)} (timm's are called timm:<name>)"
+            f"model.backbone: no network {name!r} in torchvision{nearest(name, [*known, *VARIANTS])} (timm's are "
+            "called timm:<name>)"
         )
     weights = next(iter(torchvision.models.get_model_weights(name))) if pretrained else None
     if weights is not None and not _hub_file(weights.url).is_file():
