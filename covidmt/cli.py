@@ -36,6 +36,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Overrides, e.g. data.root=/data/cxr trainer.devices=4"),
 ]
+Processes = Annotated[int | None, typer.Option(min=1, help="As many at a time; default: as many as there are cores.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the resolved experiment and stop.")]
 
 
@@ -205,6 +206,29 @@ def check(
 
 
 @data_app.command()
+def cache(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    processes: Processes = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare all checksums, and decode anew what is damaged.")
+    ] = False,
+) -> None:
+    """Decode all images of an experiment into data.cache. Train does it too; the same command goes on."""
+    from datamodules.dataset import batch_groups
+    from datamodules.multitask import fill_cache
+    from datamodules.table import load_tables
+    from experiments.load import load_experiment
+
+    loaded = load_experiment(experiment, overrides or [])
+    if loaded.data.cache is None:
+        raise UserError("data.cache is null: name a folder for the cache, e.g. data.cache=mlruns/images")
+    groups = batch_groups(loaded.active, load_tables(loaded.data, {task.source for task in loaded.active}))
+    for cached in fill_cache(loaded.data, groups, processes=processes, verify=verify) or []:
+        typer.echo(f"{cached.path}: {len(cached)} images, all there")
+
+
+@data_app.command()
 def demo(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or new folder, or an older demo set.")],
     seed: Annotated[int, typer.Option(help="Another seed draws other chests.")] = 0,
@@ -304,7 +328,6 @@ Positive = Annotated[
     str, typer.Option(metavar="CLASS", help="The class folder that is COVID-19, where the names lack 0_ and 1_.")
 ]
 Link = Annotated[bool, typer.Option("--link", help="Hard-link instead of copying (one file system).")]
-Processes = Annotated[int | None, typer.Option(min=1, help="As many at a time; default: as many as there are cores.")]
 
 
 @pairs_app.command("make")

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from covidmt.pairs import ORIGINALS, find_originals, in_processes, place, received_folder
+from covidmt.pairs import ORIGINALS, find_originals, place, received_folder
 from datamodules.decode import decode
 from datamodules.files import list_images
+from datamodules.processes import in_processes
 from experiments.errors import UserError
 
 SIDE = 16  # of the hash: 16 x 16 = 256 bits

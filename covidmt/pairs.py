@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
 
 from datamodules.channels import get_channel
 from datamodules.decode import decode
 from datamodules.files import list_images, sample
+from datamodules.processes import in_processes
 from experiments.errors import UserError
 from experiments.schema import WacxrSource
 
 ORIGINALS = WacxrSource.originals  # covid_binary_test; the received images lie in covid_binary_test_<channel>
 UNLABELLED = "0_unlabelled"
 SUFFIXES = {b"\xff\xd8": ".jpeg", b"\x89P": ".png", b"RI": ".webp"}  # by a file's first two bytes
-
-JOBS_EACH = 150  # another process takes as long to start as one takes to send so many
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -212,38 +203,6 @@ def is_current(source: Path, target: Path, link: bool) -> bool:
         return target.samefile(source)
     old, new = source.stat(), target.stat()
     return (old.st_size, int(old.st_mtime)) == (new.st_size, int(new.st_mtime))
-
-
-def in_processes(
-    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int | None, title: str
-) -> Iterator[Result]:
-    """Results in the order in which they are ready, with a progress bar; one process: in this one.
-
-    Raises:
-        UserError: A process was killed.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(processes or 1 + len(jobs) // JOBS_EACH, processes or cores, len(jobs))
-    if processes <= 1:
-        yield from track(map(function, jobs), title, total=len(jobs))
-        return
-    context = multiprocessing.get_context("forkserver")  # a clean parent, that has imported what they need but once
-    context.set_forkserver_preload([function.__module__])
-    with ProcessPoolExecutor(processes, context, initializer=_leave_interrupts_to_the_parent) as pool:
-        try:
-            futures = [pool.submit(function, job) for job in jobs]
-            for future in track(as_completed(futures), title, total=len(jobs)):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a process was killed, perhaps for lack of memory; run again with fewer --processes"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(jobs: list[_Job], manifest: Path, processes: int | None) -> tuple[list[Pair], int, list[str]]:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from datamodules.augment import seeded, training_transform
+from datamodules.cache import CachedImages
 from datamodules.decode import decode, resize
 from datamodules.sampler import BalancedStream, Item, Stream
 from datamodules.table import label_columns
@@ -181,20 +182,32 @@ class ImageDataset(Dataset[Sample]):
         groups: Their batch groups.
         size: Side S of the input.
         augment: Augmentation of the items that bring a seed.
+        cached: Each group's images in the cache; None: they are decoded each time.
     """
 
-    def __init__(self, tasks: Sequence[Task], groups: Sequence[Group], size: int, augment: Augment) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        groups: Sequence[Group],
+        size: int,
+        augment: Augment,
+        cached: Sequence[CachedImages] | None = None,
+    ) -> None:
         self.order = [task.name for task in tasks]
         self.groups = groups
         self.size = size
         self.transform = training_transform(augment)
+        self.cached = cached
 
     def __getitem__(self, index: Item) -> Sample:
         item = index
         group = self.groups[item.group]
-        source = decode(os.fsdecode(group.images[item.row]))
-        image = resize(source, self.size)
-        height, width = source.shape
+        if self.cached is None:
+            source = decode(os.fsdecode(group.images[item.row]))
+            image, (height, width) = resize(source, self.size), source.shape
+        else:
+            cached = self.cached[item.group]
+            image, (height, width) = cached[item.row], cached.shapes[item.row]
         boxes = group.boxes[group.offsets[item.row] : group.offsets[item.row + 1]]
         boxes = boxes * np.array([self.size / width, self.size / height] * 2, np.float32)
         if item.seed is not None:

@@ -12,16 +12,20 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pydicom
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
 
 from experiments.errors import UserError
 
-DECODER = f"pillow {PIL.__version__} (BILINEAR, antialiased), pydicom {pydicom.__version__}"
+VERSION = 1  # of this file: another one where it gives other pixels; the images in caches are decoded anew then
+DECODER = (
+    f"covidmt {VERSION}, pillow {PIL.__version__} (BILINEAR, antialiased; libjpeg-turbo "
+    f"{features.version('libjpeg_turbo')}), pydicom {pydicom.__version__}"
+)
 _BIT_DEPTHS = np.array([8, 10, 12, 14, 16])  # of X-ray detectors; a file may store 12 bits in 16
 
 
-def decode(source: str | Path | bytes) -> np.ndarray:
+def decode(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
     """Read an image as grey uint8 (H, W), upright.
 
     * PNG, JPEG, TIFF, BMP, WebP; colour by ITU-R 601 luma (a JPEG's own Y plane), alpha ignored, EXIF orientation
@@ -35,11 +39,12 @@ def decode(source: str | Path | bytes) -> np.ndarray:
 
     Args:
         source: A path or the file's bytes.
+        name: What messages call it; None: its path.
 
     Raises:
         UserError: Missing, empty, broken, animated or multi-frame file, or one of an unknown format.
     """
-    name = "image bytes" if isinstance(source, bytes) else str(source)
+    name = name or ("image bytes" if isinstance(source, bytes) else str(source))
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         if not data:

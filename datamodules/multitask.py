@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ import torch
 from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
+from datamodules.cache import CachedImages, ImageCache
 from datamodules.channels import get_channel
 from datamodules.dataset import Group, ImageDataset, batch_groups
 from datamodules.masks import LungMasks
@@ -21,7 +22,7 @@ from datamodules.sampler import BalancedStream, Item, StepSampler, Stream
 from datamodules.table import load_tables
 from experiments.batch import Batch, Pair
 from experiments.errors import UserError
-from experiments.schema import Experiment
+from experiments.schema import Data, Experiment
 
 
 class MultiTaskDataModule(LightningDataModule):
@@ -55,10 +56,11 @@ class MultiTaskDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the tables, once, and build all that can fail before the first step.
+        """Read the tables, once, and build all that can fail before the first step; fill ``data.cache``, if it is set.
 
         Raises:
-            UserError: Anything wrong with the data sets, with what the tasks ask of them, or with the augmentation.
+            UserError: Anything wrong with the data sets, with what the tasks ask of them, with the augmentation or the
+                cache.
         """
         if self.groups:
             return
@@ -70,7 +72,9 @@ class MultiTaskDataModule(LightningDataModule):
         self.tables = load_tables(data, names)
         groups = batch_groups(self.experiment.active, self.tables)
         self.streams = [group.stream(self.experiment.seed) for group in groups]
-        self.dataset = ImageDataset(self.experiment.active, groups, data.image_size, data.augment)
+        self.dataset = ImageDataset(
+            self.experiment.active, groups, data.image_size, data.augment, fill_cache(data, groups)
+        )
         self.groups = groups
 
     @property
@@ -186,6 +190,30 @@ class MultiTaskDataModule(LightningDataModule):
             worker_init_fn=_init_worker,
             **options,
         )
+
+
+def fill_cache(
+    data: Data, groups: Sequence[Group], *, processes: int | None = None, verify: bool = False
+) -> list[CachedImages] | None:
+    """The groups' images in the cache, where what is missing or has changed is decoded first; None: there is none.
+
+    Args:
+        data: The settings.
+        groups: Batch groups.
+        processes: See :meth:`datamodules.cache.ImageCache.fill`.
+        verify: See there.
+
+    Raises:
+        UserError: See there.
+    """
+    if data.cache is None:
+        return None
+    cached = []
+    for group in groups:
+        cache = ImageCache(data.cache, group.tasks[0].source, data.image_size)
+        cache.fill(group.images, processes=processes, verify=verify)
+        cached.append(cache.view(group.images))
+    return cached
 
 
 class _NoBatches(IterableDataset[Batch]):

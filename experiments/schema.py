@@ -184,6 +184,7 @@ class Data:
     split_seed: int = 0  # of the patients drawn for validation; not the run's seed, so that runs are comparable
     epoch_length: str = "primary"  # primary | longest | a number of steps
     num_workers: int = 4
+    cache: Optional[str] = None  # folder of decoded and resized images (`covidmt data cache`); null: decode each time
     sources: Dict[str, Source] = field(default_factory=dict)
     pairs: Pairs = field(default_factory=Pairs)
     masks: Masks = field(default_factory=Masks)

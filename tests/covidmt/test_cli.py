@@ -41,6 +41,8 @@ WRONG = [
         ["nowhere.ckpt"],
     ),
     (["data", "check", DEMO, "data.root=nowhere"], ["nowhere"]),
+    (["data", "cache", DEMO, "data.root={root}"], ["data.cache is null"]),
+    (["data", "cache", DEMO, "data.root={root}", "data.cache=/proc/none"], ["/proc/none", "cannot be written"]),
     (["lungs", "train", "experiments/lungs_dmo.yaml"], ["lungs_dmo.yaml", "lungs_demo.yaml"]),
     (["lungs", "masks", "nowhere", "out", "--segmenter", "nowhere.ckpt"], ["nowhere.ckpt"]),
     (
@@ -92,3 +94,13 @@ def test_help(covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str]):
     out = capsys.readouterr().out
     for command in ("train", "data", "lungs", "weights", "ui", "sync"):
         assert command in out
+
+
+def test_data_cache(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["data", "cache", DEMO, f"data.root={demo_data}", "data.image_size=32", "data.cache=cache"]
+    assert covidmt(*command, "--processes", 1) == 0
+    assert covidmt(*command, "--verify") == 0
+    assert capsys.readouterr().out.count("all there") == 6
+    assert len(list((tmp_path / "cache").glob("*.pixels"))) == 3

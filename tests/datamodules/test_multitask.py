@@ -214,3 +214,18 @@ def test_real_x_rays(mini_cxr):
     assert len(module.pair_dataset("test")) == 49
     pair = module.pair_dataset("val")[0]
     assert (pair.original.float() - pair.received.float()).abs().mean() < 3
+
+
+def test_the_cache_gives_the_same_batches(made, tmp_path):
+    plain, cached = made("data.num_workers=1"), made("data.num_workers=1", f"data.cache={tmp_path / 'cache'}")
+    assert {path.name.split("-")[0] for path in (tmp_path / "cache").glob("*.pixels")} == {"covidx", "rsna", "nih"}
+    loaders = zip(
+        [plain.train_dataloader(), *plain.val_dataloader()],
+        [cached.train_dataloader(), *cached.val_dataloader()],
+        strict=True,
+    )
+    for one, other in loaders:
+        for expected, batch in zip(one, other, strict=True):
+            assert torch.equal(batch.images, expected.images)
+            for name, task in expected.tasks.items():
+                assert all(torch.equal(a, b) for a, b in zip(batch.tasks[name].boxes, task.boxes, strict=True))
