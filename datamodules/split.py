@@ -23,7 +23,14 @@ def close_or_open(split: pd.Series) -> pd.Series:
     return split if (split == "val").any() else split.replace({"train": "train_val"})
 
 
-def patient_disjoint(tables: dict[str, pd.DataFrame], val_fraction: float, seed: int) -> dict[str, pd.Series]:
+def patient_disjoint(
+    tables: dict[str, pd.DataFrame],
+    val_fraction: float,
+    seed: int,
+    *,
+    test_fraction: float = TEST_FRACTION,
+    classes: dict[str, pd.Series] | None = None,
+) -> dict[str, pd.Series]:
     """One assignment of people for all tables; a row whose published split contradicts it becomes NA.
 
     1. Published test and validation rows claim their patients, table by table in the order given (so WaCXR and COVIDx
@@ -32,16 +39,31 @@ def patient_disjoint(tables: dict[str, pd.DataFrame], val_fraction: float, seed:
     3. ``val_fraction`` of the other patients with open rows become validation, drawn in one common order of all
        patients, so that NIH and RSNA draw the same people.
     4. All others train.
+
+    Args:
+        tables: Source name -> sample table.
+        val_fraction: Of the patients that are not tested on.
+        seed: Of both draws.
+        test_fraction: Of the patients of a table that publishes nothing.
+        classes: Source name -> each row's class: the draws take their share of every class (stratified). A patient with
+            images of several classes is drawn with the smallest class first.
     """
+
+    def strata(name: str, rows: pd.Series) -> list[pd.Series]:
+        patients = tables[name]["patient"][rows]
+        return [patients] if classes is None else [some for _, some in patients.groupby(classes[name][rows])]
+
     people: dict[str, str] = {}
     for table in tables.values():
         for split in ("test", "val"):
             for patient in table["patient"][table["split"] == split]:
                 people.setdefault(patient, split)
-    unsplit = [t for t in tables.values() if t["split"].isna().all() and "test" not in set(t["patient"].map(people))]
-    _draw(people, [t["patient"] for t in unsplit], "test", TEST_FRACTION, seed)
+    unsplit = [
+        name for name, t in tables.items() if t["split"].isna().all() and "test" not in set(t["patient"].map(people))
+    ]
     is_open = {name: t["split"].isna() | (t["split"] == "train_val") for name, t in tables.items()}
-    _draw(people, [t["patient"][is_open[name]] for name, t in tables.items()], "val", val_fraction, seed)
+    _draw(people, [some for name in unsplit for some in strata(name, is_open[name])], "test", test_fraction, seed)
+    _draw(people, [some for name in tables for some in strata(name, is_open[name])], "val", val_fraction, seed)
     final = {}
     for name, table in tables.items():
         split = table["patient"].map(people).astype("str").fillna("train")

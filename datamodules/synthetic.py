@@ -31,7 +31,7 @@ from datamodules.phantom import Anatomy, Chest, draw_chest
 from experiments.errors import UserError
 
 MARKER = ".covidmt-demo.json"
-_VERSION = 1  # of what is drawn and written; raise it so that older demo sets are written anew
+_VERSION = 2  # of what is drawn and written; raise it so that older demo sets are written anew
 _MIN_PATIENTS, _MIN_SIZE = 48, 32
 
 # What an NIH film shows, dealt out in turn within each split, so that small splits have every finding.
@@ -79,7 +79,7 @@ class _Film:
 
 
 def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 200) -> None:
-    """Write ``covidx``, ``rsna``, ``nih``, ``wacxr`` and ``lungs`` below a folder.
+    """Write ``covidx``, ``rsna``, ``nih``, ``wacxr``, ``small`` and ``lungs`` below a folder.
 
     The same arguments give the same bytes. A demo set that is there already is left as it is when it was written with
     the same arguments, else replaced; the folder appears whole or not at all.
@@ -110,6 +110,7 @@ def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 20
         _write_rsna(new / "rsna", films)
         _write_nih(new / "nih", films)
         _write_wacxr(new / "wacxr", films)
+        _write_small(new / "small", films)
         _write_lungs(new / "lungs", films)
         (new / MARKER).write_text(wanted)
         if _holds(root) == wanted:  # another process was faster
@@ -318,6 +319,13 @@ def _write_wacxr(root: Path, films: list[_Film]) -> None:
         received = root / "covid_binary_test_whatsapp" / f"{name}.jpeg"
         received.parent.mkdir(parents=True, exist_ok=True)
         received.write_bytes(whatsapp(film.published.image))
+
+
+def _write_small(root: Path, films: list[_Film]) -> None:
+    """Two class folders, as of a small data set of one's own: normal and COVID-19 of COVIDx."""
+    for film in films:
+        if film.covidx and film.kind in ("normal", "COVID-19"):
+            _write_image(root / film.kind / film.covidx, film.published.image)
 
 
 def _write_lungs(root: Path, films: list[_Film]) -> None:

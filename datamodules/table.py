@@ -87,7 +87,12 @@ def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
         by_image = [name for name, kind in kinds.items() if kind == "rsna"]
         splits = as_published(tables, by_image, data.val_fraction, data.split_seed)
     else:
-        splits = patient_disjoint(tables, data.val_fraction, data.split_seed)
+        classes = None
+        if data.split_policy is SplitPolicy.stratified:
+            classes = {name: _rarest_label(table) for name, table in tables.items()}
+        splits = patient_disjoint(
+            tables, data.val_fraction, data.split_seed, test_fraction=data.test_fraction, classes=classes
+        )
     for name in data.sources:
         if name in tables:
             published = tables[name]["split"]
@@ -115,6 +120,14 @@ def _read(data: Data, required: set[str], notes: list[str]) -> dict[str, pd.Data
                     raise
                 notes.append(f"{name}: not read, so its patients are not kept apart from the others ({error})")
     return tables
+
+
+def _rarest_label(table: pd.DataFrame) -> pd.Series:
+    """Each row's class for a stratified draw: the rarest of its labels, blank where it has none."""
+    labels = table[label_columns(table)]
+    order = labels.sum().sort_values(kind="stable").index
+    has = (labels[order] == 1).assign(**{"": True})
+    return has.idxmax(axis=1)
 
 
 def _losses(tables: dict[str, pd.DataFrame]) -> list[str]:

@@ -284,6 +284,8 @@ def _check_data(experiment: Experiment, refuse: Any) -> None:
         refuse("data.image_size", f"must be 32 or more, is {data.image_size}")
     if not 0 < data.val_fraction < 1:
         refuse("data.val_fraction", f"must lie between 0 and 1, is {data.val_fraction}")
+    if not 0 < data.test_fraction < 1:
+        refuse("data.test_fraction", f"must lie between 0 and 1, is {data.test_fraction}")
     if data.num_workers < 0:
         refuse("data.num_workers", f"must be 0 or more, is {data.num_workers}")
     if data.epoch_length not in ("primary", "longest") and not (

@@ -27,6 +27,7 @@ class Balance(Enum):
 
 class SplitPolicy(Enum):
     patient_disjoint = "patient_disjoint"  # no patient in two splits of any source
+    stratified = "stratified"  # the same, drawn class by class: for small data sets
     paper = "paper"  # lists as published, RSNA 75/25 by image
 
 
@@ -181,6 +182,7 @@ class Data:
     image_size: int = 512
     split_policy: SplitPolicy = SplitPolicy.patient_disjoint
     val_fraction: float = 0.1  # of the patients left after the published validation and test sets
+    test_fraction: float = 0.2  # of the patients of a source that publishes no split and shares no test patient
     split_seed: int = 0  # of the patients drawn for validation; not the run's seed, so that runs are comparable
     epoch_length: str = "primary"  # primary | longest | a number of steps
     num_workers: int = 4

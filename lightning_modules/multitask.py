@@ -33,11 +33,11 @@ class MultiTaskModule(LightningModule):
     each head sees its own task's rows. With several processes each has its own images' statistics, and the first one's
     are kept for evaluation, unless ``trainer.sync_batchnorm`` joins them.
 
-    Logged, besides ``train/loss`` and ``train/<task>/loss``, after every validation or test epoch: ``<stage>/loss``
-    (combined as in training), ``<stage>/<task>/loss`` and the task's scores (:class:`.ClassificationScores`;
-    :class:`.BoxScores`, and ``iou`` of the boxes at matched anchors). They are means over images, labels or anchors,
-    not over batches: the same for any batch size and number of processes. What is not defined (no known label, one
-    class only) is not logged, by all processes alike.
+    Logged, besides ``train/loss``, ``train/<task>/loss`` and, of a softmax, ``train/<task>/accuracy``, after every
+    validation or test epoch: ``<stage>/loss`` (combined as in training), ``<stage>/<task>/loss`` and the task's scores
+    (:class:`.ClassificationScores`; :class:`.BoxScores`, and ``iou`` of the boxes at matched anchors). They are means
+    over images, labels or anchors, not over batches: the same for any batch size and number of processes. What is not
+    defined (no known label, one class only) is not logged, by all processes alike.
 
     Args:
         experiment: The experiment; only its active tasks get a head.
@@ -90,12 +90,14 @@ class MultiTaskModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The task losses of one batch, which holds all active tasks, as one (``losses.weighting``)."""
         maps = self.features(batch.images)
-        losses = {}
+        losses, logged = {}, {}
         for name, task in self.tasks.items():
             targets = batch.tasks[name]
-            losses[name] = task.loss(task([m[targets.rows] for m in maps]), targets)
+            output = task([m[targets.rows] for m in maps])
+            losses[name] = task.loss(output, targets)
+            logged |= {f"train/{name}/{key}": value for key, value in task.progress(output, targets).items()}
         loss = self._combined(losses)
-        logged = {f"train/{name}/loss": task_loss for name, task_loss in losses.items()} | {"train/loss": loss}
+        logged |= {f"train/{name}/loss": task_loss for name, task_loss in losses.items()} | {"train/loss": loss}
         self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=len(batch.images))
         return loss
 

@@ -80,6 +80,10 @@ class TaskModule(nn.Module):
         """What the loss adds to its means, whatever the images."""
         return 0.0
 
+    def progress(self, output: Any, targets: TaskBatch) -> dict[str, Tensor]:
+        """What else is logged of a training batch."""
+        return {}
+
     def loss(self, output: Any, targets: TaskBatch) -> Tensor:
         """The loss of a training batch, a scalar; connected to every parameter of the head."""
         return self._loss({key: term.mean for key, term in self.terms(output, targets).items()})
@@ -135,6 +139,15 @@ class ClassificationTask(TaskModule):
         """``cross_entropy`` over the known labels or images."""
         cross_entropy = losses.multiclass if self.task.kind is TaskKind.multiclass else losses.multilabel
         return {"cross_entropy": cross_entropy(output, targets.targets, self.class_weights)}
+
+    def progress(self, output: Tensor, targets: TaskBatch) -> dict[str, Tensor]:
+        """``accuracy`` of a softmax over the known images of the batch."""
+        known = ~targets.targets.isnan().any(dim=1)
+        if self.task.kind is not TaskKind.multiclass or not known.any():
+            return {}
+        return {
+            "accuracy": (output.argmax(dim=1) == targets.targets.nan_to_num(0.0).argmax(dim=1))[known].float().mean()
+        }
 
     def score(self, output: Tensor, targets: TaskBatch) -> None:
         """Add to :class:`.ClassificationScores`."""

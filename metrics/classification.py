@@ -13,8 +13,10 @@ class ClassificationScores(Metric):
     """Each label against the rest, their mean, and accuracy where the classes exclude each other.
 
     ``compute`` gives ``auroc`` and ``ap`` (the mean over the labels) and, with several labels, ``auroc/<label>`` and
-    ``ap/<label>``; ``accuracy`` of the argmax where every known image has exactly one of several labels. A score that
-    is not defined is left out: a label's where all known images have it or none has. All processes leave out the same.
+    ``ap/<label>``. Where every known image has exactly one of several labels also those of the argmax: ``accuracy``,
+    and per label ``sensitivity/<label>`` (recall), ``ppv/<label>`` (precision), ``f1/<label>``. A score that is not
+    defined is left out: a label's AUROC and AP where all known images have it or none has, its PPV where no image is
+    called so. All processes leave out the same.
 
     Args:
         labels: Names of the labels.
@@ -59,6 +61,15 @@ class ClassificationScores(Metric):
                 scores |= {f"{name}/{label}": score for label, score in each.items()}
         known = ~targets.isnan().any(dim=1)
         if len(self.labels) > 1 and known.any() and (targets[known].sum(dim=1) == 1).all():
-            hits = logits[known].argmax(dim=1) == targets[known].argmax(dim=1)
-            scores["accuracy"] = hits.float().mean()
+            scores |= self._of_argmax(logits[known].argmax(dim=1), targets[known].argmax(dim=1))
+        return scores
+
+    def _of_argmax(self, said: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        scores = {"accuracy": (said == truth).float().mean()}
+        for index, label in enumerate(self.labels):
+            called, has = said == index, truth == index
+            hits = (called & has).sum()
+            counts = {"sensitivity": (hits, has.sum()), "ppv": (hits, called.sum())}
+            counts["f1"] = (2 * hits, has.sum() + called.sum())
+            scores |= {f"{name}/{label}": part.float() / whole for name, (part, whole) in counts.items() if whole > 0}
         return scores

@@ -95,3 +95,23 @@ def test_paper_policy_keeps_the_lists_and_splits_rsna_by_image() -> None:
     assert Counter(splits["rsna"]) == {"train": 75, "val": 25}
     shared = shared_patients(with_splits(tables, splits))
     assert shared.to_dict("records") == [{"patient": "a", "splits": "test, train, val", "sources": "covidx, nih, rsna"}]
+
+
+def test_a_stratified_draw_takes_its_share_of_every_class_by_patient() -> None:
+    """Paper 002's 373 images: 80 / 10 / 10 of 234 and of 139; then with two images a patient."""
+    for each in (1, 2):
+        people = [f"n{i // each}" for i in range(234)] + [f"c{i // each}" for i in range(139)]
+        one = {"small": table(*((person, None) for person in people), source="small")}
+        classes = {"small": one["small"]["patient"].str[0]}
+        split = patient_disjoint(one, 0.1111, 0, test_fraction=0.1, classes=classes)["small"]
+        counts = Counter(zip(classes["small"], split, strict=True))
+        if each == 1:
+            assert counts["n", "test"] == counts["n", "val"] == 23
+            assert counts["c", "test"] == counts["c", "val"] == 14
+            assert (counts["n", "train"], counts["c", "train"]) == (188, 111)
+        assert shared_patients(with_splits(one, {"small": split})).empty
+        for letter, whole in (("n", 234), ("c", 139)):
+            assert abs(counts[letter, "test"] - whole / 10) <= each
+            assert abs(counts[letter, "val"] - whole / 10) <= each
+    plain = patient_disjoint(one, 0.1111, 1, test_fraction=0.1)["small"]
+    assert (plain == "test").sum() in (37, 38)

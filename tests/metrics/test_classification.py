@@ -39,6 +39,16 @@ def test_against_scikit_learn_for_any_cut(softmax):
     assert found["accuracy"] == pytest.approx((logits.argmax(1) == classes).float().mean().item())
 
 
+def test_decisions_by_hand():
+    """Said a a b b b, are a b b b c: a 1 of 1 and 1 of 2; b 2 of 3 and 2 of 3; c is never said."""
+    logits = torch.eye(3)[[0, 0, 1, 1, 1]]
+    found = scores(["a", "b", "c"], logits, torch.eye(3)[[0, 1, 1, 1, 2]])
+    expected = {"accuracy": 3 / 5, "sensitivity/a": 1, "ppv/a": 1 / 2, "f1/a": 2 / 3, "f1/b": 2 / 3, "ppv/b": 2 / 3}
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+    assert found["sensitivity/c"] == found["f1/c"] == 0
+    assert "ppv/c" not in found
+
+
 def test_large_logits_are_told_apart():
     logits = torch.tensor([20.0, 21.0, 22.0])[:, None]  # float32 probabilities: all 1
     assert scores(["a"], logits, torch.tensor([0.0, 1, 1])[:, None])["auroc"] == 1
