@@ -28,7 +28,7 @@ _ONE_PROCESS = (
 
 
 def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, splits: Sequence[str]) -> None:
-    """Fill the mask cache for the pairs of some splits, and tell the datamodule whose masks to use.
+    """Fill the mask cache, and tell the datamodule whose masks to use: for pairs, and for images of `losses.attention`.
 
     Safe when several processes or jobs come at once: one computes, the others wait and find it done.
 
@@ -36,7 +36,7 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
         UserError: The segmenter's checkpoint or experiment is missing or broken, or an image cannot be read.
     """
     masks = experiment.data.masks
-    images = [path for split in splits for path in datamodule.pair_dataset(split).paths]
+    images = [path for split in splits for path in datamodule.pair_dataset(split).paths] + datamodule.needing_lungs
     if masks.segmenter is None or not datamodule.masks.missing(images):
         return
     try:

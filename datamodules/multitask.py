@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from datamodules.cache import CachedImages, ImageCache
 from datamodules.channels import get_channel
+from datamodules.companions import CompanionDataset
 from datamodules.dataset import Group, ImageDataset, batch_groups
 from datamodules.masks import LungMasks
 from datamodules.pairs import PairDataset, collate_pairs
@@ -76,6 +78,7 @@ class MultiTaskDataModule(LightningDataModule):
             self.experiment.active, groups, data.image_size, data.augment, fill_cache(data, groups)
         )
         self.groups = groups
+        self._accompanied()  # refuses a wrong channel now
 
     @property
     def rank_and_world(self) -> tuple[int, int]:
@@ -119,7 +122,8 @@ class MultiTaskDataModule(LightningDataModule):
             steps.start_step = _next_step(self.trainer, len(steps))
             if self.trainer.overfit_batches:  # ty: ignore[missing-attribute]  # set by its data connector
                 steps.sampler = None  # nothing that Lightning could call set_epoch on: the same steps in every epoch
-        return self._loader(self.dataset, batch_sampler=steps, collate_fn=self.dataset.collate, persistent=True)
+        dataset = self._accompanied() or self.dataset
+        return self._loader(dataset, batch_sampler=steps, collate_fn=dataset.collate, persistent=True)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """One loader a batch group, over this process's share (rows rank::world) of the validation split."""
@@ -162,6 +166,28 @@ class MultiTaskDataModule(LightningDataModule):
         dataset = self.pair_dataset(split)
         share = Subset(dataset, range(rank, len(dataset), world))
         return self._loader(share, batch_size=self.experiment.robustness.batch_size, collate_fn=collate_pairs)
+
+    @property
+    def needing_lungs(self) -> list[str]:
+        """The training images whose lungs a loss asks for (``losses.attention``)."""
+        if not self.experiment.losses.attention:
+            return []
+        group = self.groups[self._deciding]
+        return [os.fsdecode(path) for path in group.images[group.rows("train")]]
+
+    @property
+    def _deciding(self) -> int:
+        """The batch group of the task that decides."""
+        name = self.experiment.robustness.task
+        return next(i for i, group in enumerate(self.groups) if name in group.targets)
+
+    def _accompanied(self) -> CompanionDataset | None:
+        """The training images with what extra losses need; None: they need nothing."""
+        losses = self.experiment.losses
+        if not (losses.consistency or losses.attention):
+            return None
+        channel = get_channel(losses.consistency_channel) if losses.consistency else None
+        return CompanionDataset(self.dataset, self._deciding, channel, self.masks if losses.attention else None)
 
     def _evaluation_loaders(self, split: str) -> list[DataLoader[Batch]]:
         rank, world = self.rank_and_world

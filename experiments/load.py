@@ -274,6 +274,9 @@ def _check(experiment: Experiment, where: str) -> None:
                 refuse(f"{key}.upsample", f"no label {label!r}{nearest(label, task.labels)}")
     if experiment.checkpoint.every_n_steps < 1:
         refuse("checkpoint.every_n_steps", f"must be 1 or more, is {experiment.checkpoint.every_n_steps}")
+    for name in ("consistency", "attention"):
+        if not getattr(experiment.losses, name) >= 0:
+            refuse(f"losses.{name}", f"must be 0 or more, is {getattr(experiment.losses, name)}")
     _check_data(experiment, refuse)
     _check_robustness(experiment, refuse)
 

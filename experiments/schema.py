@@ -39,6 +39,12 @@ class Target(Enum):
 class Weighting(Enum):
     mean = "mean"  # the weighted mean of the task losses (paper: Eq. 5)
     sum = "sum"  # their weighted sum: a loss_weight is what its task counts, whatever the others'
+    uncertainty = "uncertainty"  # by a variance that each task learns (Kendall, Gal, Cipolla 2018)
+
+
+class Gradients(Enum):
+    sum = "sum"  # plain: the gradient of the loss
+    pcgrad = "pcgrad"  # the tasks' gradients without what conflicts (PCGrad, Yu et al. 2020); one process
 
 
 @dataclass
@@ -253,9 +259,21 @@ class Losses:
 
     The primary task at full weight: ``weighting: sum``, and a ``loss_weight`` of 1 for it and of 1/6 for the others. It
     counts as much as alone then, where the mean of six tasks gives it a sixth.
+
+    Attributes:
+        gradients: How the tasks' gradients in the base network become one.
+        consistency: Factor of the divergence between the decision's answers to a training image and to its copy after
+            ``consistency_channel`` (lightning_modules/consistency.py); 0: off.
+        consistency_channel: As ``data.pairs.channel``.
+        attention: Factor of the share of Grad-CAM's heat outside the lungs (lightning_modules/attention.py); 0: off.
+            The training images need lung masks then, see ``data.masks``.
     """
 
     weighting: Weighting = Weighting.mean
+    gradients: Gradients = Gradients.sum
+    consistency: float = 0.0
+    consistency_channel: str = "whatsapp"
+    attention: float = 0.0
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The task losses (paper: Table 3) and their mean, the six-task loss (Eq. 5).
+"""The task losses (paper: Table 3).
 
 Unknown targets (NaN) never enter a loss. A batch in which nothing is known gives ``0 * output.sum()`` in effect: zero,
 and a zero gradient for every parameter, so that DDP never waits for one.
@@ -113,16 +113,6 @@ def boxes(head: BoxHead, output: BoxOutput, targets: Sequence[Tensor]) -> BoxTer
 def weight_penalty(head: BoxHead) -> Tensor:
     """R of the regularised least squares (Table 3): the sum of the squared weights of the box subnet."""
     return torch.stack([layer.weight.square().sum() for layer in head.boxes if isinstance(layer, nn.Conv2d)]).sum()
-
-
-def task_sum(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The sum of the task losses, weighted by ``loss_weight``."""
-    return torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum()
-
-
-def task_mean(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The mean of the task losses (Eq. 5), weighted by ``loss_weight``."""
-    return task_sum(losses, weights) / sum(weights)
 
 
 @torch.no_grad()

@@ -15,13 +15,17 @@ from torch.nn.parallel import DistributedDataParallel
 from experiments.batch import Batch
 from experiments.errors import UserError
 from experiments.load import from_dict, to_dict
-from experiments.schema import Experiment, Weighting
+from experiments.schema import Experiment, Gradients, Weighting
+from lightning_modules.attention import heat_outside
 from lightning_modules.backbones import build_backbone
 from lightning_modules.checkpoint import fill, read_checkpoint
+from lightning_modules.consistency import consistency
 from lightning_modules.heads import BoxOutput
-from lightning_modules.losses import task_mean, task_sum
 from lightning_modules.optimizers import build_optimizer, build_scheduler
+from lightning_modules.surgery import pcgrad_backward
 from lightning_modules.tasks import build_tasks
+from lightning_modules.weighting import LossWeighting
+from metrics.decision import Decision
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 
@@ -56,6 +60,8 @@ class MultiTaskModule(LightningModule):
         model = experiment.model if pretrained else replace(experiment.model, pretrained=False, weights=None)
         self.backbone = build_backbone(model, experiment.data.image_size)
         self.tasks = build_tasks(experiment, self.backbone)
+        self.weighting = LossWeighting(experiment.active, experiment.losses.weighting)
+        self._parts: Tensor | None = None  # of the loss, between training_step and backward
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         if experiment.model.channels_last:
@@ -88,18 +94,43 @@ class MultiTaskModule(LightningModule):
         return {name: task(maps) for name, task in self.tasks.items()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The task losses of one batch, which holds all active tasks, as one (``losses.weighting``)."""
-        maps = self.features(batch.images)
-        losses, logged = {}, {}
+        """The task losses of one batch, which holds all active tasks, as one, and the extra losses (``losses``)."""
+        settings, decider = self.experiment.losses, self.experiment.robustness.task
+        n, images = len(batch.images), [batch.images] + ([] if batch.copies is None else [batch.copies])
+        maps = self.features(torch.cat(images))
+        losses, extra, logged = {}, {}, {}
         for name, task in self.tasks.items():
             targets = batch.tasks[name]
-            output = task([m[targets.rows] for m in maps])
+            own = [m[targets.rows] for m in maps]
+            output = task(own)
             losses[name] = task.loss(output, targets)
             logged |= {f"train/{name}/{key}": value for key, value in task.progress(output, targets).items()}
-        loss = self._combined(losses)
+            if name == decider and batch.copies is not None:
+                extra["consistency"] = consistency(output, task([m[n:] for m in maps]), task.task.kind)
+            if name == decider and batch.lungs is not None:
+                decision = Decision.of(task.task, self.experiment.robustness)
+                scores = decision.score(output, self.experiment.robustness.target)
+                extra["attention"] = heat_outside(own[-1], scores, batch.lungs)
+        factors = {"consistency": settings.consistency, "attention": settings.attention}
+        weighted = [factors[name] * value for name, value in extra.items()]
+        self._parts = torch.cat([self.weighting(losses), *(part[None] for part in weighted)])
+        loss = self._parts.sum()
         logged |= {f"train/{name}/loss": task_loss for name, task_loss in losses.items()} | {"train/loss": loss}
-        self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=len(batch.images))
+        logged |= {f"train/{name}": value for name, value in extra.items()}
+        if (weights := self.weighting.weights()) is not None:
+            logged |= {f"train/{name}/weight": weight for name, weight in zip(losses, weights, strict=True)}
+        self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=n)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Plain, or with gradient surgery in the base network (``losses.gradients``)."""
+        parts, self._parts = self._parts, None
+        if self.experiment.losses.gradients is Gradients.sum or parts is None:
+            super().backward(loss, *args, **kwargs)
+            return
+        shared = [p for p in self.backbone.parameters() if p.requires_grad]
+        own = [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("backbone.")]
+        pcgrad_backward(loss, parts, shared, own)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add the batch's tasks, which need not be all, to the epoch's losses and scores."""
@@ -146,6 +177,11 @@ class MultiTaskModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Refuse strategies that this module cannot run under."""
         refuse_sharding(self.trainer)
+        if self.experiment.losses.gradients is Gradients.pcgrad and self.trainer.world_size > 1:
+            raise UserError(
+                "losses.gradients: pcgrad projects each process's gradients for itself, before they are averaged; "
+                "use one process (trainer.devices=1), or losses.gradients=sum"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The experiment goes with the weights, as plain containers."""
@@ -161,17 +197,13 @@ class MultiTaskModule(LightningModule):
                     "give the checkpoint's own experiment, or start a new run"
                 )
 
-    def _combined(self, losses: dict[str, Tensor]) -> Tensor:
-        combine = task_sum if self.experiment.losses.weighting is Weighting.sum else task_mean
-        return combine(list(losses.values()), [self.tasks[name].task.loss_weight for name in losses])
-
     def _log_epoch(self, stage: str) -> None:
         """Every process computes, and logs the same keys; nothing is logged in the sanity check."""
         results = {name: task.compute() for name, task in self.tasks.items()}
         logged = {f"{stage}/{name}/{key}": score for name, scores in results.items() for key, score in scores.items()}
         losses = {name: scores["loss"] for name, scores in results.items() if "loss" in scores}
         if losses:
-            logged[f"{stage}/loss"] = self._combined(losses)
+            logged[f"{stage}/loss"] = self.weighting.evaluate(losses)
         for task in self.tasks.values():
             task.reset()
         if not self.trainer.sanity_checking:
@@ -217,5 +249,6 @@ def _architecture(experiment: Experiment) -> dict[str, Any]:
         "model.backbone": model.backbone,
         "model.transition_channels": model.transition_channels,
         "model.boxes": (model.boxes.channels, model.boxes.objectness),
+        "losses.weighting": "uncertainty" if experiment.losses.weighting is Weighting.uncertainty else "fixed",
         "active tasks": {task.name: (task.kind.value, task.labels) for task in experiment.active},
     }

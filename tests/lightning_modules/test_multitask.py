@@ -317,3 +317,52 @@ def test_two_processes_stay_in_step_and_score_as_one(tmp_path):
     run.validate(module, datamodule=Shares(1), verbose=False)
     alone = {key: float(value) for key, value in run.callback_metrics.items()}
     assert alone == pytest.approx(first["metrics"], rel=1e-5)
+
+
+EXTRAS = [
+    "losses.weighting=uncertainty",
+    "losses.gradients=pcgrad",
+    "losses.consistency=1.0",
+    "losses.attention=0.5",
+]
+
+
+def accompanied(seed: int) -> Batch:
+    plain = batch(seed)
+    rows = plain.tasks["covidx"].rows
+    lungs = torch.zeros(rows.stop - rows.start, SIZE, SIZE, dtype=torch.bool)
+    lungs[:, :, : SIZE // 2] = True
+    return plain._replace(copies=plain.images[rows] // 2, lungs=lungs)
+
+
+@pytest.mark.parametrize(("one", "precision"), [(EXTRAS[1], "32-true"), ("all", "32-true"), ("all", "bf16-mixed")])
+def test_extra_losses_train(tmp_path, one, precision):
+    module = MultiTaskModule(experiment(*(EXTRAS if one == "all" else [one])))
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    run = trainer(tmp_path, precision=precision, accumulate_grad_batches=2, max_epochs=1)
+    run.fit(module, loader([accompanied(i) for i in range(2)]), [loader([batch(9)])])
+    changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+    assert len(changed) > 50
+    assert ("weighting.log_variances" in changed) == (one == "all")
+    metrics = run.callback_metrics
+    assert ("train/covidx/weight" in metrics) == (one == "all")
+    assert float(metrics["train/consistency"]) > 0
+    assert 0 < float(metrics["train/attention"]) < 1
+
+
+def test_extra_losses_add_up_and_reach_every_parameter():
+    module = MultiTaskModule(experiment("losses.consistency=2.0", "losses.attention=0.5"))
+    logged = {}
+    module.log_dict = lambda values, **_: logged.update(values)
+    loss = module.training_step(accompanied(0), 0)
+    tasks = sum(logged[f"train/{name}/loss"] for name in TASKS) / 6
+    torch.testing.assert_close(loss, tasks + 2 * logged["train/consistency"] + 0.5 * logged["train/attention"])
+    loss.backward()
+    assert [name for name, p in module.named_parameters() if p.grad is None] == []
+
+
+def test_surgery_needs_one_process():
+    module = MultiTaskModule(experiment("losses.gradients=pcgrad"))
+    module._trainer = SimpleNamespace(strategy=DDPStrategy(), world_size=2)
+    with pytest.raises(UserError, match=r"losses\.gradients: pcgrad .* one process"):
+        module.setup("fit")

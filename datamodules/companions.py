@@ -1,0 +1,71 @@
+"""What extra losses need beside a training image, moved as the image is: its copy after a channel, its lungs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datamodules.augment import seeded
+from datamodules.channels import Channel
+from datamodules.dataset import ImageDataset, Sample
+from datamodules.decode import decode, resize
+from datamodules.masks import LungMasks
+from datamodules.sampler import Item
+from experiments.batch import Batch
+
+
+class Accompanied(NamedTuple):
+    """A sample with its copy, (S, S) uint8, and its lungs, (S, S) bool; None where they are not asked for."""
+
+    sample: Sample
+    copy: np.ndarray | None
+    lungs: np.ndarray | None
+
+
+class CompanionDataset(Dataset[Accompanied]):
+    """The training images; those of one group come with companions under the same augmentation.
+
+    Args:
+        dataset: The images.
+        group: The decision's group.
+        channel: Makes the copy from the image at full size; None: no copies.
+        masks: Where the lungs are looked up; None: no lungs.
+    """
+
+    def __init__(
+        self, dataset: ImageDataset, group: int, channel: Channel | None = None, masks: LungMasks | None = None
+    ) -> None:
+        self.dataset, self.group, self.channel, self.masks = dataset, group, channel, masks
+
+    def __getitem__(self, index: Item) -> Accompanied:
+        sample = self.dataset[index]
+        if index.group != self.group:
+            return Accompanied(sample, None, None)
+        path, size = os.fsdecode(self.dataset.groups[index.group].images[index.row]), self.dataset.size
+        image, lungs = sample.image, np.zeros((size, size), np.uint8)
+        if self.channel is not None:
+            image = resize(decode(self.channel(decode(path))), size)
+        if self.masks is not None:
+            lungs = self.masks.read(path, size).astype(np.uint8)
+        if index.seed is not None:  # the image is drawn again where it is not needed: the mask's place is what counts
+            moved = seeded(self.dataset.transform, index.seed)(image=image, mask=lungs, bboxes=np.zeros((0, 4)))
+            image, lungs = moved["image"], moved["mask"]
+        return Accompanied(
+            sample, None if self.channel is None else image, None if self.masks is None else lungs.astype(bool)
+        )
+
+    def collate(self, samples: Sequence[Accompanied]) -> Batch:
+        """The batch, with the companions of the group's images in their order."""
+        batch = self.dataset.collate([each.sample for each in samples])
+        mine = [each for each in samples if each.sample.item.group == self.group]
+        copies = [each.copy for each in mine if each.copy is not None]
+        lungs = [each.lungs for each in mine if each.lungs is not None]
+        return batch._replace(
+            copies=torch.from_numpy(np.stack(copies))[:, None] if copies else None,
+            lungs=torch.from_numpy(np.stack(lungs)) if lungs else None,
+        )
