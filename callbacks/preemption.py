@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Generator, Sequence
@@ -57,6 +58,7 @@ class Preemption(Callback):
         self.checkpoint = checkpoint
         self.signals = signals
         self.received = 0
+        self._process = os.getpid()
         self._group: Any = None
         self._flag = torch.zeros(1, dtype=torch.int64)
         self._joining: Any = None
@@ -77,6 +79,9 @@ class Preemption(Callback):
                 signal.signal(number, handler)
 
     def _receive(self, signum: int, frame: Any) -> None:
+        if os.getpid() != self._process:  # a data loader's worker inherits the handler, and is ended by SIGTERM
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
         self.received = signum
 
     @override
