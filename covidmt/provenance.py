@@ -10,6 +10,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def git_tags(root: Path = CODE) -> dict[str, str]:
     return {"mlflow.source.git.commit": commit.strip(), "git.dirty": str(bool(changes.strip())).lower()}
 
 
+@cache
 def environment() -> str:
     """Python, platform, torch and accelerators as comments, then every installed package pinned, as pip reads it.
 
@@ -71,7 +73,9 @@ def environment() -> str:
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
         "gpus": ", ".join(gpus) or None,
     }
-    packages = {f"{dist.name}=={dist.version}" for dist in importlib.metadata.distributions() if dist.name}
+    # Each access to a distribution's metadata parses its file.
+    found = [dist.metadata for dist in importlib.metadata.distributions()]
+    packages = {f"{metadata['Name']}=={metadata['Version']}" for metadata in found if metadata["Name"]}
     return "\n".join([*(f"# {key}: {value}" for key, value in head.items()), *sorted(packages, key=str.lower), ""])
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lightning.pytorch  # noqa: F401  binds its log handler to the real stderr, before pytest captures a test's
@@ -33,6 +34,25 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("demo")
     write_demo(root, seed=0, size=96, patients=100)
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
+    """A new sqlite store is a copy of one that MLflow has built, which takes it seconds; yields the real builder."""
+    from covidmt import tracking
+
+    build, built = tracking._create_database, tmp_path_factory.mktemp("store") / "mlflow.db"
+
+    def copy(path: Path) -> None:
+        if not built.exists():
+            build(built)
+        building = path.with_name(".building")
+        shutil.copyfile(built, building)
+        building.rename(path)
+
+    tracking._create_database = copy
+    yield build
+    tracking._create_database = build
 
 
 @pytest.fixture

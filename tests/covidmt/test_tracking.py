@@ -1,5 +1,6 @@
 import multiprocessing
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from experiments.schema import Tracking
 
 
 @pytest.fixture(autouse=True)
-def _empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, copied_stores: Callable[[Path], None]) -> None:
+    monkeypatch.setattr("covidmt.tracking._create_database", copied_stores)  # the real builder
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
