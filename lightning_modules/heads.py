@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork, batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
@@ -17,6 +17,8 @@ from experiments.schema import BoxHead as BoxSettings
 _SMALLEST, _LARGEST = 0.06, 0.6  # chest opacities, as shares of the image's side
 _RATIOS = (0.5, 1.0, 2.0)  # height / width
 _PRIOR = 0.01  # objectness before training, so that the many empty anchors do not drown the start (RetinaNet)
+_MATCH, _NO_MATCH = 0.5, 0.4  # IoU from which an anchor has a box, and below which it has none
+BACKGROUND, NEITHER = -1, -2  # what :meth:`BoxHead.assign` says of the other anchors
 _CANDIDATES = 1000  # boxes an image that enter the non-maximum suppression
 
 
@@ -74,7 +76,6 @@ class BoxHead(nn.Module):
         self.anchors = AnchorGenerator(
             tuple(tuple(sizes[i : i + per_level]) for i in range(0, len(sizes), per_level)), (_RATIOS,) * levels
         )
-        self.matcher = Matcher(high_threshold=0.5, low_threshold=0.4, allow_low_quality_matches=True)
         self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
         self.pyramid = FeaturePyramidNetwork(channels, settings.channels)
         anchors = per_level * len(_RATIOS)
@@ -94,11 +95,18 @@ class BoxHead(nn.Module):
     def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """(A,) int64: the index in ``boxes`` (n, 4) of each anchor's box, -1 for background, -2 for neither.
 
-        IoU 0.5 and more match, below 0.4 is background; every box gets its best anchors in any case.
+        IoU 0.5 and more match, below 0.4 is background; every box gets its best anchors in any case. Boxes under a
+        pixel match nothing. This is torchvision's Matcher with masks instead of lists of indices, whose lengths the
+        host would have to wait for in every step.
         """
         if len(boxes) == 0:
-            return torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
-        return self.matcher(box_iou(boxes, anchors))
+            return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+        large = (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1, keepdim=True)
+        overlap = box_iou(boxes, anchors).masked_fill(~large, -1)
+        best, match = overlap.max(dim=0)
+        clear = match.masked_fill(best < _MATCH, NEITHER).masked_fill(best < _NO_MATCH, BACKGROUND)
+        own = ((overlap == overlap.amax(dim=1, keepdim=True)) & large).any(dim=0)
+        return torch.where(own, match, clear)
 
     @torch.no_grad()
     def decode(self, output: BoxOutput) -> list[dict[str, Tensor]]:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import box_area, remove_small_boxes, sigmoid_focal_loss
+from torchvision.ops import box_area, sigmoid_focal_loss
 
-from lightning_modules.heads import BoxHead, BoxOutput
+from lightning_modules.heads import NEITHER, BoxHead, BoxOutput
 
 
 class Term(NamedTuple):
@@ -86,16 +86,17 @@ def boxes(head: BoxHead, output: BoxOutput, targets: Sequence[Tensor]) -> BoxTer
     divided by its matched anchors (at least 1) and averaged over the images, as in RetinaNet.
 
     Args:
-        head: The head that gave the output: its matcher and coder.
+        head: The head that gave the output: its assignment and coder.
         output: For N images.
         targets: N tensors (n_i, 4) of boxes in input pixels; boxes under a pixel are left out.
     """
     matches, goals = [], []
     for truth in targets:
-        truth = truth[remove_small_boxes(truth, 1.0)].to(output.anchors)
+        truth = truth.to(output.anchors)
         match = head.assign(output.anchors, truth)
         matches.append(match)
-        goals.append(truth[match.clamp(min=0)] if len(truth) else output.anchors)
+        matching = torch.where(match[:, None] >= 0, truth[match.clamp(min=0)], output.anchors) if len(truth) else None
+        goals.append(output.anchors if matching is None else matching)
     match, goal = torch.stack(matches), torch.stack(goals)
     matched = match >= 0
     codes = torch.stack([head.coder.encode_single(image, output.anchors) for image in goal])
@@ -104,7 +105,7 @@ def boxes(head: BoxHead, output: BoxOutput, targets: Sequence[Tensor]) -> BoxTer
     regression = Term((squares * matched).sum(), count)
     objectness = None
     if output.objectness is not None:
-        focal = sigmoid_focal_loss(output.objectness, matched.float()) * (match != head.matcher.BETWEEN_THRESHOLDS)
+        focal = sigmoid_focal_loss(output.objectness, matched.float()) * (match != NEITHER)
         per_image = focal.sum(dim=1) / matched.sum(dim=1).clamp(min=1)
         objectness = Term(per_image.sum(), torch.full_like(count, len(match)))
     return BoxTerms(regression, objectness, Term((_iou(head, output, goal) * matched).sum(), count))

@@ -141,13 +141,12 @@ class ClassificationTask(TaskModule):
         return {"cross_entropy": cross_entropy(output, targets.targets, self.class_weights)}
 
     def progress(self, output: Tensor, targets: TaskBatch) -> dict[str, Tensor]:
-        """``accuracy`` of a softmax over the known images of the batch."""
-        known = ~targets.targets.isnan().any(dim=1)
-        if self.task.kind is not TaskKind.multiclass or not known.any():
+        """``accuracy`` of a softmax over the known images of the batch, NaN where there are none."""
+        if self.task.kind is not TaskKind.multiclass:
             return {}
-        return {
-            "accuracy": (output.argmax(dim=1) == targets.targets.nan_to_num(0.0).argmax(dim=1))[known].float().mean()
-        }
+        known = ~targets.targets.isnan().any(dim=1)
+        right = output.argmax(dim=1) == targets.targets.nan_to_num(0.0).argmax(dim=1)
+        return {"accuracy": (right & known).sum() / known.sum()}
 
     def score(self, output: Tensor, targets: TaskBatch) -> None:
         """Add to :class:`.ClassificationScores`."""

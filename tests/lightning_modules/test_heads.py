@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.models.detection._utils import Matcher
 from torchvision.ops import FeaturePyramidNetwork, box_iou
 
 from experiments.schema import BoxHead as BoxSettings
@@ -94,6 +97,21 @@ def test_every_box_has_an_anchor_and_no_box_has_none():
     slit = torch.tensor([[3.0, 3, 6, 60], [30, 30, 50, 50]])
     assert set(head.assign(anchors, slit).tolist()) >= {0, 1}
     assert head.assign(anchors, torch.zeros(0, 4)).eq(-1).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_the_matches_are_torchvisions(seed, n):
+    head = BoxHead([4], 64, BoxSettings(channels=4))
+    anchors = head([torch.rand(1, 4, 8, 8)]).anchors
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, 50, (n, 2), generator=generator).float()
+    boxes = torch.cat([corners, corners + torch.randint(1, 30, (n, 2), generator=generator)], dim=1)
+    matcher = Matcher(high_threshold=0.5, low_threshold=0.4, allow_low_quality_matches=True)
+    expected = matcher(box_iou(boxes, anchors))
+    assert torch.equal(head.assign(anchors, boxes), expected)
+    tiny = torch.cat([boxes, boxes[:1, [0, 1, 0, 1]] + torch.tensor([0, 0, 0.5, 9])])
+    assert torch.equal(head.assign(anchors, tiny), expected)
 
 
 def test_float32_out_under_bfloat16():

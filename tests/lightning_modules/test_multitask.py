@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
@@ -366,3 +367,31 @@ def test_surgery_needs_one_process():
     module._trainer = SimpleNamespace(strategy=DDPStrategy(), world_size=2)
     with pytest.raises(UserError, match=r"losses\.gradients: pcgrad .* one process"):
         module.setup("fit")
+
+
+class Waits(TorchDispatchMode):
+    """Collects the operations whose result's value or shape the host must know: a GPU would be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().removeprefix("aten::")
+        indices = args[1] if name.startswith("index") and len(args) > 1 and isinstance(args[1], list | tuple) else []
+        masks = any(isinstance(index, torch.Tensor) and index.dtype == torch.bool for index in indices)
+        if masks or name in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero"):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "multiclass"])
+def test_a_training_step_waits_for_nothing(kind):
+    module = MultiTaskModule(experiment(f"tasks.covidx.kind={kind}"))
+    module.log_dict = lambda *_, **__: None
+    with Waits() as waits:
+        module.training_step(batch(), 0).backward()
+    assert not waits.found
+    with Waits() as waits:
+        torch.tensor([1.0, 2.0])[torch.tensor([True, False])].sum().item()
+    assert len(waits.found) >= 2  # what it would find
