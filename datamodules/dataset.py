@@ -211,8 +211,9 @@ class ImageDataset(Dataset[Sample]):
         boxes = group.boxes[group.offsets[item.row] : group.offsets[item.row + 1]]
         boxes = boxes * np.array([self.size / width, self.size / height] * 2, np.float32)
         if item.seed is not None:
-            moved = seeded(self.transform, item.seed)(image=image, bboxes=boxes)
-            image, boxes = moved["image"], moved["bboxes"]
+            some = {"bboxes": boxes} if len(boxes) else {}  # albumentations takes its time also with none
+            moved = seeded(self.transform, item.seed)(image=image, **some)
+            image, boxes = moved["image"], moved.get("bboxes", boxes)
         return Sample(item, image, np.asarray(boxes, np.float32).reshape(-1, 4))
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
