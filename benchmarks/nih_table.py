@@ -19,9 +19,10 @@ from experiments.schema import Data, NihSource
 IMAGES, FOLDERS, TEST = 112_120, 12, 25_596
 
 
-def write_tree(root: Path, rows: int) -> list[str]:
-    """Entries, lists and empty files in the published layout; about 3.6 images a patient, as in the original."""
+def write_tree(root: Path, rows: int, picture: bytes = b"") -> list[str]:
+    """Entries, lists and (equal) files in the published layout; about 3.6 images a patient, as in the original."""
     draw = random.Random(0)
+    root.mkdir(exist_ok=True)
     names = [f"{row * 30_805 // IMAGES + 1:08d}_{row % 1000:03d}.png" for row in range(rows)]
     lines = ["Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position"]
     for name in names:
@@ -35,7 +36,7 @@ def write_tree(root: Path, rows: int) -> list[str]:
         images = root / f"images_{folder + 1:03d}" / "images"
         images.mkdir(parents=True)
         for name in names[folder::FOLDERS]:
-            (images / name).touch()
+            (images / name).write_bytes(picture)
     return names
 
 
