@@ -7,15 +7,17 @@ import os
 import urllib.request
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TYPE_CHECKING
 
-import timm
 import torch
 import torchvision
-from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from lightning.pytorch.utilities import rank_zero_info
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import timm
 
 from experiments.errors import UserError
 from experiments.load import nearest
@@ -190,6 +192,8 @@ def _create_torchvision(name: str, pretrained: bool) -> nn.Module:
 
 
 def _create_timm(name: str, pretrained: bool) -> nn.Module:
+    import timm  # knows a thousand networks, which takes its time
+
     if not timm.is_model(name):
         raise UserError(f"model.backbone: no network {name!r} in timm{nearest(name, timm.list_models())}")
     if not pretrained:
@@ -202,6 +206,8 @@ def _create_timm(name: str, pretrained: bool) -> nn.Module:
 
 def _cached(config: timm.models.PretrainedCfg, name: str) -> dict[str, str]:
     """The cached file, so that the hub is not asked at all; else nothing, once the hub has answered."""
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
     if config.hf_hub_id:
         for file in (config.hf_hub_filename, "model.safetensors", "pytorch_model.bin"):
             path = try_to_load_from_cache(config.hf_hub_id, file) if file else None

@@ -16,19 +16,17 @@ too: nothing is subtracted, scaled or resized. So its meta-methods and FullGrad,
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stderr
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
-import pytorch_grad_cam
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.seed import isolate_rng
-from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.guided_backprop import GuidedBackpropReLU
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -38,18 +36,32 @@ from experiments.schema import Target
 from metrics.decision import Decision
 from metrics.gradcam import GradCam, gradcam, uncached_autocast
 
-METHODS: dict[str, type[BaseCAM]] = {
-    method.__name__.lower().replace("plusplus", "++").replace("_", ""): method
-    for _, method in inspect.getmembers(pytorch_grad_cam, inspect.isclass)
-    if issubclass(method, BaseCAM) and method.compute_cam_per_layer is BaseCAM.compute_cam_per_layer
-}
-ENGINES = sorted({*METHODS, "guided_gradcam"})
+if TYPE_CHECKING:
+    from pytorch_grad_cam.base_cam import BaseCAM
+
+
+@functools.cache  # imported where it is asked for: the library brings scikit-learn and matplotlib with it
+def methods() -> dict[str, type[BaseCAM]]:
+    """pytorch-grad-cam's methods by engine name."""
+    import pytorch_grad_cam
+    from pytorch_grad_cam.base_cam import BaseCAM
+
+    return {
+        method.__name__.lower().replace("plusplus", "++").replace("_", ""): method
+        for _, method in inspect.getmembers(pytorch_grad_cam, inspect.isclass)
+        if issubclass(method, BaseCAM) and method.compute_cam_per_layer is BaseCAM.compute_cam_per_layer
+    }
+
+
+def engines() -> list[str]:
+    """The names of all engines."""
+    return sorted({*methods(), "guided_gradcam"})
 
 
 def engine_title(engine: str) -> str:
     """The engine's name as people write it."""
     named = {"gradcam": "Grad-CAM", "guided_gradcam": "Guided Grad-CAM", "gradcam++": "Grad-CAM++"}
-    return named.get(engine) or METHODS[engine].__name__
+    return named.get(engine) or methods()[engine].__name__
 
 
 @runtime_checkable
@@ -75,7 +87,7 @@ class Cam:
     ``requires_grad``, every submodule's mode, hooks and random states are as before after each call.
 
     Args:
-        engine: One of ``ENGINES``.
+        engine: One of :func:`engines`.
         layer: Dotted name of the module, inside the LightningModule, whose output (N, C, h, w) is explained; None: the
             map that the head reads. With one, ``gradcam`` is the library's.
 
@@ -84,8 +96,8 @@ class Cam:
     """
 
     def __init__(self, engine: str = "gradcam", layer: str | None = None) -> None:
-        if engine not in ENGINES:
-            raise UserError(f"robustness.engine: no engine {engine!r}{nearest(engine, ENGINES)}")
+        if engine != "gradcam" and engine not in engines():
+            raise UserError(f"robustness.engine: no engine {engine!r}{nearest(engine, engines())}")
         self.engine = engine
         self.layer = layer
 
@@ -142,7 +154,7 @@ class Cam:
         layer = network.last if self.layer is None else network.module.get_submodule(self.layer)
         exposed = _Exposed(self.layer)
         first = layer.register_forward_hook(exposed.show)
-        method = METHODS["gradcam" if self.engine == "guided_gradcam" else self.engine]
+        method = methods()["gradcam" if self.engine == "guided_gradcam" else self.engine]
         cam = _raw(method, self.layer)(network, [layer])
         last = layer.register_forward_hook(exposed.hide)
 
@@ -229,6 +241,8 @@ class _GuidedBackprop(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in self._RELUS:
+            from pytorch_grad_cam.guided_backprop import GuidedBackpropReLU
+
             return GuidedBackpropReLU.apply(args[0] if args else kwargs["input"])
         return func(*args, **(kwargs or {}))
 

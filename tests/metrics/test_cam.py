@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from experiments.errors import UserError
 from experiments.schema import Experiment, Target, Task
 from lightning_modules.multitask import MultiTaskModule
-from metrics.cam import ENGINES, METHODS, Cam, _GuidedBackprop
+from metrics.cam import Cam, _GuidedBackprop, engines, methods
 from metrics.decision import Decision
 
 DECISION = Decision("COVID-19", 2)
@@ -67,7 +67,7 @@ def state_of(net):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", engines())
 @pytest.mark.parametrize("layer", [None, "trunk.4"])
 def test_every_engine_gives_raw_maps_and_disturbs_nothing(net, images, engine, layer):
     for number, parameter in enumerate(net.parameters()):
@@ -97,7 +97,7 @@ def test_every_engine_gives_raw_maps_and_disturbs_nothing(net, images, engine, l
     assert all(torch.equal(value, weights[key]) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", engines())
 @pytest.mark.parametrize("layer", [None, "trunk.4"])
 def test_bfloat16_autocast(net, images, engine, layer):
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -109,7 +109,7 @@ def test_bfloat16_autocast(net, images, engine, layer):
     assert cam.map.any()
 
 
-@pytest.mark.parametrize("engine", sorted(METHODS))
+@pytest.mark.parametrize("engine", sorted(methods()))
 def test_bfloat16_weights(net, images, engine):
     net.bfloat16()
     cam = Cam(engine, "trunk.4")(net, "covidx", images, DECISION)
