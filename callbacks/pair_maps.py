@@ -72,7 +72,7 @@ class PairMaps:
     def __init__(self, robustness: Robustness, task: Task) -> None:
         self.decision = Decision.of(task, robustness)
         self.cam = Cam(robustness.engine, robustness.layer)
-        self.task = task.name
+        self.task, self.labels = task.name, task.labels
         self.target = robustness.target
         if not 0 < robustness.region_threshold <= 1:
             raise UserError(f"robustness.region_threshold: {robustness.region_threshold} is not above 0 and at most 1")

@@ -1,8 +1,9 @@
-"""Before a training: every image of a pair gets a lung mask, computed once by the segmenter and cached."""
+"""Before a training: every image that needs a lung mask gets one, computed once by the segmenter and cached."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,7 +17,9 @@ from datamodules.masks import cache_path, write_mask
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import load_lungs_experiment, to_dict
-from experiments.schema import Experiment, LungsExperiment
+from experiments.schema import Experiment, LungsExperiment, View
+
+log = logging.getLogger("covidmt")
 
 # A segmenter trained on the way is trained by one process, whatever the cluster started.
 _ONE_PROCESS = (
@@ -28,7 +31,10 @@ _ONE_PROCESS = (
 
 
 def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, splits: Sequence[str]) -> None:
-    """Fill the mask cache, and tell the datamodule whose masks to use: for pairs, and for images of `losses.attention`.
+    """Fill the mask cache for some splits, and tell the datamodule whose masks to use.
+
+    Those of the pairs need masks (``train`` has none), and the images of `losses.attention`; all images where
+    ``data.view`` hides a part of them: those in which no lung is found are taken out of the datamodule then.
 
     Safe when several processes or jobs come at once: one computes, the others wait and find it done.
 
@@ -36,13 +42,20 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
         UserError: The segmenter's checkpoint or experiment is missing or broken, or an image cannot be read.
     """
     masks = experiment.data.masks
-    images = [path for split in splits for path in datamodule.pair_dataset(split).paths] + datamodule.needing_lungs
-    if masks.segmenter is None or not datamodule.masks.missing(images):
-        return
-    try:
-        _prepare(experiment, datamodule, images)
-    except UserError as error:
-        raise UserError(f"data.masks.segmenter ({masks.segmenter}): {error}") from error
+    images = datamodule.images(splits) + datamodule.needing_lungs
+    if masks.segmenter is not None and datamodule.masks.missing(images):
+        try:
+            _prepare(experiment, datamodule, images)
+        except UserError as error:
+            raise UserError(f"data.masks.segmenter ({masks.segmenter}): {error}") from error
+    view = experiment.data.view
+    if view is not View.original:
+        empty = datamodule.masks.empty(images)
+        if len(empty) == len(images):
+            raise UserError(f"data.view={view.value}: no image has a lung mask; see data.masks")
+        datamodule.leave_out(empty)
+        if empty:
+            log.warning(f"data.view={view.value}: no lung was found in {len(empty)} of {len(images)} images; left out")
 
 
 def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str]) -> None:

@@ -77,7 +77,9 @@ def predict(
                 failed[name] = str(result)
                 record = {"image": name, "error": failed[name]}
             else:
-                Image.fromarray(draw(*result, settings=predictor.robustness)).save(pictures[name], compress_level=3)
+                Image.fromarray(draw(*result[:-1], settings=predictor.robustness)).save(
+                    pictures[name], compress_level=3
+                )
                 done[name] = result.prediction
                 record = result.prediction.record() | {"overlay": pictures[name].name}
             lines.write(json.dumps(record | origin, ensure_ascii=False, allow_nan=False) + "\n")

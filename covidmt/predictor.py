@@ -18,8 +18,10 @@ from torch import Tensor
 from callbacks.pair_maps import PairMaps
 from covidmt.prediction import Prediction
 from datamodules.channels import Channel
-from datamodules.decode import decode, resize
+from datamodules.decode import crop_top, decode, resize
+from datamodules.views import show
 from experiments.errors import UserError
+from experiments.schema import View
 from lightning_modules.multitask import MultiTaskModule
 from lightning_modules.segmenters import Segmenter
 from metrics.saliency import heat_map, heat_region, iol
@@ -32,7 +34,7 @@ class Loaded(NamedTuple):
 
     Attributes:
         grey: (H, W) uint8 at its full size.
-        inputs: (1 + number of channels, S, S) uint8: the image, and what each channel makes of it.
+        inputs: (1 + number of channels, S, S) uint8: the image, and what each channel makes of it; cut at the top.
         coloured: The file is no grey image.
     """
 
@@ -45,10 +47,11 @@ class Explained(NamedTuple):
     """An image's prediction with what its picture shows.
 
     Attributes:
-        grey: (H, W) uint8 at its full size.
+        grey: (H, W) uint8 at its full size, but of what the network sees: ``data.crop_top``, ``data.view``.
         heat: (S, S) float32 in [0, 1].
         region: (S, S) bool, the heat-map region.
         lung: (S, S) bool, all False where no lungs were found or looked for.
+        answer: The label of the largest logit.
     """
 
     prediction: Prediction
@@ -56,6 +59,7 @@ class Explained(NamedTuple):
     heat: np.ndarray
     region: np.ndarray
     lung: np.ndarray
+    answer: str
 
 
 class Predictor:
@@ -67,7 +71,8 @@ class Predictor:
         segmenter: None: lungs are not looked for.
 
     Raises:
-        UserError: The heat map's settings do not fit the network, such as a layer that it lacks.
+        UserError: The heat map's settings do not fit the network, such as a layer that it lacks; or it sees images by
+            their lungs (``data.view``), and there is no segmenter.
     """
 
     def __init__(self, module: MultiTaskModule, channels: Mapping[str, Channel], segmenter: Segmenter | None) -> None:
@@ -76,7 +81,10 @@ class Predictor:
         self.robustness = module.experiment.robustness
         self.maps = PairMaps(self.robustness, module.experiment.tasks[self.robustness.task])
         self.maps.cam.check(module)
-        self.size = module.experiment.data.image_size
+        data = module.experiment.data
+        self.size, self.top, self.view = data.image_size, data.crop_top, data.view
+        if self.view is not View.original and segmenter is None:
+            raise UserError(f"this network sees images as data.view={self.view.value}, so it needs a --segmenter")
         self.channels = channels
         self.segmenter = segmenter.to(self.device) if segmenter else None
 
@@ -96,22 +104,25 @@ class Predictor:
     @torch.no_grad()
     def explain(self, batch: Mapping[str, Loaded]) -> list[Explained | UserError]:
         """The network's part: a batch of images by their names."""
-        inputs = torch.from_numpy(np.stack([image.inputs for image in batch.values()])).to(self.device)
+        lung = self._lungs([image.grey for image in batch.values()])
+        seen = [self._seen(image.inputs, lung) for image, lung in zip(batch.values(), lung.cpu().numpy(), strict=True)]
+        inputs = torch.from_numpy(np.stack(seen)).to(self.device)
         cam = self.maps.explain(self.module, inputs[:, :1])
         heat = heat_map(cam.map, (self.size, self.size))
         region = heat_region(heat, self.robustness.region_threshold)
-        lung = self._lungs([image.grey for image in batch.values()])
         logits = [cam.logits, *(self._logits(sent) for sent in inputs[:, 1:].split(1, dim=1))]
         probabilities = torch.stack([self.maps.decision.probability(side) for side in logits], dim=1).tolist()
         maps = zip(*(part.cpu().numpy() for part in (heat, region, lung)), strict=True)
-        rows = zip(batch.items(), probabilities, iol(region, lung).tolist(), maps, strict=True)
-        return [self._explained(*item, values, inside, *drawn) for item, values, inside, drawn in rows]
+        answers = [self.maps.labels[index] for index in cam.logits.argmax(dim=1).tolist()]
+        rows = zip(batch.items(), probabilities, answers, iol(region, lung).tolist(), maps, strict=True)
+        return [self._explained(*item, values, answer, inside, *drawn) for item, values, answer, inside, drawn in rows]
 
     def _explained(
         self,
         name: str,
         image: Loaded,
         probabilities: list[float],
+        answer: str,
         inside: float,
         heat: np.ndarray,
         region: np.ndarray,
@@ -119,6 +130,10 @@ class Predictor:
     ) -> Explained | UserError:
         if not all(map(isfinite, probabilities)):
             return UserError(f"{name}: the network gives no number for this image; its weights may be broken")
+        if self.view is not View.original and not lung.any():
+            return UserError(f"{name}: no lung was found in it, so there is no data.view={self.view.value} of it")
+        grey = crop_top(image.grey, self.top)
+        full = np.asarray(Image.fromarray(lung).resize(grey.shape[::-1], Image.Resampling.NEAREST))
         prediction = Prediction(
             image=name,
             decision=self.maps.decision,
@@ -132,7 +147,11 @@ class Predictor:
             input_size=self.size,
             coloured=image.coloured,
         )
-        return Explained(prediction, image.grey, heat, region, lung)
+        return Explained(prediction, show(grey, full, self.view), heat, region, lung, answer)
+
+    def _seen(self, inputs: np.ndarray, lung: np.ndarray) -> np.ndarray:
+        """The inputs in the representation that the network knows; whole where there are no lungs: said later."""
+        return np.stack([show(image, lung, self.view) for image in inputs]) if lung.any() else inputs
 
     def _logits(self, images: Tensor) -> Tensor:
         return self.module.head(self.maps.task)(self.module.features(images)[-1])
@@ -143,6 +162,7 @@ class Predictor:
             return torch.zeros(len(images), self.size, self.size, dtype=torch.bool, device=self.device)
         small = torch.from_numpy(np.stack([resize(image, self.segmenter.image_size) for image in images]))
         found = self.segmenter.segment(small[:, None].to(self.device))
+        found = found[:, int(self.top * found.shape[1]) :]
         return F.interpolate(found[:, None].float(), (self.size, self.size), mode="nearest-exact")[:, 0].bool()
 
     def _load(self, name: str) -> Loaded | UserError:
@@ -156,7 +176,7 @@ class Predictor:
                 sent.append(decode(channel(grey)))
             except Exception as error:  # of one image, as of one that is too large for the format: others are not lost
                 return UserError(f"{name}: cannot be sent through {title} ({error}); make it smaller, or leave it out")
-        inputs = np.stack([resize(image, self.size) for image in (grey, *sent)])
+        inputs = np.stack([resize(crop_top(image, self.top), self.size) for image in (grey, *sent)])
         return Loaded(grey, inputs, coloured=_coloured(Path(name).expanduser()))
 
 

@@ -29,7 +29,7 @@ from covidmt.trainer import explained, make_trainer
 from datamodules.decode import DECODER
 from datamodules.multitask import MultiTaskDataModule
 from experiments.load import to_yaml
-from experiments.schema import Experiment
+from experiments.schema import Experiment, View
 from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.multitask import MultiTaskModule, refuse_sharding
 
@@ -76,7 +76,7 @@ def train(experiment: Experiment, resume: str = "auto", run_id: str | None = Non
     datamodule = MultiTaskDataModule(experiment)
     datamodule.setup()
     tested = experiment.data.pairs.test in datamodule.tables  # training can do without WaCXR
-    prepare_masks(experiment, datamodule, ["val", "test"] if tested else ["val"])
+    prepare_masks(experiment, datamodule, ["train", "val", "test"] if tested else ["train", "val"])
     run_id = choose_run(experiment, resume, run_id, trainer)
     last = RunFolder(run_id).last if run_id and RunFolder(run_id).last.is_file() else None
     saved = read_checkpoint(last, "covidmt train") if last else {}
@@ -103,7 +103,7 @@ def train(experiment: Experiment, resume: str = "auto", run_id: str | None = Non
             trainer.test(
                 module, datamodule=datamodule, ckpt_path=best.best_model_path, weights_only=True, verbose=False
             )
-        _finish(experiment, logger, history, best, newest)
+        _finish(experiment, logger, datamodule, history, best, newest)
     if global_rank() == 0:
         folder.finish()
 
@@ -124,9 +124,11 @@ def _describe(
 ) -> None:
     """What the run is: few flat parameters to compare by (the UI shows all of them everywhere), the rest beside."""
     tasks = [task.name for task in experiment.active]
+    view = experiment.data.view
     logger.log_hyperparams(
         {
             "backbone": experiment.model.backbone,
+            **({} if view is View.original else {"view": view.value}),
             "tasks": ",".join(tasks),
             "n_tasks": len(tasks),
             "seed": experiment.seed,
@@ -144,6 +146,7 @@ def _describe(
             "split_policy": experiment.data.split_policy.value,
             "decoder": DECODER,
             "mask_source": datamodule.mask_source,
+            **({} if view is View.original else {"left_out_without_lungs": _counts(datamodule)}),
         }
     )
     log_code(logger, to_yaml(experiment))
@@ -155,6 +158,7 @@ def _describe(
 def _finish(
     experiment: Experiment,
     logger: MlflowSpoolLogger,
+    datamodule: MultiTaskDataModule,
     history: MetricHistory,
     best: ModelCheckpoint,
     newest: ResumeCheckpoint,
@@ -172,11 +176,16 @@ def _finish(
         "run": f"{experiment.tracking.run_name or experiment.name}  {logger.version}",
         "best": best.best_model_path,
         "last": str(newest.path),
+        **({"left out": f"no lung found: {_counts(datamodule)}"} if datamodule.without_lungs else {}),
         "pictures": "MLflow UI: the run, Model metrics, gradcam/00 ... with a slider over the epochs",
         "MLflow UI": _ui(logger.uri),
     }
     for name, text in lines.items():
         console.print(f"{name:<10} {text}", soft_wrap=True, highlight=False)
+
+
+def _counts(datamodule: MultiTaskDataModule) -> str:
+    return ", ".join(f"{split} {count}" for split, count in datamodule.without_lungs.items()) or "none"
 
 
 def _ui(uri: str) -> str:

@@ -27,7 +27,7 @@ from zlib import crc32
 import numpy as np
 from filelock import FileLock, Timeout
 
-from datamodules.decode import DECODER, decode, resize
+from datamodules.decode import DECODER, crop_top, decode, resize
 from datamodules.files import sample
 from datamodules.processes import in_processes
 from experiments.errors import UserError
@@ -50,18 +50,20 @@ class ImageCache:
     """The cached images of one source at one size.
 
     Args:
-        folder: ``data.cache``; other sources, sizes and decoders have files of their own in it.
+        folder: ``data.cache``; other sources, sizes, crops and decoders have files of their own in it.
         source: The source's name.
         size: Side S.
+        top: Share of the images that is cut off at the top.
 
     Attributes:
         pixels: The file of pixels.
     """
 
-    def __init__(self, folder: str | Path, source: str, size: int) -> None:
+    def __init__(self, folder: str | Path, source: str, size: int, top: float = 0.0) -> None:
         decoder = sha256(DECODER.encode()).hexdigest()[:12]
-        self.size = size
-        self.pixels = Path(folder).expanduser().absolute() / f"{source}-{size}px-{decoder}.pixels"
+        self.size, self.top = size, top
+        cropped = f"-top{top:g}" if top else ""
+        self.pixels = Path(folder).expanduser().absolute() / f"{source}-{size}px{cropped}-{decoder}.pixels"
         self.index = self.pixels.with_suffix(".index")
 
     def fill(self, images: Iterable[str | bytes], *, processes: int | None = None, verify: bool = False) -> int:
@@ -134,7 +136,10 @@ class ImageCache:
         with self.pixels.open("ab") as file:  # open all the time: an error of any process's writing comes to its fsync
             self._save(file.fileno(), index, [])
             known = self.index.stat().st_mtime_ns
-            jobs = [_Job(os.fsdecode(path), first + i, self.pixels, self.size, known) for i, path in enumerate(paths)]
+            jobs = [
+                _Job(os.fsdecode(path), first + i, self.pixels, self.size, self.top, known)
+                for i, path in enumerate(paths)
+            ]
             done: list[tuple] = []
             saved = time.monotonic()
             try:
@@ -273,6 +278,7 @@ class _Job(NamedTuple):
     row: int
     pixels: Path
     size: int
+    top: float
     known: int  # the state of the index when the build began
 
 
@@ -292,7 +298,7 @@ def _decode_into(job: _Job) -> tuple | str:
         except UserError as error:
             return str(error)
         row, (height, width) = job.row, image.shape
-        pixels = resize(image, job.size)
+        pixels = resize(crop_top(image, job.top), job.size)
         check = crc32(pixels.data)
         with job.pixels.open("r+b") as file:
             file.seek(row * _stride(job.size))

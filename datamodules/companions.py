@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from datamodules.augment import seeded
 from datamodules.channels import Channel
 from datamodules.dataset import ImageDataset, Sample
-from datamodules.decode import decode, resize
+from datamodules.decode import decode
 from datamodules.masks import LungMasks
 from datamodules.sampler import Item
 from experiments.batch import Batch
@@ -49,9 +49,9 @@ class CompanionDataset(Dataset[Accompanied]):
         path, size = os.fsdecode(self.dataset.groups[index.group].images[index.row]), self.dataset.size
         image, lungs = sample.image, np.zeros((size, size), np.uint8)
         if self.channel is not None:
-            image = resize(decode(self.channel(decode(path))), size)
+            image = self.dataset.input(decode(self.channel(decode(path))), path)
         if self.masks is not None:
-            lungs = self.masks.read(path, size).astype(np.uint8)
+            lungs = self.masks.read(path, size, self.dataset.top).astype(np.uint8)
         if index.seed is not None:  # the image is drawn again where it is not needed: the mask's place is what counts
             moved = seeded(self.dataset.transform, index.seed)(image=image, mask=lungs, bboxes=np.zeros((0, 4)))
             image, lungs = moved["image"], moved["mask"]

@@ -12,15 +12,17 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.augment import seeded, training_transform
+from datamodules.augment import MIN_VISIBILITY, seeded, training_transform
 from datamodules.cache import CachedImages
-from datamodules.decode import decode, resize
+from datamodules.decode import crop_top, decode, resize
+from datamodules.masks import LungMasks
 from datamodules.sampler import BalancedStream, Item, Stream
 from datamodules.table import label_columns
+from datamodules.views import show
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
 from experiments.load import nearest
-from experiments.schema import Augment, Balance, Task, TaskKind
+from experiments.schema import Augment, Balance, Task, TaskKind, View
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,10 @@ class ImageDataset(Dataset[Sample]):
         groups: Their batch groups.
         size: Side S of the input.
         augment: Augmentation of the items that bring a seed.
-        cached: Each group's images in the cache; None: they are decoded each time.
+        cached: Each group's images in the cache, cut at the top; None: they are decoded each time.
+        top: Share of the images that is cut off at the top.
+        view: What of them is seen.
+        masks: Where the lung masks are that ``view`` needs; None: it needs none.
     """
 
     def __init__(
@@ -192,29 +197,44 @@ class ImageDataset(Dataset[Sample]):
         size: int,
         augment: Augment,
         cached: Sequence[CachedImages] | None = None,
+        *,
+        top: float = 0.0,
+        view: View = View.original,
+        masks: LungMasks | None = None,
     ) -> None:
         self.order = [task.name for task in tasks]
         self.groups = groups
         self.size = size
         self.transform = training_transform(augment)
         self.cached = cached
+        self.top, self.view, self.masks = top, view, masks
 
     def __getitem__(self, index: Item) -> Sample:
         item = index
         group = self.groups[item.group]
+        path = os.fsdecode(group.images[item.row])
         if self.cached is None:
-            source = decode(os.fsdecode(group.images[item.row]))
-            image, (height, width) = resize(source, self.size), source.shape
+            source = decode(path)
+            image, shape = self.input(source, path), source.shape
         else:
             cached = self.cached[item.group]
-            image, (height, width) = cached[item.row], cached.shapes[item.row]
+            image, shape = self._seen(cached[item.row], path), tuple(cached.shapes[item.row])
         boxes = group.boxes[group.offsets[item.row] : group.offsets[item.row + 1]]
-        boxes = boxes * np.array([self.size / width, self.size / height] * 2, np.float32)
+        boxes = input_boxes(boxes, shape, self.size, self.top)
         if item.seed is not None:
             some = {"bboxes": boxes} if len(boxes) else {}  # albumentations takes its time also with none
             moved = seeded(self.transform, item.seed)(image=image, **some)
             image, boxes = moved["image"], moved.get("bboxes", boxes)
         return Sample(item, image, np.asarray(boxes, np.float32).reshape(-1, 4))
+
+    def input(self, image: np.ndarray, path: str) -> np.ndarray:
+        """What the network sees of a decoded image: (S, S) uint8; ``path`` names the original, whose lungs count."""
+        return self._seen(resize(crop_top(image, self.top), self.size), path)
+
+    def _seen(self, image: np.ndarray, path: str) -> np.ndarray:
+        if self.masks is None:
+            return image
+        return show(image, self.masks.read(path, self.size, self.top), self.view, path)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """One :class:`~experiments.batch.Batch`; the samples come group by group."""
@@ -231,3 +251,13 @@ class ImageDataset(Dataset[Sample]):
                 )
         images = torch.from_numpy(np.stack([sample.image for sample in samples]))[:, None]
         return Batch(images, {name: tasks[name] for name in self.order if name in tasks})
+
+
+def input_boxes(boxes: np.ndarray, shape: tuple[int, ...], size: int, top: float = 0.0) -> np.ndarray:
+    """Boxes of an image of this shape (H, W) in its input, (n, 4) float32, without those mostly cut off at the top."""
+    height, width = shape[:2]
+    if cut := int(top * height):
+        tall = boxes[:, 3] - boxes[:, 1]
+        boxes = np.maximum(boxes - np.array([0, cut, 0, cut], np.float32), 0)
+        boxes = boxes[boxes[:, 3] - boxes[:, 1] >= MIN_VISIBILITY * tall]
+    return boxes * np.array([size / width, size / (height - cut)] * 2, np.float32)

@@ -64,6 +64,11 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
+def crop_top(image: np.ndarray, share: float) -> np.ndarray:
+    """An image or mask (H, W) without this share of its rows, those at the top."""
+    return image[int(share * len(image)) :]
+
+
 def _decode_picture(data: bytes, name: str) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as picture:
         # MPO is what phones write: a JPEG with a preview or depth map behind it; its first frame is the picture.

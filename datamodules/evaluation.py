@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from datamodules.channels import get_channel
-from datamodules.dataset import ImageDataset, batch_groups
+from datamodules.dataset import batch_groups
 from datamodules.multitask import MultiTaskDataModule
 from datamodules.pairs import ChannelDataset
 from datamodules.table import load_tables
 from experiments.errors import UserError
-from experiments.schema import Experiment, TaskKind
+from experiments.schema import Experiment, Task, TaskKind
 
 
 class EvaluationDataModule(MultiTaskDataModule):
@@ -39,6 +39,7 @@ class EvaluationDataModule(MultiTaskDataModule):
         super().__init__(experiment)
         self.split, self.channels, self.channel_limit = split, list(channels), channel_limit
         self.notes: list[str] = []
+        self._tasks: list[Task] = []
         self._simulated = [get_channel(name, "--channel") for name in self.channels]
 
     @override
@@ -59,11 +60,10 @@ class EvaluationDataModule(MultiTaskDataModule):
             for task in here
             if not (self.tables[task.source]["split"] == self.split).any()
         ]
-        tasks = [task for task in here if (self.tables[task.source]["split"] == self.split).any()]
-        self.groups = batch_groups(tasks, self.tables, self.split)
-        self.dataset = ImageDataset(tasks, self.groups, data.image_size, data.augment)
+        self._tasks = [task for task in here if (self.tables[task.source]["split"] == self.split).any()]
+        self._build()
         if not self.experiment.model.boxes.objectness:
-            names = [task.name for task in tasks if task.kind is TaskKind.boxes]
+            names = [task.name for task in self._tasks if task.kind is TaskKind.boxes]
             self.notes += [
                 f"task {name}: without an objectness branch its boxes have no scores, so no mAP" for name in names
             ]
@@ -72,6 +72,14 @@ class EvaluationDataModule(MultiTaskDataModule):
                 f"not read: {', '.join(sorted(missing))}; where a data set is missing, the others' splits can differ "
                 "from those of the training"
             )
+
+    @override
+    def _build(self) -> None:
+        self.groups = batch_groups(self._tasks, self.tables, self.split)
+        self.dataset = self._images(self._tasks, self.groups)
+        if self.without_lungs:
+            count, view = self.without_lungs.get(self.split, 0), self.experiment.data.view.value
+            self.notes.append(f"{count} images in which no lung was found are left out (data.view={view})")
 
     @property
     def pair_source(self) -> str:

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 
-from datamodules.decode import decode
+from datamodules.decode import crop_top, decode
 from experiments.errors import UserError
 from experiments.schema import Masks
 
@@ -39,6 +40,7 @@ class LungMasks:
     def __init__(self, masks: Masks, segmenter: str | None = None) -> None:
         self.cache = Path(masks.cache)
         self.segmenter = segmenter
+        self._computed: dict[str, Path] = {}  # looked up by the content of the image, so once
         self.own: dict[str, Path] = {}
         folders = [Path(folder).expanduser() for folder in masks.folders]
         present = [folder for folder in folders if folder.is_dir()]
@@ -62,15 +64,31 @@ class LungMasks:
             return own
         if self.segmenter is None:
             return None
+        if (known := self._computed.get(str(image))) is not None:
+            return known
         cached = cache_path(self.cache, self.segmenter, image)
-        return cached if cached.exists() else None
+        if not cached.exists():
+            return None
+        return self._computed.setdefault(str(image), cached)
 
     def missing(self, images: Iterable[str]) -> list[str]:
         """The images that have neither a mask of their own nor a computed one."""
         return [image for image in images if self.find(image) is None]
 
-    def read(self, image: str | Path, size: int) -> np.ndarray:
+    def empty(self, images: Iterable[str]) -> list[str]:
+        """The images in which no lung is found: without a mask, or with an empty one."""
+        images = list(images)
+        with ThreadPoolExecutor() as threads:  # the decoder lets go of the interpreter
+            found = threads.map(lambda path: path is not None and read_mask(path).any(), map(self.find, images))
+            return [image for image, any_lung in zip(images, found, strict=True) if not any_lung]
+
+    def read(self, image: str | Path, size: int, top: float = 0.0) -> np.ndarray:
         """The lung fields of an image at input size: (size, size) bool, all False where there is no mask.
+
+        Args:
+            image: The image's file.
+            size: Side of the input.
+            top: Share of the image that is cut off at the top.
 
         Raises:
             UserError: A mask file that cannot be read.
@@ -78,7 +96,8 @@ class LungMasks:
         path = self.find(image)
         if path is None:
             return np.zeros((size, size), bool)
-        return np.array(Image.fromarray(read_mask(path)).resize((size, size), Image.Resampling.NEAREST))
+        mask = crop_top(read_mask(path), top)
+        return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
 
 
 @functools.cache  # once a folder: the masks are looked up again and again

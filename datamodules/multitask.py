@@ -24,7 +24,7 @@ from datamodules.sampler import BalancedStream, Item, StepSampler, Stream
 from datamodules.table import load_tables
 from experiments.batch import Batch, Pair
 from experiments.errors import UserError
-from experiments.schema import Data, Experiment
+from experiments.schema import Data, Experiment, Task, View
 
 
 class MultiTaskDataModule(LightningDataModule):
@@ -43,6 +43,7 @@ class MultiTaskDataModule(LightningDataModule):
         groups: The batch groups; the primary task's is the first.
         streams: Each group's endless stream of training rows.
         dataset: Their images.
+        without_lungs: Split -> images that :meth:`leave_out` took out of it.
     """
 
     dataset: ImageDataset
@@ -54,6 +55,7 @@ class MultiTaskDataModule(LightningDataModule):
         self.tables: dict[str, pd.DataFrame] = {}
         self.groups: list[Group] = []
         self.streams: list[Stream | BalancedStream] = []
+        self.without_lungs: dict[str, int] = {}
         self._masks: LungMasks | None = None
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -72,13 +74,44 @@ class MultiTaskDataModule(LightningDataModule):
         if test and Path(data.sources[test].root).expanduser().exists():  # training can do without it
             names.add(test)
         self.tables = load_tables(data, names)
+        self._build()
+
+    def _build(self) -> None:
+        """Batch groups, streams and images of the tables."""
         groups = batch_groups(self.experiment.active, self.tables)
         self.streams = [group.stream(self.experiment.seed) for group in groups]
-        self.dataset = ImageDataset(
-            self.experiment.active, groups, data.image_size, data.augment, fill_cache(data, groups)
-        )
+        self.dataset = self._images(self.experiment.active, groups, fill_cache(self.experiment.data, groups))
         self.groups = groups
         self._accompanied()  # refuses a wrong channel now
+
+    def _images(
+        self, tasks: Sequence[Task], groups: Sequence[Group], cached: Sequence[CachedImages] | None = None
+    ) -> ImageDataset:
+        data = self.experiment.data
+        masks = None if data.view is View.original else self.masks
+        return ImageDataset(
+            tasks, groups, data.image_size, data.augment, cached, top=data.crop_top, view=data.view, masks=masks
+        )
+
+    def images(self, splits: Sequence[str]) -> list[str]:
+        """The images of some splits that need a lung mask: the pairs'; all, where ``data.view`` hides a part."""
+        if self.experiment.data.view is View.original:
+            return [path for split in splits if split != "train" for path in self.pair_dataset(split).paths]
+        found = [table.loc[table["split"].isin(list(splits)), "image"] for table in self.tables.values()]
+        return pd.unique(pd.concat(found)).tolist()
+
+    def leave_out(self, images: Sequence[str]) -> None:
+        """Take images without lungs out of all tables, batches and pairs, and count them.
+
+        Raises:
+            UserError: What is left is not enough.
+        """
+        gone = {name: table["image"].isin(images) for name, table in self.tables.items()}
+        rows = pd.concat([table.loc[gone[name], ["image", "split"]] for name, table in self.tables.items()])
+        counts = rows.drop_duplicates("image")["split"].value_counts()
+        self.without_lungs = {str(split): int(count) for split, count in counts.items()}
+        self.tables = {name: table[~gone[name]] for name, table in self.tables.items()}
+        self._build()
 
     @property
     def rank_and_world(self) -> tuple[int, int]:
@@ -158,6 +191,8 @@ class MultiTaskDataModule(LightningDataModule):
             channel=None if "received" in table else get_channel(pairs.channel),
             limit=pairs.limit if split == "val" else None,
             seed=self.experiment.data.split_seed,  # runs of other seeds are compared on the same pairs
+            top=self.experiment.data.crop_top,
+            view=self.experiment.data.view,
         )
 
     def pair_dataloader(self, split: str) -> DataLoader[Pair]:
@@ -236,7 +271,7 @@ def fill_cache(
         return None
     cached = []
     for group in groups:
-        cache = ImageCache(data.cache, group.tasks[0].source, data.image_size)
+        cache = ImageCache(data.cache, group.tasks[0].source, data.image_size, data.crop_top)
         cache.fill(group.images, processes=processes, verify=verify)
         cached.append(cache.view(group.images))
     return cached

@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.channels import Channel
-from datamodules.decode import decode, resize
+from datamodules.decode import crop_top, decode, resize
 from datamodules.masks import LungMasks
+from datamodules.views import show
 from experiments.batch import Pair
+from experiments.schema import View
 
 
 class PairDataset(Dataset[Pair]):
@@ -29,6 +31,8 @@ class PairDataset(Dataset[Pair]):
         channel: Makes the received image from the full-size original; None: the table's ``received`` files.
         limit: At most so many pairs, drawn by seed, as many of each value of the label as there are.
         seed: The experiment's seed.
+        top: Share of both images that is cut off at the top.
+        view: What of both is seen, by the original's lungs.
 
     Attributes:
         paths: The originals.
@@ -47,6 +51,8 @@ class PairDataset(Dataset[Pair]):
         channel: Channel | None = None,
         limit: int | None = None,
         seed: int = 0,
+        top: float = 0.0,
+        view: View = View.original,
     ) -> None:
         table = table.drop_duplicates("image")
         labels = table[label].to_numpy(np.float32) if label in table else np.full(len(table), np.nan, np.float32)
@@ -61,6 +67,7 @@ class PairDataset(Dataset[Pair]):
         self.size = size
         self.masks = masks
         self.channel = channel
+        self.top, self.view = top, view
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,13 +76,22 @@ class PairDataset(Dataset[Pair]):
         """The pair without a batch dimension: images (1, S, S) uint8, label a float32 scalar, lung (S, S) bool."""
         original = decode(self.paths[index])
         received = decode(self.channel(original) if self.channel else self.received[index])
+        lung = self.lung(index)
         return Pair(
-            original=torch.tensor(resize(original, self.size))[None],
-            received=torch.tensor(resize(received, self.size))[None],
+            original=torch.tensor(self.input(original, lung))[None],
+            received=torch.tensor(self.input(received, lung))[None],
             label=torch.tensor(self.labels[index]),
-            lung=torch.from_numpy(self.masks.read(self.paths[index], self.size)),
+            lung=torch.from_numpy(lung),
             id=self.ids[index],  # ty: ignore[invalid-argument-type]  # stacked into the list of a batch
         )
+
+    def lung(self, index: int) -> np.ndarray:
+        """The original's lung fields, (S, S) bool."""
+        return self.masks.read(self.paths[index], self.size, self.top)
+
+    def input(self, image: np.ndarray, lung: np.ndarray) -> np.ndarray:
+        """What the network sees of a decoded image: (S, S) uint8."""
+        return show(resize(crop_top(image, self.top), self.size), lung, self.view)
 
 
 class ChannelBatch(NamedTuple):
@@ -108,8 +124,8 @@ class ChannelDataset(Dataset[ChannelBatch]):
     def __getitem__(self, index: int) -> ChannelBatch:
         """One original, without the batch dimension."""
         row = self.rows[index]
-        original = decode(self.pairs.paths[row])
-        images = [resize(decode(channel(original)), self.pairs.size) for channel in self.channels]
+        original, lung = decode(self.pairs.paths[row]), self.pairs.lung(row)
+        images = [self.pairs.input(decode(channel(original)), lung) for channel in self.channels]
         return ChannelBatch(torch.tensor(row), torch.from_numpy(np.stack(images))[:, None])
 
 

@@ -31,6 +31,16 @@ class SplitPolicy(Enum):
     paper = "paper"  # lists as published, RSNA 75/25 by image
 
 
+class View(Enum):
+    """What of an image is seen (paper 001, ROI Hide-and-Seek; `datamodules/views.py`)."""
+
+    original = "original"
+    lungs_isolated = "lungs_isolated"  # the lungs alone
+    lungs_removed = "lungs_removed"  # all but the lungs
+    lungs_framed = "lungs_framed"  # a box around each lung
+    lungs_boxed_out = "lungs_boxed_out"  # all but these boxes
+
+
 class Target(Enum):
     decision = "decision"  # explain the decision made: the logit, negated for a negative one
     positive = "positive"  # always explain the positive logit
@@ -145,6 +155,7 @@ class Augment:
     blur: float = 0.0  # largest sigma of a Gaussian, in pixels of the input
     noise: float = 0.0  # largest standard deviation of white noise, share of the grey range
     opacities: float = 0.0  # probability of bright clouds, as of heavily opaque lungs; masks stay
+    ratio: float = 0.0  # share of a side: three images in ten get narrower or lower by at most so much (COVID-Net's)
 
 
 @dataclass
@@ -184,8 +195,18 @@ class Masks:
 
 @dataclass
 class Data:
+    """What is learned from and measured on.
+
+    Attributes:
+        crop_top: Share of every image that is cut off at the top, where letters stand.
+        view: What of every image is seen, in training, validation, test and pairs alike. All but ``original`` need a
+            lung mask of every image; images in which no lung is found are left out and counted.
+    """
+
     root: str = "data"
     image_size: int = 512
+    crop_top: float = 0.0
+    view: View = View.original
     split_policy: SplitPolicy = SplitPolicy.patient_disjoint
     val_fraction: float = 0.1  # of the patients left after the published validation and test sets
     test_fraction: float = 0.2  # of the patients of a source that publishes no split and shares no test patient

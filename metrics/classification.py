@@ -1,4 +1,4 @@
-"""ROC AUC, average precision and accuracy of a classification task, NaN = unknown, exact over processes."""
+"""ROC AUC, average precision and confusions of a classification task, NaN = unknown, exact over processes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class ClassificationScores(Metric):
 
     ``compute`` gives ``auroc`` and ``ap`` (the mean over the labels) and, with several labels, ``auroc/<label>`` and
     ``ap/<label>``. Where every known image has exactly one of several labels also those of the argmax: ``accuracy``,
-    and per label ``sensitivity/<label>`` (recall), ``ppv/<label>`` (precision), ``f1/<label>``. A score that is not
-    defined is left out: a label's AUROC and AP where all known images have it or none has, its PPV where no image is
+    and per label ``sensitivity/<label>`` (recall), ``ppv/<label>`` (precision), ``f1/<label>``, and the numbers of
+    images ``confusion/<label>/<called>``. A score that is not defined is left out: a label's AUROC and AP where all known images have it or none has, its PPV where no image is
     called so. All processes leave out the same.
 
     Args:
@@ -72,4 +72,6 @@ class ClassificationScores(Metric):
             counts = {"sensitivity": (hits, has.sum()), "ppv": (hits, called.sum())}
             counts["f1"] = (2 * hits, has.sum() + called.sum())
             scores |= {f"{name}/{label}": part.float() / whole for name, (part, whole) in counts.items() if whole > 0}
+            for other, name in enumerate(self.labels):
+                scores[f"confusion/{label}/{name}"] = (has & (said == other)).sum().float()
         return scores
