@@ -40,6 +40,11 @@ Processes = Annotated[int | None, typer.Option(min=1, help="As many at a time; d
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the resolved experiment and stop.")]
 
 
+LungSegmenter = Annotated[
+    str, typer.Option(metavar="NAME", help="covidmt, torchxrayvision, or a checkpoint of `covidmt lungs train`.")
+]
+
+
 @app.command()
 def train(
     experiment: ExperimentFile,
@@ -166,6 +171,26 @@ def report(
 
 
 @app.command()
+def panel(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep that varies data.view.")],
+    images: Annotated[list[str] | None, typer.Argument(help="Images; none: test images drawn by seed.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture.")] = Path("panel.png"),
+    network: Annotated[str | None, typer.Option(help="Base network; default: the sweep's first.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Seed of the trainings.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Images of each class, where none are named.")] = 1,
+    segmenter: LungSegmenter = "covidmt",
+    uri: Annotated[str | None, typer.Option(help="Tracking URI; default: as for training.")] = None,
+) -> None:
+    """ROI Hide-and-Seek: images in their representations, with the answers and Grad-CAMs of each one's network."""
+    from covidmt.panel import panel as draw_panel
+    from covidmt.tracking import resolve_uri
+    from experiments.schema import Tracking
+
+    store = resolve_uri(Tracking(uri=uri))
+    draw_panel([sweep], images or [], out, store, network=network, seed=seed, rows=rows, segmenter=segmenter)
+
+
+@app.command()
 def sync() -> None:
     """Send what a run could not send while its tracking server was away."""
     from covidmt.spool import sync as send
@@ -268,11 +293,6 @@ def lungs_cross_validate(
     from experiments.load import load_lungs_experiment
 
     cross_validate(load_lungs_experiment(experiment, overrides or []), folds)
-
-
-LungSegmenter = Annotated[
-    str, typer.Option(metavar="NAME", help="covidmt, torchxrayvision, or a checkpoint of `covidmt lungs train`.")
-]
 
 
 @lungs_app.command("score")

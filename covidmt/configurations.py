@@ -17,6 +17,7 @@ from metrics.intervals import t_interval
 NETWORKS = {  # the papers' names for base networks
     r"resnet(\d+)(\..*)?": r"ResNet-\1",
     r"resnext(\d+)(_\w+)?(\..*)?": r"ResNeXt-\1",
+    r"alexnet": "AlexNet",
     r"vgg(\d+)(_bn)?(\..*)?": r"VGG-\1",
     r"(legacy_)?xception(\..*)?": "Xception",
     r"covid_?net\w*": "COVID-Net",
@@ -114,14 +115,20 @@ def network_names(backbones: Iterable[str]) -> dict[str, str]:
 
 
 def main_line(found: Sequence[Configuration], network: str) -> list[Configuration]:
-    """The network's configurations that differ in their tasks alone: the variant with most task counts."""
+    """The network's configurations that differ in their tasks alone: the variant with most task counts.
+
+    Of several such, one that sees whole images (``data.view``).
+    """
     variants: dict[frozenset[tuple[str, str]], list[Configuration]] = defaultdict(list)
     for configuration in found:
         if configuration.network == network:
             variants[configuration.variant].append(configuration)
-    return max(
-        variants.values(), key=lambda line: (len({len(c.tasks) for c in line}), sum(len(c.trials) for c in line))
-    )
+
+    def rank(line: list[Configuration]) -> tuple[int, int, bool]:
+        whole = "view" not in dict(line[0].variant)
+        return len({len(c.tasks) for c in line}), sum(len(c.trials) for c in line), whole
+
+    return max(variants.values(), key=rank)
 
 
 def _scores(configuration: Configuration, split: str) -> dict[str, Mean]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def _finish(experiment: LungsExperiment, logger: MlflowSpoolLogger, history: Met
 
 
 def _table_2(experiment: LungsExperiment, which: str, val: dict[str, float], test: dict[str, float]) -> Table:
-    """Paper 001, Table 2: a row a data set and class."""
+    """Paper 001, Table 2: a row a data set and class; where a test folder is one of the paper's, its row below."""
     table = Table(title=f"{experiment.name}: lung segmentation, over pixels; {which}", title_justify="left")
     scores = ("f1", "jaccard", "precision", "recall")
     for column in ("images", "class", *scores, "accuracy"):
@@ -187,4 +188,15 @@ def _table_2(experiment: LungsExperiment, which: str, val: dict[str, float], tes
                 if None not in values:
                     accuracy = metrics[f"{stage}{folder}/accuracy"]
                     table.add_row(stage + folder.replace("/", " "), label, *(f"{v:.3f}" for v in [*values, accuracy]))
+                if stage == "test" and (paper := _paper(folder.removeprefix("/"), label)):
+                    table.add_row(f"  paper, {folder.removeprefix('/')}", label, *paper, style="red")
     return table
+
+
+def _paper(folder: str, label: str) -> list[str]:
+    """The paper's row: F1, Jaccard, precision, recall, accuracy; empty where it has none."""
+    with open(Path(__file__).parent / "reference" / "lungs_unet.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["data_set"], row["class"]) == (folder, label):
+                return [row[key] for key in ("f1", "jaccard", "precision", "recall", "accuracy")]
+    return []

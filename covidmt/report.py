@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from covidmt import figures
+from covidmt import figures, hide_and_seek
 from covidmt.comparisons import Comparison, PairedResults, compare
 from covidmt.configurations import ROBUSTNESS, SCORES, Configuration, Mean, configurations, main_line
 from covidmt.page import page_environment
@@ -133,6 +133,7 @@ def write(made: Report, out: Path) -> None:
     page = environment.get_template("report.html").render(
         made=made, images=images, SCORES=SCORES, findings=findings(made), shown=_shown(made.found),
         beside=beside_paper(made), warnings=warnings(made), alone=_alone(made), ROBUSTNESS=ROBUSTNESS,
+        hidden=_hidden(made), share=hide_and_seek.text,
     )  # fmt: skip
     (out / "report.html").write_text(page)
 
@@ -330,6 +331,7 @@ def tables(made: Report) -> dict[str, pd.DataFrame]:
         for side in (0, 1)
     ]  # fmt: skip
     named = {"trials": trials, "configurations": means, "comparisons": rows, "paper": paper}
+    named["hide_and_seek"] = hide_and_seek.table(_hidden(made))
     return {name: pd.DataFrame(table) for name, table in named.items() if table}
 
 
@@ -365,12 +367,18 @@ def _figures(made: Report) -> dict[str, Figure]:
         drawn["task_count"] = figure
     if made.couples:
         drawn["base_and_covidmt"] = figures.base_and_covidmt(made.couples)
+    if hidden := _hidden(made):
+        drawn["hide_and_seek"] = hide_and_seek.figure(hidden)
     if made.single:
         drawn["baselines"] = figures.baselines(made.single)
     for name, table in (("against_base", made.against_base), ("against_best", made.against_best)):
         if table:
             drawn[name] = figures.differences(table)
     return drawn
+
+
+def _hidden(made: Report) -> list[hide_and_seek.Row]:
+    return hide_and_seek.hide_and_seek(made.found, made.results.split)
 
 
 def _shown(found: Sequence[Configuration]) -> list[str]:

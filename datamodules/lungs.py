@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -193,9 +194,13 @@ def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
 
 
 def _from_folders(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
+    suffix = folder.mask_suffix
     masks = {Path(name).stem: path for name, path in list_images(root / folder.masks).items()}
+    masks = {stem.removesuffix(suffix): path for stem, path in masks.items() if stem.endswith(suffix)}
     images = sorted((Path(name).stem, path) for name, path in list_images(root / folder.images).items())
-    rows = [(image, masks[stem], f"{key}/{stem}", None) for stem, image in images if stem in masks]
+    if folder.variants:
+        images = [(re.sub(r"_\d+$", "", stem), path) for stem, path in images]
+    rows = [(path, masks[stem], f"{key}/{stem}", None) for stem, path in images if stem in masks]
     return pd.DataFrame(rows, columns=["image", "mask", "patient", "split"])
 
 

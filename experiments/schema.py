@@ -397,6 +397,8 @@ class LungFolder:
             with a mask.
         split: ``train``, ``val`` or ``test``: the whole folder is that split. null: as the table says, else by seed.
         repeat: How often a training image comes up in an epoch.
+        mask_suffix: What a mask's stem has behind its image's: ``_mask``. Images and masks can share a folder then.
+        variants: One mask is of several images, ``<mask's stem without the suffix>_<number>``; they stay in one split.
     """
 
     root: str = MISSING
@@ -405,6 +407,8 @@ class LungFolder:
     table: Optional[str] = None
     split: Optional[str] = None
     repeat: int = 1
+    mask_suffix: str = ""
+    variants: bool = False
 
 
 @dataclass

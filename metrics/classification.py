@@ -15,8 +15,8 @@ class ClassificationScores(Metric):
     ``compute`` gives ``auroc`` and ``ap`` (the mean over the labels) and, with several labels, ``auroc/<label>`` and
     ``ap/<label>``. Where every known image has exactly one of several labels also those of the argmax: ``accuracy``,
     and per label ``sensitivity/<label>`` (recall), ``ppv/<label>`` (precision), ``f1/<label>``, and the numbers of
-    images ``confusion/<label>/<called>``. A score that is not defined is left out: a label's AUROC and AP where all known images have it or none has, its PPV where no image is
-    called so. All processes leave out the same.
+    images ``confusion/<label>/<called>``. A score that is not defined is left out: a label's AUROC and AP where all
+    known images have it or none has, its PPV where no image is called so. All processes leave out the same.
 
     Args:
         labels: Names of the labels.

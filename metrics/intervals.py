@@ -7,7 +7,7 @@ from math import nan, sqrt
 from statistics import NormalDist, fmean, stdev
 
 
-def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share k/n (Wilson, JASA 1927), without continuity correction.
 
     Unlike the normal approximation it stays in [0, 1] and has a width at k = 0, which is where a good PI score lies.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copyfile
 
 import mlflow
 import pytest
@@ -56,9 +57,38 @@ def test_an_experiment_runs_for_one_tiny_epoch(
 
 
 @pytest.mark.parametrize("name", LUNGS)
-def test_a_lungs_experiment_runs_for_one_tiny_epoch(name: str, covidmt: Callable[..., int], demo_data: Path):
+def test_a_lungs_experiment_runs_for_one_tiny_epoch(
+    name: str, covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     overrides = [*TINY, f"data.root={demo_data}", "model.encoder_weights=null", "model.weights=null"]
     if name == "lungs_covidmt.yaml":
         made = f"{{root: {demo_data}/lungs, table: pairs.csv, images: images}}"
         overrides += [f"data.folders.{folder}={made}" for folder in ("exact", "cropfit", "synthetic")]
+    if name == "lungs_hide_and_seek.yaml":
+        overrides[len(TINY)] = f"data.root={_as_in_the_paper(demo_data / 'lungs', tmp_path)}"
     assert covidmt("lungs", "train", f"experiments/{name}", *overrides) == 0
+    if name == "lungs_hide_and_seek.yaml":
+        out = capsys.readouterr().out
+        assert "test cohen" in out
+        assert "0.918" in out  # the paper's F1 of the lung there
+
+
+def _as_in_the_paper(lungs: Path, root: Path) -> Path:
+    """Made-up chests in the layouts of Tang et al. (six images a mask) and of the Cohen set."""
+    augmentation, nih = root / "XLSor_data/data/Augmentation", root / "XLSor_data/data/NIH"
+    cohen = root / "covid-chestxray-dataset"
+    annotations = cohen / "annotations/lungVAE-masks"
+    for folder in (augmentation, nih / "images", nih / "masks", cohen / "images", annotations):
+        folder.mkdir(parents=True)
+    images = sorted((lungs / "images").glob("*.png"))
+    for image in images[:6]:
+        mask = lungs / "masks" / image.name
+        copyfile(mask, augmentation / f"{image.stem}_mask.png")
+        for number in range(6):
+            copyfile(image, augmentation / f"{image.stem}_{number}.png")
+    for image, (pictures, masks) in zip(
+        images[6:], [(nih / "images", nih / "masks"), (cohen / "images", annotations)], strict=False
+    ):
+        copyfile(image, pictures / image.name)
+        copyfile(lungs / "masks" / image.name, masks / f"{image.stem}_mask.png")
+    return root

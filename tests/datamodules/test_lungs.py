@@ -162,6 +162,25 @@ def test_a_folder_can_be_for_testing_alone(tmp_path):
     assert len(data.train_dataloader()) == 9
 
 
+def test_several_images_of_a_mask_stay_together(tmp_path):
+    """The layout of Tang et al.: <name>_mask.png and <name>_0.png ... in one folder; what has no mask is no row."""
+    for name in ("a_1", "b", "c"):
+        cv2.imwrite(str(tmp_path / f"{name}_mask.png"), np.full((8, 8), 255, np.uint8))
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / f"{name}_{number}.png"), np.zeros((8, 8), np.uint8))
+    cv2.imwrite(str(tmp_path / "d_0.png"), np.zeros((8, 8), np.uint8))
+    folder = LungFolder(root=str(tmp_path), images=".", masks=".", mask_suffix="_mask", variants=True)
+    data = module({"a": folder}, val_fraction=0.34, test_fraction=0.0)
+    data.setup()
+    table = data.table
+    assert len(table) == 9
+    assert (table.groupby("patient")["split"].nunique() == 1).all()
+    assert table["split"].value_counts().to_dict() == {"train": 6, "val": 3}
+    stems = table["image"].map(lambda path: Path(path).stem)
+    masks = table["mask"].map(lambda path: Path(path).stem.removesuffix("_mask"))
+    assert all(image.rpartition("_")[0] == mask for image, mask in zip(stems, masks, strict=True))
+
+
 def test_mistakes_are_named(tmp_path):
     def message(folders: dict[str, LungFolder], **data) -> str:
         with pytest.raises(UserError) as caught:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from datamodules.dataset import input_boxes
@@ -22,7 +21,10 @@ from experiments.load import SHIPPED, load_experiment
 from experiments.schema import View
 
 LUNGS = np.array(
-    [[int(letter) for letter in row] for row in ("00000000", "01100110", "01000110", "01100100", "00000000", "00000001")],
+    [
+        [int(letter) for letter in row]
+        for row in ("00000000", "01100110", "01000110", "01100100", "00000000", "00000001")
+    ],
     bool,
 )
 HIDDEN = [view for view in View if view is not View.original]

@@ -47,6 +47,7 @@ def test_decisions_by_hand():
     assert {key: found[key] for key in expected} == pytest.approx(expected)
     assert found["sensitivity/c"] == found["f1/c"] == 0
     assert "ppv/c" not in found
+    assert [found[f"confusion/{a}/{b}"] for a in "abc" for b in "abc"] == [1, 0, 0, 1, 2, 0, 0, 1, 0]
 
 
 def test_large_logits_are_told_apart():
