@@ -102,10 +102,13 @@ def evaluate(
         data = EvaluationDataModule(subject.experiment, split, simulated, channel_limit)
         data.trainer = trainer
         data.setup()
+        prepare_masks(subject.experiment, data, [split])
         ids = ids or data.pair_dataset(split).ids
         if data.pair_dataset(split).ids != ids:
-            raise UserError(f"--against {subject.name}: its pairs are not those of {first.name}; see data.pairs")
-        prepare_masks(subject.experiment, data, [split])
+            left_out = "; a data.view leaves out images without lungs" if data.without_lungs else ""
+            raise UserError(
+                f"--against {subject.name}: its pairs are not those of {first.name}{left_out}; see data.pairs"
+            )
         notes += _seen(subject, data)
         answers = collect(trainer, subject.module, data)
         if answers is not None:
@@ -140,9 +143,8 @@ def _subjects(references: Sequence[str], overrides: Sequence[str], pairs: str | 
         if subjects:
             shared = subjects[0].experiment
             own = _relocated(own, shared)
-            data = replace(
-                shared.data, image_size=own.data.image_size, sources={**own.data.sources, **shared.data.sources}
-            )
+            sees = {key: getattr(own.data, key) for key in ("image_size", "crop_top", "view")}
+            data = replace(shared.data, **sees, sources={**own.data.sources, **shared.data.sources})
             experiment = override(replace(own, data=data, robustness=shared.robustness), (), reference)
         else:
             own = override(own, overrides, reference)
