@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -222,7 +222,9 @@ class ImageDataset(Dataset[Sample]):
         boxes = group.boxes[group.offsets[item.row] : group.offsets[item.row + 1]]
         boxes = input_boxes(boxes, shape, self.size, self.top)
         if item.seed is not None:
-            some = {"bboxes": boxes} if len(boxes) else {}  # albumentations takes its time also with none
+            some: dict[str, Any] = (
+                {"bboxes": boxes} if len(boxes) else {}
+            )  # albumentations takes its time also with none
             moved = seeded(self.transform, item.seed)(image=image, **some)
             image, boxes = moved["image"], moved.get("bboxes", boxes)
         return Sample(item, image, np.asarray(boxes, np.float32).reshape(-1, 4))
