@@ -22,6 +22,7 @@ from covidmt.comparisons import Comparison, PairedResults, compare
 from covidmt.configurations import ROBUSTNESS, SCORES, Configuration, Mean, configurations, main_line
 from covidmt.page import page_environment
 from covidmt.paper import BASELINES, Fact, paper_value
+from covidmt.privacy_figure import trade_off
 from covidmt.results import Results, collect
 from covidmt.tracking import make_client, store_error
 from experiments.errors import UserError
@@ -365,6 +366,8 @@ def _figures(made: Report) -> dict[str, Figure]:
     drawn = {"overview": figures.overview(made.found)}
     if (figure := figures.task_count(made.found)) is not None:
         drawn["task_count"] = figure
+    if (figure := trade_off(made.found, made.results.split)) is not None:
+        drawn["privacy"] = figure
     if made.couples:
         drawn["base_and_covidmt"] = figures.base_and_covidmt(made.couples)
     if hidden := _hidden(made):

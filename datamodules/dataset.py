@@ -241,18 +241,19 @@ class ImageDataset(Dataset[Sample]):
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """One :class:`~experiments.batch.Batch`; the samples come group by group."""
         tasks: dict[str, TaskBatch] = {}
-        for index in dict.fromkeys(sample.item.group for sample in samples):
+        # No images at all, as Poisson sampling can draw: of every group none.
+        for index in dict.fromkeys(sample.item.group for sample in samples) or range(len(self.groups)):
             group = self.groups[index]
             places = [i for i, sample in enumerate(samples) if sample.item.group == index]
-            rows = [samples[i].item.row for i in places]
+            rows = np.array([samples[i].item.row for i in places], np.int64)
             for task in group.tasks:
                 tasks[task.name] = TaskBatch(
-                    rows=slice(places[0], places[-1] + 1),
+                    rows=slice(places[0], places[-1] + 1) if places else slice(0, 0),
                     targets=torch.from_numpy(group.targets[task.name][rows]),
                     boxes=[torch.from_numpy(samples[i].boxes) for i in places] if task.kind is TaskKind.boxes else [],
                 )
-        images = torch.from_numpy(np.stack([sample.image for sample in samples]))[:, None]
-        return Batch(images, {name: tasks[name] for name in self.order if name in tasks})
+        pixels = np.array([sample.image for sample in samples], np.uint8).reshape(-1, 1, self.size, self.size)
+        return Batch(torch.from_numpy(pixels), {name: tasks[name] for name in self.order if name in tasks})
 
 
 def input_boxes(boxes: np.ndarray, shape: tuple[int, ...], size: int, top: float = 0.0) -> np.ndarray:

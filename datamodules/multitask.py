@@ -20,7 +20,7 @@ from datamodules.companions import CompanionDataset
 from datamodules.dataset import Group, ImageDataset, batch_groups
 from datamodules.masks import LungMasks
 from datamodules.pairs import PairDataset, collate_pairs
-from datamodules.sampler import BalancedStream, Item, StepSampler, Stream
+from datamodules.sampler import BalancedStream, Item, PoissonSampler, StepSampler, Stream
 from datamodules.table import load_tables
 from experiments.batch import Batch, Pair
 from experiments.errors import UserError
@@ -119,6 +119,11 @@ class MultiTaskDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     @property
+    def training_images(self) -> int:
+        """Images of the primary task's group that are trained on."""
+        return len(self.groups[0].rows("train"))
+
+    @property
     def global_batch(self) -> int:
         """Images of an optimizer step: all groups, all processes, all accumulated batches."""
         accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
@@ -143,7 +148,8 @@ class MultiTaskDataModule(LightningDataModule):
         data = self.experiment.data
         rank, world = self.rank_and_world
         seed = self.experiment.seed
-        steps = StepSampler(
+        sampler = StepSampler if self.experiment.privacy is None else PoissonSampler
+        steps = sampler(
             self.streams,
             [group.batch_size for group in self.groups],
             data.epoch_length,

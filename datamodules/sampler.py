@@ -155,6 +155,26 @@ class StepSampler(Sampler[list[Item]]):
         ]
 
 
+class PoissonSampler(StepSampler):
+    """Draws every row for itself at every step, with probability batch size / rows: a step may hold few, or none.
+
+    What the accounting of differential privacy presumes. As with the others, a step is a pure function of its number.
+    For one process and one stream, of which it takes the rows alone; an epoch has as many steps as without.
+    """
+
+    def step(self, step: int) -> list[Item]:
+        """The images of one step."""
+        (stream,), (size,) = self.streams, self.batch_sizes
+        assert isinstance(stream, Stream)
+        name = f"{stream.name}/poisson"
+        drawn = np.random.default_rng(_seed(self.seed, name, step)).random(len(stream.rows)) < size / len(stream.rows)
+        first = step * len(stream.rows)
+        return [
+            Item(0, int(row), _augmentation_seed(self.seed, name, first + k))
+            for k, row in enumerate(stream.rows[drawn])
+        ]
+
+
 def _seed(seed: int, name: str, number: int) -> np.random.SeedSequence:
     # hash() of a string differs from process to process
     digest = int.from_bytes(sha256(name.encode()).digest()[:8])

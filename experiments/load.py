@@ -14,7 +14,17 @@ from omegaconf._utils import is_structured_config
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from experiments.errors import UserError
-from experiments.schema import SOURCE_KINDS, Balance, Experiment, LungsExperiment, TaskKind
+from experiments.schema import (
+    SOURCE_KINDS,
+    Balance,
+    Experiment,
+    Losses,
+    LungsExperiment,
+    Norm,
+    Privacy,
+    TaskKind,
+    Weighting,
+)
 
 SHIPPED = Path(__file__).parent
 T = TypeVar("T")
@@ -277,8 +287,36 @@ def _check(experiment: Experiment, where: str) -> None:
     for name in ("consistency", "attention"):
         if not getattr(experiment.losses, name) >= 0:
             refuse(f"losses.{name}", f"must be 0 or more, is {getattr(experiment.losses, name)}")
+    if experiment.privacy is not None:
+        _check_privacy(experiment, experiment.privacy, refuse)
     _check_data(experiment, refuse)
     _check_robustness(experiment, refuse)
+
+
+def _check_privacy(experiment: Experiment, privacy: Privacy, refuse: Any) -> None:
+    """What DP-SGD cannot be combined with, and why."""
+    if (privacy.target_epsilon is None) == (privacy.noise_multiplier is None):
+        refuse("privacy", "takes either target_epsilon or noise_multiplier")
+    for name in ("target_epsilon", "noise_multiplier", "max_grad_norm", "delta"):
+        value = getattr(privacy, name)
+        if value is not None and not value > 0:
+            refuse(f"privacy.{name}", f"must be above 0, is {value}")
+    if len(experiment.active) > 1 or experiment.active[0].kind is TaskKind.boxes:
+        refuse("privacy", "takes one classification task: the draws from several sources are not accounted for")
+    task, trainer = experiment.active[0], experiment.trainer
+    if task.balance is not Balance.none or task.upsample:
+        refuse(f"tasks.{task.name}", "balance and upsample draw some images more often than privacy accounts for")
+    if experiment.model.norm is not Norm.group:
+        refuse("model.norm", "batch normalisation mixes the images of a batch: privacy needs model.norm=group")
+    if experiment.losses not in (Losses(), Losses(weighting=Weighting.sum)):
+        refuse("losses", "extra losses, learnt weights and gradient surgery do not go with privacy")
+    for name, allowed, reason in (
+        ("accumulate_grad_batches", (1,), "every step's images are drawn for themselves"),
+        ("gradient_clip_val", (None,), "every image's gradient is clipped already"),
+        ("precision", ("32-true", "32", 32), "gradients are clipped in single precision"),
+    ):
+        if trainer.get(name, allowed[0]) not in allowed:
+            refuse(f"trainer.{name}", f"leave it out, under privacy {reason}")
 
 
 def _check_data(experiment: Experiment, refuse: Any) -> None:

@@ -46,6 +46,11 @@ class Target(Enum):
     positive = "positive"  # always explain the positive logit
 
 
+class Norm(Enum):
+    batch = "batch"  # as the network comes
+    group = "group"  # batch normalisation replaced by group normalisation, in heads too
+
+
 class Weighting(Enum):
     mean = "mean"  # the weighted mean of the task losses (paper: Eq. 5)
     sum = "sum"  # their weighted sum: a loss_weight is what its task counts, whatever the others'
@@ -269,6 +274,7 @@ class Model:
     backbone: str = "resnet50"
     pretrained: bool = True
     weights: Optional[str] = None
+    norm: Norm = Norm.batch  # group: privacy needs it; and its twin without privacy, for a fair pair
     transition_channels: int = 512
     channels_last: bool = False
     boxes: BoxHead = field(default_factory=BoxHead)
@@ -295,6 +301,26 @@ class Losses:
     consistency: float = 0.0
     consistency_channel: str = "whatsapp"
     attention: float = 0.0
+
+
+@dataclass
+class Privacy:
+    """DP-SGD by Opacus (`pip install covidmt[privacy]`); see lightning_modules/privacy.py for what it guarantees.
+
+    A step's images are drawn by Poisson sampling with ``batch_size`` images on average. One classification task on one
+    process, without up-sampling, class balance, accumulated batches, mixed precision or extra losses.
+
+    Attributes:
+        target_epsilon: The noise is chosen so that the whole training spends at most this; or
+        noise_multiplier: standard deviation of the noise over ``max_grad_norm``, and epsilon is what comes of it.
+        delta: Must be below 1 / training images.
+        max_grad_norm: Every image's gradient is clipped to this norm.
+    """
+
+    target_epsilon: Optional[float] = None
+    noise_multiplier: Optional[float] = None
+    delta: float = 1e-5
+    max_grad_norm: float = 1.0
 
 
 @dataclass
@@ -374,6 +400,7 @@ class Experiment:
     active_tasks: Optional[List[str]] = None
     model: Model = field(default_factory=Model)
     losses: Losses = field(default_factory=Losses)
+    privacy: Optional[Privacy] = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     scheduler: Scheduler = field(default_factory=Scheduler)
     robustness: Robustness = field(default_factory=Robustness)

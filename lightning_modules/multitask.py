@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from experiments.batch import Batch
 from experiments.errors import UserError
 from experiments.load import from_dict, to_dict
-from experiments.schema import Experiment, Gradients, Weighting
+from experiments.schema import Experiment, Gradients, Norm, Weighting
 from lightning_modules.attention import heat_outside
 from lightning_modules.backbones import build_backbone
 from lightning_modules.checkpoint import fill, read_checkpoint
 from lightning_modules.consistency import consistency
 from lightning_modules.heads import BoxOutput
+from lightning_modules.norm import to_group_norm
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 from lightning_modules.surgery import pcgrad_backward
 from lightning_modules.tasks import build_tasks
 from lightning_modules.weighting import LossWeighting
 from metrics.decision import Decision
+
+if TYPE_CHECKING:
+    from lightning_modules.privacy import PrivateTraining
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 
@@ -60,6 +66,11 @@ class MultiTaskModule(LightningModule):
         model = experiment.model if pretrained else replace(experiment.model, pretrained=False, weights=None)
         self.backbone = build_backbone(model, experiment.data.image_size)
         self.tasks = build_tasks(experiment, self.backbone)
+        if experiment.model.norm is Norm.group:
+            to_group_norm(self.backbone)
+            to_group_norm(cast("nn.Module", self.tasks))
+        self.private: PrivateTraining | None = None  # set up for a fit with ``privacy``
+        self._per_image: dict[str, Tensor] = {}  # gradients, between training_step and backward
         self.weighting = LossWeighting(experiment.active, experiment.losses.weighting)
         self._parts: Tensor | None = None  # of the loss, between training_step and backward
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
@@ -83,10 +94,13 @@ class MultiTaskModule(LightningModule):
             images: (N, 1, S, S) uint8. Grey is repeated to three channels, scaled to 0-1 and normalised with ImageNet's
                 mean and deviation, here on the device.
         """
-        x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        x = self._normalised(images)
         if self.experiment.model.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         return self.backbone(x)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     def forward(self, images: Tensor) -> dict[str, Tensor | BoxOutput]:
         """(N, 1, S, S) uint8 images to every task's output: logits (N, labels), or :class:`.BoxOutput`."""
@@ -95,6 +109,8 @@ class MultiTaskModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The task losses of one batch, which holds all active tasks, as one, and the extra losses (``losses``)."""
+        if self.private is not None:
+            return self._private_step(batch)
         settings, decider = self.experiment.losses, self.experiment.robustness.task
         n, images = len(batch.images), [batch.images] + ([] if batch.copies is None else [batch.copies])
         maps = self.features(torch.cat(images))
@@ -122,8 +138,28 @@ class MultiTaskModule(LightningModule):
         self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=n)
         return loss
 
+    def _private_step(self, batch: Batch) -> Tensor:
+        """The mean loss of a batch of any size, the gradient of each image at hand for :meth:`backward`."""
+        from lightning_modules.privacy import PerImage
+
+        ((name, task),) = self.tasks.items()
+        targets = batch.tasks[name]
+        per_image = PerImage(self.backbone, task)
+        self._per_image, losses, logits = per_image.gradients(self._normalised(batch.images), targets.targets)
+        loss = losses.sum() / max(len(losses), 1)
+        logged = {"train/loss": loss, f"train/{name}/loss": loss, "train/images": float(len(losses))}
+        logged |= {f"train/{name}/{key}": value for key, value in task.progress(logits, targets).items()}
+        self.log_dict(logged, batch_size=max(len(losses), 1))
+        return loss
+
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Plain, or with gradient surgery in the base network (``losses.gradients``)."""
+        """Plain, or with surgery in the base network (``losses.gradients``); private: the gradient of each image."""
+        if self.private is not None:
+            for name, parameter in self.named_parameters():
+                if parameter.requires_grad:
+                    setattr(parameter, "grad_sample", self._per_image[_per_image_name(name)])  # noqa: B010
+            self._per_image = {}
+            return
         parts, self._parts = self._parts, None
         if self.experiment.losses.gradients is Gradients.sum or parts is None:
             super().backward(loss, *args, **kwargs)
@@ -172,6 +208,10 @@ class MultiTaskModule(LightningModule):
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = build_optimizer(parameters, self.experiment.optimizer)
         scheduler = build_scheduler(optimizer, self.experiment.scheduler)
+        if self.experiment.privacy is not None:
+            require_opacus()
+        if self.private is not None:
+            optimizer = self.private.optimizer(optimizer)
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def setup(self, stage: str) -> None:
@@ -183,9 +223,29 @@ class MultiTaskModule(LightningModule):
                 "use one process (trainer.devices=1), or losses.gradients=sum"
             )
 
+        if self.experiment.privacy is not None and stage == "fit":
+            self._set_up_privacy()
+
+    def _set_up_privacy(self) -> None:
+        if self.trainer.world_size > 1:
+            raise UserError("privacy: the sampling and the noise are those of one process; set trainer.devices=1")
+        from lightning_modules.privacy import PrivateTraining, prepare_network
+
+        assert self.experiment.privacy is not None
+        trainer, (task,) = self.trainer, self.experiment.active
+        images = getattr(trainer, "datamodule").training_images  # noqa: B009
+        per_epoch = len(getattr(trainer, "datamodule").train_dataloader())  # noqa: B009
+        steps = trainer.max_steps if trainer.max_steps > 0 else (trainer.max_epochs or 0) * per_epoch
+        if steps < 1:
+            raise UserError("privacy: a training without end has no epsilon; set trainer.max_epochs or max_steps")
+        prepare_network(self.backbone)
+        self.private = PrivateTraining(self.experiment.privacy, images, task.batch_size, steps)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The experiment goes with the weights, as plain containers."""
+        """The experiment goes with the weights, as plain containers; and what privacy was spent."""
         checkpoint["experiment"] = to_dict(self.experiment)
+        if self.private is not None:
+            checkpoint["privacy"] = dict(self.private.accountant.state_dict())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another network or of other tasks."""
@@ -196,6 +256,8 @@ class MultiTaskModule(LightningModule):
                     f"the checkpoint is of another experiment: its {key} is {saved[key]}, this one's is {value}; "
                     "give the checkpoint's own experiment, or start a new run"
                 )
+        if self.private is not None and self.trainer.state.fn is TrainerFn.FITTING:  # not the best one's, in test
+            self.private.accountant.load_state_dict(checkpoint["privacy"])
 
     def _log_epoch(self, stage: str) -> None:
         """Every process computes, and logs the same keys; nothing is logged in the sanity check."""
@@ -204,6 +266,8 @@ class MultiTaskModule(LightningModule):
         losses = {name: scores["loss"] for name, scores in results.items() if "loss" in scores}
         if losses:
             logged[f"{stage}/loss"] = self.weighting.evaluate(losses)
+        if self.private is not None:
+            logged[f"{stage}/epsilon"] = torch.tensor(self.private.epsilon)
         for task in self.tasks.values():
             task.reset()
         if not self.trainer.sanity_checking:
@@ -221,6 +285,21 @@ def refuse_sharding(trainer: Trainer) -> None:
             f"trainer.strategy: {type(trainer.strategy).__name__} shards the parameters, but Grad-CAM and the box loss "
             "use a head's parameters outside of the wrapped forward, where only shards of them are left; use ddp"
         )
+
+
+def require_opacus() -> None:
+    """Meet a missing package before anything is computed.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    if find_spec("opacus") is None:
+        raise UserError("privacy: needs the package opacus; install it with `pip install covidmt[privacy]`")
+
+
+def _per_image_name(name: str) -> str:
+    """A weight's name in :class:`.PerImage`: ``tasks.<task>.head`` is ``task.head`` there."""
+    return name if name.startswith("backbone.") else f"task.{name.split('.', 2)[2]}"
 
 
 def load_module(path: str | Path) -> MultiTaskModule:
@@ -247,6 +326,7 @@ def _architecture(experiment: Experiment) -> dict[str, Any]:
     model = experiment.model
     return {
         "model.backbone": model.backbone,
+        "model.norm": model.norm.value,
         "model.transition_channels": model.transition_channels,
         "model.boxes": (model.boxes.channels, model.boxes.objectness),
         "losses.weighting": "uncertainty" if experiment.losses.weighting is Weighting.uncertainty else "fixed",

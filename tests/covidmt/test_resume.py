@@ -56,7 +56,10 @@ SETTINGS = {
         "checkpoint.every_n_steps=1",
     ],
     "max_steps": ["trainer.max_epochs=-1", "trainer.max_steps=12", "checkpoint.every_n_steps=1"],
+    "extra losses": ["losses.weighting=uncertainty", "losses.consistency=1", "losses.attention=1"],
+    "private": ["model.norm=group", "model.pretrained=false", "privacy.noise_multiplier=0.5"],
 }
+SMALL = ["experiments/small_data.yaml", *TINY[2:]]
 Unbroken = Callable[[str, int], dict[str, Any]]
 
 
@@ -90,6 +93,7 @@ KILLS: dict[str, list[Point]] = {
         ("on_validation_epoch_end", 1, 1, KILL),
         ("on_train_batch_end", 5, 0, KILL),
     ],
+    "extra losses": [("on_train_batch_end", 4, 0, KILL), ("on_train_batch_start", 3, 1, KILL)],
     "max_steps": [
         ("on_train_batch_start", 4, 0, KILL),
         ("on_train_batch_end", 3, 0, KILL),
@@ -113,7 +117,7 @@ def command(data: Path, settings: str, processes: int, points: list[Point]) -> l
     stop = f"{{class_path: tests.covidmt.kill.Stop, init_args: {{points: {stops}}}}}"
     devices = ["trainer.devices=2", "trainer.strategy=ddp"] if processes == 2 else []
     callbacks = f"trainer.callbacks=[{{class_path: tests.covidmt.kill.Noise}}, {stop}]"
-    return [*TINY, *SETTINGS[settings], *devices, f"data.root={data}", callbacks]
+    return [*(SMALL if settings == "private" else TINY), *SETTINGS[settings], *devices, f"data.root={data}", callbacks]
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +184,12 @@ def test_a_run_that_is_broken_off_ends_as_if_it_had_not_been(unbroken: Unbroken,
         ("on_train_batch_start", 3, 0, TERM),
     ]
     check(unbroken, demo_data, tmp_path, "plain", points)
+
+
+def test_a_private_run_goes_on_with_its_noise_its_draws_and_its_epsilon(
+    unbroken: Unbroken, demo_data: Path, tmp_path: Path
+):
+    check(unbroken, demo_data, tmp_path, "private", [("on_train_batch_end", 4, 0, KILL)])
 
 
 @pytest.mark.kill

@@ -2,10 +2,11 @@ from collections import Counter
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.sampler import BalancedStream, Item, StepSampler, Stream
+from datamodules.sampler import BalancedStream, Item, PoissonSampler, StepSampler, Stream
 
 quick = settings(max_examples=25, deadline=None)
 sizes = st.integers(1, 23)
@@ -127,3 +128,21 @@ def test_augmentation_seeds_are_the_images_own():
     items = sampler([5, 5], [50, 50]).step(0)
     assert len({item.seed for item in items}) == 100
     assert all(isinstance(item, Item) and item.seed is not None for item in items)
+
+
+def test_poisson_draws_each_row_for_itself():
+    """The rate is batch / rows, steps differ in size, and a step is a function of its number."""
+    rows = np.arange(100, 140)
+    sampler = PoissonSampler([Stream("s", 3, rows)], [10], seed=3)
+    assert len(sampler) == 4
+    steps = [sampler.step(k) for k in range(600)]
+    sizes = np.array([len(step) for step in steps])
+    assert sizes.mean() == pytest.approx(10, rel=0.05)
+    assert sizes.var() == pytest.approx(40 * 0.25 * 0.75, rel=0.2)  # binomial: no fixed size
+    times = np.bincount([item.row - 100 for step in steps for item in step], minlength=40)
+    assert (abs(times - 150) < 5 * np.sqrt(600 * 0.25 * 0.75)).all()
+    assert PoissonSampler([Stream("s", 3, rows)], [10], seed=3).step(17) == steps[17]
+    assert len({item.seed for step in steps for item in step}) > 0.99 * sizes.sum()
+    sampler.start_step = 6  # resumed within the second epoch
+    assert list(sampler) == steps[6:8]
+    assert any(not PoissonSampler([Stream("s", 3, rows)], [1], seed=3).step(k) for k in range(20))  # empty ones too

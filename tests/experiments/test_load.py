@@ -197,3 +197,23 @@ def test_any_yaml_loads_or_is_refused_with_a_message(tmp_path_factory: pytest.Te
         load_experiment(path)
     except UserError as error:
         assert "any.yaml" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["privacy={delta: 1.0e-6}"], "either target_epsilon or noise_multiplier"),
+        (["privacy.noise_multiplier=-1"], r"privacy\.noise_multiplier: must be above 0"),
+        (["privacy.noise_multiplier=1", "model.norm=batch"], r"model\.norm: batch normalisation mixes"),
+        (["privacy.noise_multiplier=1", "tasks.covid.balance=classes"], "draw some images more often"),
+        (["privacy.noise_multiplier=1", "trainer.accumulate_grad_batches=2"], r"trainer\.accumulate_grad_batches"),
+        (["privacy.noise_multiplier=1", "trainer.precision=16-mixed"], r"trainer\.precision"),
+        (["privacy.noise_multiplier=1", "losses.attention=1"], "losses: extra losses"),
+        (["privacy.noise_multiplier=1", "tasks.b={source: small, labels: [normal]}"], "one classification task"),
+    ],
+)
+def test_what_privacy_does_not_go_with(overrides, words):
+    path = SHIPPED / "small_data.yaml"
+    assert load_experiment(path, ["model.norm=group", "privacy.target_epsilon=3"]).privacy is not None
+    with pytest.raises(UserError, match=words):
+        load_experiment(path, ["model.norm=group", *overrides])

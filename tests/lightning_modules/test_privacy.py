@@ -1,0 +1,142 @@
+import math
+
+import pytest
+import torch
+from opacus.accountants import RDPAccountant
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+from experiments.batch import Batch, TaskBatch
+from experiments.errors import UserError
+from experiments.schema import Privacy
+from lightning_modules.multitask import MultiTaskModule, _per_image_name
+from lightning_modules.norm import to_group_norm
+from lightning_modules.privacy import PerImage, PrivateTraining, prepare_network
+from tests.lightning_modules.tiny import SIZE, experiment
+
+
+def module(backbone: str = "timm:test_resnet") -> MultiTaskModule:
+    torch.manual_seed(0)
+    return MultiTaskModule(experiment("active_tasks=[covidx]", "model.norm=group", f"model.backbone={backbone}"))
+
+
+def images(n: int) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (n, 1, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+    return Batch(pixels, {"covidx": TaskBatch(slice(0, n), torch.eye(3)[[i % 3 for i in range(n)]], [])})
+
+
+class Affine(nn.Module):
+    """A network of two weights and the loss ``w . x``: an image's gradient is the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+
+
+def stepped(gradients: list[list[float]], *, noise: float = 0.0, clip: float = 1.0, expected: int = 4) -> torch.Tensor:
+    """The weights after a step of SGD with learning rate 1."""
+    net = Affine()
+    private = PrivateTraining(Privacy(noise_multiplier=noise or 1e-9, max_grad_norm=clip), 100, expected, 1)
+    optimizer = private.optimizer(torch.optim.SGD(net.parameters(), lr=1.0))
+    net.weight.grad_sample = torch.tensor(gradients).reshape(-1, 2)
+    optimizer.step()
+    return net.weight.detach()
+
+
+def test_every_image_is_clipped_for_itself():
+    """Norms 5, 0.5 and 1 under a clip of 1: (3, 4) / 5 + (0, 0.5) + (-1, 0), over the 4 expected images."""
+    found = stepped([[3.0, 4.0], [0.0, 0.5], [-1.0, 0.0]])
+    torch.testing.assert_close(found, -torch.tensor([0.6 - 1.0, 0.8 + 0.5]) / 4, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(stepped([]), torch.zeros(2), atol=1e-6, rtol=0)  # an empty batch
+
+
+def test_noise_has_its_scale_also_without_images():
+    """Standard deviation noise_multiplier * max_grad_norm / expected images: 2 * 3 / 4."""
+    torch.manual_seed(0)
+    values = torch.cat([stepped([], noise=2.0, clip=3.0) for _ in range(1500)])
+    assert float(values.std()) == pytest.approx(1.5, rel=0.06)
+    assert abs(float(values.mean())) < 0.1
+
+
+@pytest.mark.parametrize("backbone", ["timm:test_resnet", "resnet18"])
+def test_the_gradients_are_those_of_single_images(backbone):
+    net = module(backbone).double()  # in single precision some ReLU is on in one way and off in the other
+    batch, task = images(3), net.tasks["covidx"]
+    prepare_network(net.backbone)
+    found, losses, logits = PerImage(net.backbone, task).gradients(
+        net._normalised(batch.images), batch.tasks["covidx"].targets
+    )
+    for i in range(3):
+        net.zero_grad()
+        output = task(net.features(batch.images[i : i + 1]))
+        one = task.loss(output, TaskBatch(slice(0, 1), batch.tasks["covidx"].targets[i : i + 1], []))
+        one.backward()
+        torch.testing.assert_close(losses[i], one.detach())
+        torch.testing.assert_close(logits[i], output[0].detach(), atol=1e-5, rtol=1e-4)
+        for name, p in net.named_parameters():
+            if p.requires_grad:
+                assert p.grad is not None
+                torch.testing.assert_close(found[_per_image_name(name)][i], p.grad, atol=1e-5, rtol=1e-4)
+    empty, losses, logits = PerImage(net.backbone, task).gradients(net._normalised(images(0).images), torch.zeros(0, 3))
+    assert {g.shape[0] for g in empty.values()} == {0}
+    assert (len(losses), tuple(logits.shape)) == (0, (0, 3))
+
+
+def test_epsilon_is_opacus_own():
+    private = PrivateTraining(Privacy(noise_multiplier=1.1, delta=1e-5), 1000, 50, 1)
+    net = Affine()
+    optimizer = private.optimizer(torch.optim.SGD(net.parameters(), lr=1.0))
+    assert private.epsilon == 0
+    for _ in range(20):
+        optimizer.zero_grad()
+        net.weight.grad_sample = torch.zeros(0, 2)
+        optimizer.step()
+    accountant = RDPAccountant()
+    accountant.history = [(1.1, 0.05, 20)]
+    assert private.epsilon == pytest.approx(accountant.get_epsilon(1e-5), abs=1e-12)
+
+
+def test_the_noise_for_an_epsilon():
+    private = PrivateTraining(Privacy(target_epsilon=3.0), 300, 30, 200)
+    accountant = RDPAccountant()
+    accountant.history = [(private.noise_multiplier, 0.1, 200)]
+    assert 2.9 < accountant.get_epsilon(1e-5) <= 3.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "images", "words"),
+    [
+        (Privacy(noise_multiplier=1.0, delta=0.01), 100, r"privacy\.delta: 0\.01 must be below 1 / 100"),
+        (Privacy(noise_multiplier=1.0), 10, "a batch of 30 is more than the 10"),
+        (Privacy(target_epsilon=1e-6), 300, r"privacy\.target_epsilon: 1e-06 cannot be met"),
+    ],
+)
+def test_what_cannot_be(settings, images, words):
+    with pytest.raises(UserError, match=words):
+        PrivateTraining(settings, images, 30, 200)
+
+
+def test_group_norm_keeps_pretrained_scales():
+    network = nn.Sequential(nn.Conv2d(1, 48, 3), nn.BatchNorm2d(48), nn.BatchNorm2d(8, affine=False))
+    nn.init.normal_(network[1].weight)
+    weight = network[1].weight.detach().clone()
+    to_group_norm(network)
+    assert [(type(layer), layer.num_groups) for layer in network[1:]] == [(nn.GroupNorm, 16), (nn.GroupNorm, 4)]
+    assert torch.equal(network[1].weight, weight)
+    both = module().state_dict()
+    assert not any("running_mean" in name for name in both)
+
+
+def test_stochastic_depth_is_drawn_for_each_image():
+    network = nn.Sequential(StochasticDepth(0.25, "row"))
+    prepare_network(network)
+    torch.manual_seed(0)
+    x = torch.ones(400, 1, 2, 2)
+    out = torch.func.vmap(lambda image: network(image[None])[0], randomness="different")(x)
+    torch.testing.assert_close(out.unique(), torch.tensor([0.0, 4 / 3]))
+    assert float((out[:, 0, 0, 0] == 0).float().mean()) == pytest.approx(0.25, abs=0.07)
+    assert torch.equal(network.eval()(x), x)
+    with pytest.raises(UserError, match="keeps statistics"):
+        prepare_network(nn.Sequential(nn.BatchNorm2d(3)))
+    assert math.isclose(network[0].p, 0.25)
