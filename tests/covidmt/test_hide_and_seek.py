@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from covidmt.configurations import configurations
 from covidmt.hide_and_seek import hide_and_seek
 from covidmt.report import report
 from covidmt.results import collect
+from datamodules.masks import write_mask
 from experiments.load import SHIPPED
 from metrics.intervals import wilson
 from tests.covidmt.sweeps import Store
@@ -93,11 +95,15 @@ def test_training_in_two_representations_and_their_panel(
     covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """A sweep over two representations, its report, and the picture of Fig 3 with a row a class."""
+    lungs = np.zeros((96, 96), bool)  # the segmenter would take a minute for all images
+    lungs[30:70, 20:44] = lungs[30:70, 52:76] = True
+    for image in (demo_data / "covidx").rglob("*.*"):
+        write_mask(tmp_path / "lungs" / f"{image.stem}.png", lungs)
     (tmp_path / "tiny.yaml").write_text(
         f"""
 experiment: {SHIPPED}/hide_and_seek.yaml
 overrides:
-  data: {{image_size: 64, num_workers: 0, pairs: {{limit: 2}}}}
+  data: {{image_size: 64, num_workers: 0, pairs: {{limit: 2}}, masks: {{folders: [{tmp_path}/lungs], segmenter: null}}}}
   model: {{backbone: resnet18, pretrained: false, transition_channels: 16}}
   robustness: {{overlays: 1}}
   trainer: {{max_epochs: 1, limit_train_batches: 1, limit_val_batches: 1, accelerator: cpu}}
