@@ -109,6 +109,10 @@ class ResumeCheckpoint(Callback):
         self._moment = ""
         self._saved = (trainer.global_step, moment)
 
+    def is_current(self, trainer: Trainer) -> bool:
+        """Whether nothing has been trained since the newest checkpoint."""
+        return self._saved[0] == trainer.global_step
+
     def moment(self, trainer: Trainer, batch_idx: int) -> str | None:
         """In ``on_train_batch_start``: the name of the moment, None where nothing may be saved."""
         if batch_idx == 0:

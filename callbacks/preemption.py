@@ -1,7 +1,9 @@
-"""A training that is told to go: the signal sets a flag, and all processes stop together before the next step."""
+"""A training that is told to go: all processes stop together before the next step, or leave an evaluation at once."""
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import signal
 import threading
@@ -13,15 +15,22 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from typing_extensions import override
 
 from callbacks.checkpoints import ResumeCheckpoint
+from experiments.errors import UserError
+
+log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # of schedulers and people; of submitit, ahead of a time limit
 
 
-class Preempted(Exception):
-    """The training was asked to stop; raised by all processes, after the checkpoint was written.
+class Preempted(BaseException):
+    """The training was asked to stop, and what it had computed is saved; raised by all processes.
+
+    Raised wherever the process is, like KeyboardInterrupt; so it is none of what ``except Exception`` catches.
 
     Where Lightning itself started the processes above the first (no SLURM, no torchrun), they must then end with status
     0: at any other it kills the first one within seconds.
@@ -38,16 +47,21 @@ class Preempted(Exception):
 
 
 class Preemption(Callback):
-    """Raises :class:`Preempted` at the first step, at which something can be saved, after a signal.
-
-    A validation is finished first: its checkpoint was written before it, so that being killed costs no training step.
-    After the last epoch the test is not begun; a test that has begun is finished.
+    """Raises :class:`Preempted` after a signal: before the next training step, in a validation or test at once.
 
     Takes the place of Lightning's SIGTERM handling, which communicates within the handler, synchronises the device in
     every step, and ends the run as failed; and of its SLURM requeue. Whoever submitted the job requeues it.
 
-    With several processes the flags are joined on the CPU (gloo) while a step runs, and read before the next one:
-    nothing waits for the GPU, and all processes stop at the same step, one later than the first that was told.
+    In a training step the processes agree: their flags are joined on the CPU (gloo) while a step runs, and read before
+    the next one. Nothing waits for the GPU, and all processes stop at the same step, one later than the first that was
+    told; there they write a checkpoint together.
+
+    A validation or test can take longer than a scheduler waits, and its processes cannot agree in it, having unequally
+    many batches. It needs no agreement: its checkpoint was written before it, and what it has logged is dropped when it
+    is logged again (`covidmt.logger`), so that leaving is as safe as being killed. That takes that all processes are
+    told: by SLURM, which signals every process of a job, or by the first one, which passes a signal on to those that
+    Lightning started from it. Elsewhere (torchrun) one process may be alone with the signal: there the evaluation is
+    finished first, a test with what follows it.
 
     Args:
         checkpoint: Saves; comes before this callback.
@@ -59,6 +73,7 @@ class Preemption(Callback):
         self.signals = signals
         self.received = 0
         self._process = os.getpid()
+        self._evaluating: Trainer | None = None  # and what it had trained is saved
         self._group: Any = None
         self._flag = torch.zeros(1, dtype=torch.int64)
         self._joining: Any = None
@@ -74,6 +89,14 @@ class Preemption(Callback):
         before = {number: signal.signal(number, self._receive) for number in self.signals}
         try:
             yield
+        except UserError:
+            raise
+        except Exception as error:
+            if not self.received:
+                raise
+            # The cluster has signalled a loader's worker too, or another process has left already.
+            log.warning("%s while leaving: %s", type(error).__name__, error)
+            raise Preempted(self.checkpoint.path, self.received) from error
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -83,6 +106,26 @@ class Preemption(Callback):
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         self.received = signum
+        if self._evaluating is not None:
+            self._leave(self._evaluating)
+
+    def _leave(self, trainer: Trainer) -> None:
+        self._evaluating = None  # once
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher) and launcher.procs:
+            launcher.kill(self.received)
+            atexit.register(launcher.kill, signal.SIGKILL)  # who waits for this process on the GPU hears nothing
+        raise Preempted(self.checkpoint.path, self.received)
+
+    def _begin_evaluation(self, trainer: Trainer) -> None:
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        all_told = isinstance(environment, SLURMEnvironment) or (
+            isinstance(environment, LightningEnvironment) and trainer.num_nodes == 1
+        )
+        if (trainer.world_size == 1 or all_told) and self.checkpoint.is_current(trainer):
+            self._evaluating = trainer
+            if self.received:
+                self._leave(trainer)
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,10 +141,24 @@ class Preemption(Callback):
             raise Preempted(self.checkpoint.path, signum)
 
     @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._begin_evaluation(trainer)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._evaluating = None
+
+    @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._agreed(trainer)
         if signum := self._agreed(trainer):
             raise Preempted(self.checkpoint.path, signum)
+        self._begin_evaluation(trainer)
+
+    @override
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._evaluating = None
 
     def _agreed(self, trainer: Trainer) -> int:
         """A signal that any process had received when this was called the last time, or 0; the same for all."""

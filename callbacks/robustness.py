@@ -20,7 +20,7 @@ from callbacks.pair_maps import Explained, PairMaps, pair_source, require_pairs,
 from experiments.batch import Pair
 from experiments.schema import Robustness, Task
 from metrics.instability import PredictionInstability
-from metrics.paired import PAIR_COLUMNS
+from metrics.paired import PAIR_COLUMNS, TEST_PAIRS, VAL_PAIRS
 from metrics.saliency import OutOfLungSaliency, heat_region, iol
 
 
@@ -42,8 +42,8 @@ class RobustnessCallback(Callback):
     ``ols/<side>/n``, ``.../no_region``, ``.../no_lung``    images scored; map all zero; no lung found
     ======================================================= ====================================================
 
-    In test every logger with ``log_text`` gets ``robustness/test_pairs.csv`` too: a row a pair, of all processes, with
-    the columns :data:`metrics.paired.PAIR_COLUMNS`.
+    Every logger with ``log_text`` gets a table, ``robustness/test_pairs.csv`` or ``robustness/val_pairs/<epoch>.csv``:
+    a row a pair, of all processes, with the columns :data:`metrics.paired.PAIR_COLUMNS`.
 
     Args:
         robustness: The definitions' settings.
@@ -86,14 +86,12 @@ class RobustnessCallback(Callback):
                 instability.update(*(side.logits for side in explained))
                 for metric, side in zip(sides.values(), explained, strict=True):
                     metric.update(heat_region(side.heat, self.robustness.region_threshold), lung)
-                if split == "test":
-                    rows += self._rows(pair, explained, lung)
+                rows += self._rows(pair, explained, lung)
         results = _named(split, instability.compute(), {side: metric.compute() for side, metric in sides.items()})
         # Every process has the same figures by now; of equal ones the maximum is exact where a mean may round.
         module.log_dict(results, on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
         self.last = {key: value for key, value in self.last.items() if not key.startswith(f"{split}/")} | results
-        if split == "test":
-            self._log_rows(trainer, rows)
+        self._log_rows(trainer, rows, split)
 
     def _rows(self, pair: Pair, explained: tuple[Explained, Explained], lung: Tensor) -> list[tuple[Any, ...]]:
         """A batch's id, label, both probabilities, both IOL, pair by pair."""
@@ -101,7 +99,7 @@ class RobustnessCallback(Callback):
         numbers += [iol(heat_region(side.heat, self.robustness.region_threshold), lung) for side in explained]
         return list(zip(pair.id, *(column.tolist() for column in numbers), strict=True))
 
-    def _log_rows(self, trainer: L.Trainer, rows: list[tuple[Any, ...]]) -> None:
+    def _log_rows(self, trainer: L.Trainer, rows: list[tuple[Any, ...]], split: str) -> None:
         if dist.is_available() and dist.is_initialized():
             shares: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(shares, rows)
@@ -110,12 +108,12 @@ class RobustnessCallback(Callback):
         if not (trainer.is_global_zero and loggers):
             return
         table = pd.DataFrame(rows, columns=[name for name in PAIR_COLUMNS if name != "patient"])
-        dataset = pair_source(trainer).pair_dataset("test")
+        dataset = pair_source(trainer).pair_dataset(split)
         known = zip(getattr(dataset, "ids", []), getattr(dataset, "patients", []), strict=False)
         table["patient"] = table["id"].map(dict(known))
         text = table.sort_values("id")[PAIR_COLUMNS].to_csv(index=False, float_format="%.9g")  # float32, exactly
         for logger in loggers:
-            logger.log_text(text, "robustness/test_pairs.csv")
+            logger.log_text(text, TEST_PAIRS if split == "test" else VAL_PAIRS.format(trainer.current_epoch))
 
 
 def _named(split: str, pi: dict[str, float], ols: dict[str, dict[str, float]]) -> dict[str, float]:

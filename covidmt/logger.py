@@ -24,6 +24,7 @@ from callbacks.preemption import Preempted
 from covidmt.spool import BATCH_PAIRS, BATCH_POINTS, HEARTBEAT, Sender, Spool, SpoolInUse, parse_picture
 from covidmt.system_metrics import SystemMetrics
 from covidmt.tracking import (
+    StoreAway,
     author,
     make_client,
     mlruns_dir,
@@ -65,7 +66,8 @@ class MlflowSpoolLogger(Logger):
     """Logs to one MLflow run through a spool on disk: no network call once it is made.
 
     Making it is the one synchronous contact with the store: it opens the experiment and makes the run, or goes on with
-    ``run_id``. Afterwards every method writes to ``mlruns/spool/<run id>/`` and a thread sends (see `covidmt.spool`).
+    ``run_id``. That needs no server if the run was logged from this folder before: what its spool holds is enough.
+    Afterwards every method writes to ``mlruns/spool/<run id>/`` and a thread sends (see `covidmt.spool`).
     Only rank zero does anything. It survives pickling (strategies that spawn): the spool goes to the process that logs.
 
     Args:
@@ -301,7 +303,15 @@ class MlflowSpoolLogger(Logger):
     def _open_run(self, run_name: str | None, tags: dict[str, str], resume_at: int | None) -> None:
         from mlflow.exceptions import MlflowException
 
-        prepare_store(self.uri)
+        try:
+            prepare_store(self.uri)
+        except StoreAway as error:
+            if self.run_id is None or not self.spool_dir.exists():
+                raise
+            log.warning("%s. The run goes on; what it logs waits in %s.", error, self.spool_dir)
+            self._go_on(resume_at, tags, set())
+            self._started = self._open().begun or self._started
+            return
         client = make_client(self.uri)
         try:
             if self.run_id is None:
@@ -313,25 +323,36 @@ class MlflowSpoolLogger(Logger):
                 if run.info.lifecycle_stage == "deleted":
                     raise UserError(f"run {self.run_id} has been deleted in {without_password(self.uri)}: restore it")
                 self._params = dict(run.data.params)
-                if resume_at is not None:
-                    self._expect_repeats(client, [key for key in run.data.metrics if not key.startswith("system/")])
-                self._set_status("RUNNING")
-                self._write_pairs("tags", tags)
+                logged = set() if resume_at is None else self._in_store(client, list(run.data.metrics))
+                self._go_on(resume_at, tags, logged)
         except MlflowException as error:
             raise store_error(self.uri, error) from error
         self._started = run.info.start_time / 1000
         os.environ[RUN_ID] = run.info.run_id
         self._open()
 
-    def _expect_repeats(self, client: MlflowClient, keys: list[str]) -> None:
-        """What has been logged after the checkpoint: on disk, or in the store."""
+    def _go_on(self, resume_at: int | None, tags: dict[str, str], logged: set[tuple[str, int, int]]) -> None:
+        """With a run that is there, of which the store has ``logged``."""
+        os.environ[RUN_ID] = str(self.run_id)
+        if resume_at is not None:
+            self._expect_repeats(logged | self._open().logged())
+        self._set_status("RUNNING")
+        self._write_pairs("tags", tags)
+
+    def _in_store(self, client: MlflowClient, keys: list[str]) -> set[tuple[str, int, int]]:
+        """(key, step, timestamp) of the metrics and pictures that the store has."""
         assert self.run_id is not None
-        logged = self._open().logged()
-        for key in keys:
-            logged |= {(key, point.step, point.timestamp) for point in client.get_metric_history(self.run_id, key)}
-        logged |= {
-            picture for file in client.list_artifacts(self.run_id, "images") if (picture := parse_picture(file.path))
+        points = {
+            (key, point.step, point.timestamp)
+            for key in keys
+            if not key.startswith("system/")
+            for point in client.get_metric_history(self.run_id, key)
         }
+        files = client.list_artifacts(self.run_id, "images")
+        return points | {picture for file in files if (picture := parse_picture(file.path))}
+
+    def _expect_repeats(self, logged: set[tuple[str, int, int]]) -> None:
+        """What has been logged after the checkpoint."""
         later = [
             (key, step, stamp) for key, step, stamp in logged if stamp > self._clock and not key.startswith("system/")
         ]

@@ -113,6 +113,15 @@ class Spool:
         path.parent.mkdir(parents=True)
         return path, relative
 
+    @property
+    def begun(self) -> float | None:
+        """When the oldest event here that has a time was logged, seconds since 1970; None: there is none."""
+        with self._events.open("rb") as file:
+            for event in map(json.loads, file):
+                if stamps := [event["time"]] if "time" in event else [point[2] for point in event.get("points", ())]:
+                    return min(stamps) / 1000
+        return None
+
     def logged(self) -> set[tuple[str, int, int]]:
         """(key, step, timestamp) of the metrics and pictures of this folder, sent or not."""
         found = set()
@@ -162,10 +171,13 @@ class Spool:
         os.utime(self.folder / "lock")
 
     def close(self) -> None:
-        """Lets go of the spool; removes it where everything has been sent."""
+        """Lets go of the spool; removes it where everything has been sent.
+
+        A preempted run's stays: where the store is away when the run goes on, it alone tells what has been logged.
+        """
         os.fsync(self._file.fileno())
         self._file.close()
-        if not self.pending and not self.rejected:
+        if not self.pending and not self.rejected and self.last_status() != "SCHEDULED":
             done = self.folder.with_name(f".{self.run_id}.{uuid.uuid4().hex}")
             self.folder.rename(done)  # at once: a process that opens the same run meets all of it or nothing
             shutil.rmtree(done, ignore_errors=True)

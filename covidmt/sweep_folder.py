@@ -2,7 +2,8 @@
 
 - ``sweep.yaml`` and ``sweep.json``: as submitted; the MLflow store, parent run, code snapshot, trials in order.
 - ``<trial>.yaml``: the resolved experiment that runs, whatever becomes of the files that it was made from.
-- ``<trial>.json``: written by the submitter (`Record`).
+- ``<trial>.json``: written by the submitter alone (`Record`).
+- ``<trial>.draw.json``: of a search, written by the job (`Drawn`), before ``<trial>.yaml``.
 - ``<trial>.state.json``: written by the job's first process, or for it when it died without a word (`Outcome`).
 - ``<trial>.lock``: held by that process while it lives.
 - ``code/<digest>/``: the packages as they were at submission; jobs import these.
@@ -43,7 +44,6 @@ class Record:
         job: SLURM's job id (``12_3`` in an array), or the local launcher's process id; None: never submitted.
         launcher: ``slurm`` or ``local``.
         log: The first process's log file.
-        draw: Number of the Optuna trial.
     """
 
     name: str
@@ -53,7 +53,21 @@ class Record:
     job: str | None = None
     launcher: str | None = None
     log: str | None = None
-    draw: int | None = None
+
+
+@dataclass
+class Drawn:
+    """What Optuna drew for a trial of a search.
+
+    Attributes:
+        number: Of Optuna's trial.
+        label: The values, short.
+        overrides: Key of the experiment -> value.
+    """
+
+    number: int
+    label: str
+    overrides: dict[str, Any]
 
 
 @dataclass
@@ -75,6 +89,11 @@ class Outcome:
     begin: float = field(default_factory=time.time)
     end: float | None = None
     reason: str | None = None
+
+
+def parent_status(states: set[str]) -> str:
+    """The status of the sweep's MLflow run when its trials have ended in these states."""
+    return "FINISHED" if states == {"finished"} else "FAILED" if "failed" in states else "KILLED"
 
 
 class SweepFolder:
@@ -104,6 +123,18 @@ class SweepFolder:
         """Every sweep of this working folder that has not been set aside."""
         return [cls(path.parent) for path in sorted(cls.root().glob("[!.]*/sweep.json"))]
 
+    @property
+    def aside(self) -> list[SweepFolder]:
+        """Earlier starts of the sweep, put aside by ``--resume``."""
+        return [SweepFolder(path.parent) for path in sorted(self.path.parent.glob(f".{self.name}-*/sweep.json"))]
+
+    def move(self, path: Path) -> None:
+        """All of its files to another folder, but for locks, which processes hold."""
+        path.mkdir(parents=True, exist_ok=True)
+        for file in self.path.iterdir():
+            if not file.name.endswith(".lock"):
+                file.rename(path / file.name)
+
     @staticmethod
     def root() -> Path:
         """Where this working folder's sweeps are."""
@@ -129,12 +160,25 @@ class SweepFolder:
         return {trial: self.record(trial) for trial in self.settings.get("trials", [])}
 
     def record(self, trial: str) -> Record:
-        """What the submitter wrote of a trial."""
-        return Record(**json.loads((self.path / f"{trial}.json").read_text()))
+        """What the submitter wrote of a trial; in a search with what Optuna drew for it."""
+        record = Record(**json.loads((self.path / f"{trial}.json").read_text()))
+        if drawn := self.drawn(trial):
+            record.name = record.label = drawn.label
+            record.overrides = drawn.overrides
+        return record
 
     def save_record(self, trial: str, record: Record) -> None:
         """Replaces the trial's record."""
         _write(self.path / f"{trial}.json", json.dumps(asdict(record), indent=1))
+
+    def drawn(self, trial: str) -> Drawn | None:
+        """What Optuna drew for it; None: nothing yet, or the sweep is no search."""
+        values = _read(self.path / f"{trial}.draw.json")
+        return Drawn(**values) if values else None
+
+    def save_draw(self, trial: str, drawn: Drawn) -> None:
+        """What it was."""
+        _write(self.path / f"{trial}.draw.json", json.dumps(asdict(drawn), indent=1))
 
     def outcome(self, trial: str) -> Outcome | None:
         """What the trial's job last said; None: it has not begun."""
@@ -147,7 +191,7 @@ class SweepFolder:
 
     def forget(self, trial: str) -> None:
         """Before a trial is made anew."""
-        for ending in ("json", "state.json", "yaml"):
+        for ending in ("json", "draw.json", "state.json", "yaml"):
             (self.path / f"{trial}.{ending}").unlink(missing_ok=True)
 
     def forget_outcome(self, trial: str) -> None:
@@ -160,7 +204,11 @@ class SweepFolder:
 
     def experiment(self, trial: str) -> Experiment:
         """What the trial runs, as submitted."""
-        return from_dict(Experiment, yaml.safe_load((self.path / f"{trial}.yaml").read_text()))
+        return from_dict(Experiment, self.experiment_values(trial))
+
+    def experiment_values(self, trial: str) -> dict[str, Any]:
+        """The same as it was written, maybe by an older covidmt."""
+        return yaml.safe_load((self.path / f"{trial}.yaml").read_text())
 
     def save_experiment(self, trial: str, experiment: Experiment) -> None:
         """Replaces ``<trial>.yaml``; for its owner alone, since the tracking URI in it may hold a password."""

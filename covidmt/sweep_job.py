@@ -1,11 +1,12 @@
 """What a job of a sweep does: train one trial, say what became of it.
 
-Who requeues: exactly one. SIGTERM comes from SLURM when it has already decided (``scontrol requeue``, preemption, node
-drain: it requeues by itself; ``scancel``: it must not be), so a job that it ends only checkpoints. USR2 comes
-``launcher.signal_seconds`` before the time limit, after which SLURM would end the job for good: the first process calls
-``scontrol requeue`` once all processes have left the training with a checkpoint. submitit's own handler, which would
-requeue too, is taken away at once, and Lightning's requeueing is off (`covidmt.trainer`). Before the training listens
-(`callbacks.preemption`) there is nothing to save: SIGTERM ends the process, USR2 is too early to matter.
+Who requeues: exactly one. When SLURM ends a job (``scontrol requeue``, preemption, node drain: it requeues by itself;
+``scancel``: it must not be), it says so before it sends SIGTERM: such a job only checkpoints. A job that SLURM still
+calls RUNNING after a signal is requeued by its first process, once all have left the training with a checkpoint: after
+USR2, which comes ``launcher.signal_seconds`` before the time limit, and after the SIGTERM with which a preemption's
+GraceTime begins. submitit's own handler, which would requeue too, is taken away at once, and Lightning's requeueing is
+off (`covidmt.trainer`). Before the training listens (`callbacks.preemption`) there is nothing to save: SIGTERM ends the
+process, USR2 is too early to matter.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from filelock import Timeout
 
 from callbacks.preemption import Preempted
 from covidmt.logger import global_rank
-from covidmt.sweep_folder import LOST, Outcome, SweepFolder
+from covidmt.sweep_folder import LOST, Outcome, SweepFolder, parent_status
 from covidmt.tracking import make_client
 from experiments.errors import UserError
 from experiments.schema import Experiment
+
+ALONE_AFTER = 60  # seconds that another process gives the first one to leave
 
 
 def run_trial(folder: str, trial: str) -> None:
@@ -43,6 +46,8 @@ def run_trial(folder: str, trial: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     sweep = SweepFolder(Path(folder))
+    if (said := sweep.outcome(trial)) and said.state == "finished":  # a job that was requeued after its end
+        return
     os.chdir(sweep.settings["cwd"])
     first = global_rank() == 0
     from covidmt.train import train
@@ -58,10 +63,11 @@ def run_trial(folder: str, trial: str) -> None:
     try:
         train(_experiment(sweep, trial, first), run_id=sweep.record(trial).run_id)
     except Preempted as error:
-        if first:
-            _end(sweep, trial, outcome, "preempted", f"checkpointed on {signal.Signals(error.signum).name}")
-            if error.signum == signal.SIGUSR2:
-                _requeue(sweep, trial, outcome)
+        if first or _alone(sweep, trial):
+            reason = f"checkpointed on {signal.Signals(error.signum).name}"
+            outcome.state, outcome.end, outcome.reason = "preempted", time.time(), reason
+            sweep.save_outcome(trial, outcome)
+            _requeue(sweep, trial, outcome)
     except BaseException as error:
         # The first process that fails says why, whatever its rank; of those that only see it gone none is believed.
         reason, said = explain(error), sweep.outcome(trial) or outcome
@@ -105,8 +111,18 @@ def _experiment(sweep: SweepFolder, trial: str, first: bool) -> Experiment:
     return sweep.experiment(trial)
 
 
+def _alone(sweep: SweepFolder, trial: str) -> bool:
+    """Whether the first process of a job does not leave too: on the GPU it may wait for ever for this one, now gone."""
+    end = time.monotonic() + ALONE_AFTER
+    while "SLURM_JOB_ID" in os.environ and (said := sweep.outcome(trial)) and said.state == "running":
+        if time.monotonic() > end:
+            return True
+        time.sleep(1)
+    return False
+
+
 def _end(sweep: SweepFolder, trial: str, outcome: Outcome, state: str, reason: str | None) -> None:
-    """On disk for `status` and the next `run`, then on the MLflow run as far as the store answers."""
+    """On disk for `status` and the next `run`, then on the MLflow runs as far as the store answers."""
     outcome.state, outcome.end, outcome.reason = state, time.time(), reason
     settings = sweep.settings
     if state == "finished" and settings.get("search"):
@@ -121,28 +137,34 @@ def _end(sweep: SweepFolder, trial: str, outcome: Outcome, state: str, reason: s
             client.set_tag(run_id, "failure", str(reason))
         elif "failure" in client.get_run(run_id).data.tags:  # of an earlier start
             client.delete_tag(run_id, "failure")
-        others = [sweep.outcome(other) for other in settings["trials"]]
-        if all(other and other.state == "finished" for other in others):
-            client.set_terminated(settings["run_id"], "FINISHED")
+        states = {said.state if (said := sweep.outcome(other)) else "missing" for other in settings["trials"]}
+        if states <= {"finished", "failed", "cancelled"}:
+            client.set_terminated(settings["run_id"], parent_status(states))
     except Exception as error:  # `covidmt sweep status` says it again
         print(f"covidmt: the tracking store is not told that trial {trial} {state}: {error}", file=sys.stderr)
 
 
 def _requeue(sweep: SweepFolder, trial: str, outcome: Outcome) -> None:
-    """Has SLURM start this job again, unless it has been often enough."""
+    """Has SLURM start this job again, unless it is ending it itself or it has been often enough."""
     array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
     if job is None:
         return
-    limit = sweep.settings["launcher"]["requeues"]
-    if int(os.environ.get("SLURM_RESTART_COUNT", 0)) >= limit:
-        _end(sweep, trial, outcome, "failed", f"time limit: requeued {limit} times (launcher.requeues)")
-        return
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
     try:
-        subprocess.run(["scontrol", "requeue", name], check=True, capture_output=True, text=True, timeout=60)
+        if "JobState=RUNNING" not in _scontrol("show", "job", "--oneliner", name):
+            return
+        limit = sweep.settings["launcher"]["requeues"]
+        if int(os.environ.get("SLURM_RESTART_COUNT", 0)) >= limit:
+            _end(sweep, trial, outcome, "failed", f"time limit: requeued {limit} times (launcher.requeues)")
+            return
+        _scontrol("requeue", name)
     except (OSError, subprocess.SubprocessError) as error:
         text = getattr(error, "stderr", None) or error
-        _end(sweep, trial, outcome, "failed", f"time limit: checkpointed, but cannot be requeued: {text}")
+        _end(sweep, trial, outcome, "failed", f"{outcome.reason}, but cannot be requeued: {text}")
+
+
+def _scontrol(*arguments: str) -> str:
+    return subprocess.run(["scontrol", *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 if __name__ == "__main__":

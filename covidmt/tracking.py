@@ -39,6 +39,10 @@ NETWORK_FILE_SYSTEM = re.compile(
 )
 
 
+class StoreAway(UserError):
+    """The tracking server does not answer."""
+
+
 def mlruns_dir() -> Path:
     """The folder of the project's own store, spool and checkpoints: ``mlruns`` in the working folder, absolute."""
     return Path.cwd() / "mlruns"
@@ -85,7 +89,8 @@ def prepare_store(uri: str) -> None:
     a file lock, builds it under another name and moves it in place: a database that is there is complete.
 
     Raises:
-        UserError: The server does not answer, or the database file cannot be made.
+        StoreAway: The server does not answer.
+        UserError: The database file cannot be made.
     """
     path = sqlite_path(uri)
     if path is None:
@@ -207,7 +212,7 @@ def _check_server(uri: str) -> None:
         # A server that is not there refuses at once; one whose jobs all start together may take its time.
         requests.get(uri.rstrip("/") + "/health", timeout=(5, 60))
     except requests.RequestException as error:
-        raise UserError(
+        raise StoreAway(
             f"tracking server {without_password(uri)} does not answer: start it, put tracking.uri or "
             f"MLFLOW_TRACKING_URI right, or leave both out to use the project's own store ({type(error).__name__})"
         ) from error

@@ -172,6 +172,14 @@ class MultiTaskDataModule(LightningDataModule):
         """As :meth:`val_dataloader`, over the test split, without the groups that have none; never an empty list."""
         return self._evaluation_loaders("test")
 
+    def on_exception(self, exception: BaseException) -> None:
+        """Ends the training's workers in a validation too, where Lightning ends the validation's alone.
+
+        They ignore SIGTERM, so at its end the process would wait for them for ever.
+        """
+        if self.trainer is not None:
+            self.trainer.fit_loop.teardown()
+
     def pair_dataset(self, split: str) -> PairDataset:
         """The pairs of ``val`` (made by the simulated channel) or ``test`` (WaCXR's; simulated too without its like).
 

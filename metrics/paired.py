@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# One row a pair of a run's ``robustness/test_pairs.csv``. ``label`` 1 / 0, blank = unknown; ``p_``: probability of the
+# A run's tables of pairs; of validations one an epoch.
+TEST_PAIRS, VAL_PAIRS = "robustness/test_pairs.csv", "robustness/val_pairs/{:03d}.csv"
+# One row a pair of them. ``label`` 1 / 0, blank = unknown; ``p_``: probability of the
 # decision's label, blank where the network gave none; ``iol_``: in [0, 1], blank where it is undefined.
 PAIR_COLUMNS = ["id", "patient", "label", "p_original", "p_received", "iol_original", "iol_received"]
 

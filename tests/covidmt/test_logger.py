@@ -1,4 +1,5 @@
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from callbacks.preemption import Preempted
 from covidmt.logger import RUN_ID, MlflowSpoolLogger
+from covidmt.spool import sync
 from covidmt.tracking import make_client
 from experiments.errors import UserError
 from experiments.schema import Tracking
@@ -183,6 +186,28 @@ def test_what_comes_again_after_a_checkpoint_is_there_once() -> None:
     assert _history(again, "train/loss") == [(0, 1.0), (1, 0.5), (2, 0.25)]
     assert _history(again, "val/loss") == [(0, 4.0), (0, 3.0), (0, 2.0)]
     assert len([name for name in _artifacts(again, "images") if name.endswith(".png")]) == 2
+
+
+def test_a_preempted_run_goes_on_without_its_server_and_logs_nothing_twice(folder: Path) -> None:
+    first = MlflowSpoolLogger(QUIET)
+    uri = first.uri
+    first.log_metrics({"a": 0.0}, 0)
+    checkpoint = first.position
+    first.log_metrics({"a": 1.0}, 1)
+    first.fail(Preempted(folder, signal.SIGTERM))
+    assert _run(first).info.status == "SCHEDULED"
+    away = Tracking(uri="http://127.0.0.1:9", system_metrics=False)
+    again = MlflowSpoolLogger(away, run_id=first.version, resume_at=checkpoint, patience=0)
+    again.log_metrics({"a": 1.0}, 1)
+    again.log_metrics({"a": 2.0}, 2)
+    again.finalize("success")
+    again.close()
+    (sent,) = [run for run in sync(folder / "mlruns" / "spool", uri) if run.run_id == first.version]
+    assert sent.problem is None
+    assert _history(first, "a") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert _run(first).info.status == "FINISHED"
+    with pytest.raises(UserError, match="does not answer"):  # a run that nothing here is known of
+        MlflowSpoolLogger(away, run_id="0" * 32)
 
 
 def test_unknown_and_deleted_runs_are_said() -> None:

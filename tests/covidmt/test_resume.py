@@ -104,9 +104,11 @@ KILLS: dict[str, list[Point]] = {
 SIGNALS: dict[str, list[Point]] = {
     "plain": [
         ("on_train_batch_start", 3, 1, USR2),
-        ("on_validation_batch_end", 2, 0, TERM),
+        ("on_validation_batch_end", 1, 0, TERM),
+        ("on_validation_epoch_end", 1, 0, USR2),  # PI and OLS done
         ("on_train_batch_end", 2, 1, TERM),
         ("on_validation_end", 2, 0, USR2),  # the last one: the test is not begun
+        ("on_test_batch_end", 1, 0, TERM),
     ],
     "rich": [("on_train_batch_end", 3, 0, TERM), ("on_validation_end", 1, 1, USR2)],
 }
@@ -209,8 +211,11 @@ def test_preemption(unbroken: Unbroken, demo_data: Path, tmp_path: Path, setting
 
 
 @pytest.mark.kill
-def test_sigterm_under_lightnings_own_launcher(unbroken: Unbroken, demo_data: Path, tmp_path: Path):
-    arguments = command(demo_data, "plain", 2, [("on_train_batch_end", 7, 0, TERM)])
+@pytest.mark.parametrize(("hook", "number"), [("on_train_batch_end", 7), ("on_validation_batch_end", 1)])
+def test_sigterm_under_lightnings_own_launcher(
+    unbroken: Unbroken, demo_data: Path, tmp_path: Path, hook: str, number: int
+):
+    arguments = command(demo_data, "plain", 2, [(hook, number, 0, TERM)])
     (tmp_path / "log-0.txt").touch()
     ended = []
     for _ in range(2):
