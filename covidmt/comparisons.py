@@ -30,7 +30,7 @@ class Comparison:
         score: ``pi``, ``ols_original`` or ``ols_compressed``.
         first: What it is compared with.
         second: What is compared.
-        difference: Second's mean minus the first's, percentage points; negative: the second is better.
+        values: The first's mean over seeds, and the second's, percent; with tables of pairs on those that all have.
         low: 95 % interval of the difference; NaN where it cannot be told.
         high: Its upper end.
         basis: What the interval was drawn from: ``patients and seeds``, ``patients``, ``seeds``; or empty.
@@ -42,7 +42,7 @@ class Comparison:
     score: str
     first: Configuration
     second: Configuration
-    difference: float
+    values: tuple[float, float]
     low: float = nan
     high: float = nan
     basis: str = ""
@@ -51,10 +51,14 @@ class Comparison:
     p_adjusted: float = nan
 
     @property
+    def difference(self) -> float:
+        """Second's mean minus the first's, percentage points; negative: the second is better."""
+        return self.values[1] - self.values[0]
+
+    @property
     def relative(self) -> float:
         """The difference in percent of the first's value; NaN where that is 0."""
-        value = self.first.scores[self.score].value
-        return 100 * self.difference / value if value else nan
+        return 100 * self.difference / self.values[0] if self.values[0] else nan
 
     @property
     def verdict(self) -> str:
@@ -136,9 +140,10 @@ def compare(couples: Sequence[tuple[Configuration, Configuration]], paired: Pair
 
 def _compare(score: str, first: Configuration, second: Configuration, paired: PairedResults) -> Comparison:
     a, b = first.scores[score], second.scores[score]
-    result = Comparison(score, first, second, b.value - a.value)
+    result = Comparison(score, first, second, (a.value, b.value))
     draws = paired.drawn(first, score), paired.drawn(second, score)
     if draws[0] is not None and draws[1] is not None:
+        result.values = (float(draws[0][0]), float(draws[1][0]))
         difference = draws[1] - draws[0]
         result.low, result.high = np.nanpercentile(difference[1:], [2.5, 97.5]).tolist()
         if result.low == result.high:  # the same in every draw, as where no pair ever changes: that is no certainty

@@ -22,8 +22,7 @@ NETWORKS = {  # the papers' names for base networks
     r"(legacy_)?xception(\..*)?": "Xception",
     r"covid_?net\w*": "COVID-Net",
 }
-NETWORK_KEYS = {"backbone", "model.backbone"}
-TASK_KEYS = {"tasks", "n_tasks", "active_tasks"}
+NAMED = {"backbone", "tasks", "n_tasks"}  # parameters that a configuration's name has in other words
 
 
 class Score(NamedTuple):
@@ -93,7 +92,7 @@ def configurations(results: Results) -> list[Configuration]:
     found = []
     for settings, trials in groups.items():
         values = dict(settings)
-        variant = frozenset(item for item in settings if item[0] not in NETWORK_KEYS | TASK_KEYS)
+        variant = frozenset(item for item in settings if item[0] not in NAMED)
         network, tasks = networks[values["backbone"]], values["tasks"].split(",")
         ordered = sorted(trials, key=lambda trial: (len(trial.seed), trial.seed))
         found.append(Configuration("", network, tasks, variant, ordered))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isnan
 from statistics import fmean
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covidmt.comparisons import Comparison
-from covidmt.configurations import SCORES, Configuration, Mean, main_line
+from covidmt.configurations import ROBUSTNESS, SCORES, Configuration, Mean, main_line
 from covidmt.paper import BASELINES, paper_value
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
@@ -37,7 +37,7 @@ matplotlib.rcParams.update(
 
 def overview(found: Sequence[Configuration]) -> Figure:
     """PI and both OLS of every configuration, a row each."""
-    keys = _known(found, ("pi", "ols_original", "ols_compressed"))
+    keys = _known(found, any)
     figure, axes = _panels(len(keys), width=10.5, height=1.1 + 0.34 * len(found), sharey=True)
     rows = np.arange(len(found))[::-1]
     for axis, key in zip(axes, keys, strict=True):
@@ -61,7 +61,7 @@ def task_count(found: Sequence[Configuration]) -> Figure | None:
     lines = {network: line for network, line in lines.items() if len({len(c.tasks) for c in line}) > 1}
     if not lines:
         return None
-    keys = _known(found, ("pi", "ols_original", "ols_compressed"))
+    keys = _known(found, any)
     figure, axes = _panels(len(keys), width=10.5, height=3.9)
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title)
@@ -71,6 +71,8 @@ def task_count(found: Sequence[Configuration]) -> Figure | None:
             others = [c for c in found if c.network == network and c not in line and key in c.scores]
             for chosen, style in ((line, "o-"), *(([other], "s") for other in others)):
                 drawn = [(len(c.tasks) + shift, c.scores[key]) for c in chosen if key in c.scores]
+                if not drawn:
+                    continue
                 means = [mean.value for _, mean in drawn]
                 errors = np.array([_error(mean) for _, mean in drawn])[:, :, 0].T
                 axis.errorbar(
@@ -87,34 +89,49 @@ def task_count(found: Sequence[Configuration]) -> Figure | None:
                 )
                 for x, mean in drawn:
                     axis.plot([x] * len(mean.values), mean.values, ".", color=colour, alpha=0.4, ms=5)
+            _paper_stars(axis, key, [network], shift, colour)
+        if len(lines) > 1:
+            _paper_stars(axis, key, list(lines), 0, "white")
         axis.set_xlabel("number of tasks")
         axis.set_xticks(sorted({len(c.tasks) for line in lines.values() for c in line}))
         axis.set_ylim(bottom=0)
         axis.grid(axis="y", alpha=0.25)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3)
     return figure
+
+
+def _paper_stars(axis: Axes, key: str, networks: list[str], shift: float, fill: str) -> None:
+    """The paper's values of 1 and 6 tasks, where its text has them."""
+    facts = {count: paper_value(key, networks, count) for count in (1, 6)}
+    label = "paper's text" if len(networks) == 1 else f"paper's text, mean of {' and '.join(networks)}"
+    for count, fact in facts.items():
+        if fact is not None:
+            axis.plot(count + shift, fact.value, "*", color=fill, mec=PAPER, ms=12, zorder=3, label=label)
+
+
+def alike(couples: Sequence[tuple[Configuration, Configuration]]) -> list[list[tuple[Configuration, Configuration]]]:
+    """The couples whose mean can be shown, as a list of one: several, all of the same numbers of tasks; else none."""
+    counts = {(len(base.tasks), len(many.tasks)) for base, many in couples}
+    return [list(couples)] if len(couples) > 1 and len(counts) == 1 else []
 
 
 def base_and_covidmt(couples: Sequence[tuple[Configuration, Configuration]]) -> Figure:
     """Base network alone against most tasks: PI (paper: Fig 6) and OLS (Fig 7), with the paper's values of its text."""
-    keys = _known([c for couple in couples for c in couple], ("pi", "ols_original", "ols_compressed"))
+    keys = _known([c for couple in couples for c in couple], all)
     figure, axes = _panels(len(keys), width=10.5, height=3.9)
-    networks = [base.network for base, _ in couples]
-    groups: list[tuple[str, list[str]]] = [(network, [network]) for network in networks]
-    if len(networks) > 1:
-        groups.append(("mean", networks))
+    groups = [(couple[0].network, [couple]) for couple in couples] + [("mean", mean) for mean in alike(couples)]
+    counts = " or ".join(str(count) for count in sorted({len(many.tasks) for _, many in couples}))
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title)
         for side, colour in enumerate((BASE, COVIDMT)):
-            n_tasks = len(couples[0][side].tasks)
             for x, (_, members) in enumerate(groups):
-                means = [couple[side].scores[key] for couple in couples if couple[0].network in members]
+                means = [couple[side].scores[key] for couple in members]
                 place = x + 0.4 * (side - 0.5)
                 mean = means[0] if len(means) == 1 else None
                 value = mean.value if mean else fmean(m.value for m in means)
-                label = ("1 task (base network)", f"{n_tasks} tasks (COVIDMT)")[side] if x == 0 else None
-                fact = paper_value(key, members, n_tasks)
+                label = ("1 task (base network)", f"{counts} tasks (COVIDMT)")[side] if x == 0 else None
+                fact = paper_value(key, [base.network for base, _ in members], len(members[0][side].tasks))
                 top = _bar(axis, place, value, mean, colour, 0.38, label)
                 _number(axis, place, max(top, fact.value if fact else 0), f"{value:.{SCORES[key].digits}f}")
                 if fact:
@@ -128,7 +145,7 @@ def base_and_covidmt(couples: Sequence[tuple[Configuration, Configuration]]) -> 
 
 def baselines(found: Sequence[Configuration]) -> Figure:
     """The single-task base networks: PI (paper: Table 2) and OLS on both sides (Fig 4)."""
-    keys = _known(found, ("pi", "ols_original", "ols_compressed"))
+    keys = _known(found, all)
     parts = [[key for key in keys if key == "pi"], [key for key in keys if key != "pi"]]
     parts = [part for part in parts if part]
     figure, axes = _panels(len(parts), width=10.5, height=3.9)
@@ -170,7 +187,8 @@ def differences(table: Sequence[Comparison]) -> Figure:
             if not isnan(row.low):
                 axis.plot([row.low, row.high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
             axis.plot(row.difference, y, "o", color=colour, ms=7)
-        axis.set_xlabel("difference, points\n← more stable       less stable →")
+        left, right = ("more stable", "less stable") if key == "pi" else ("inside the lungs", "outside")
+        axis.set_xlabel(f"difference, points\n← {left}       {right} →")
         axis.grid(axis="x", alpha=0.25)
         axis.set_ylim(-0.7, len(couples) - 0.3)
     axes[0].set_yticks(list(rows.values()), [f"{second}\nagainst {first}" for second, first in couples], fontsize=8.5)
@@ -185,9 +203,9 @@ def _panels(number: int, *, width: float, height: float, sharey: bool = False) -
     return figure, list(figure.subplots(1, number, squeeze=False, sharey=sharey)[0])
 
 
-def _known(found: Sequence[Configuration], keys: Sequence[str]) -> list[str]:
-    """The scores that all have; PI always."""
-    return [key for key in keys if all(key in c.scores for c in found)]
+def _known(found: Sequence[Configuration], quantifier: Callable[[Iterable[bool]], bool]) -> list[str]:
+    """The robustness scores that ``any`` or ``all`` of them have."""
+    return [key for key in ROBUSTNESS if quantifier(key in c.scores for c in found)]
 
 
 def _colour(found: Sequence[Configuration], network: str) -> str:

@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -30,6 +31,11 @@ from experiments.errors import UserError
 NOT_IN_TEXT = "not in text"
 NBSP = "\u00a0"
 IMAGES = {"ols_original": "originals", "ols_compressed": "compressed"}
+MUST_AGREE = {
+    "mask_source": "where their lung masks are from",
+    "decoder": "how images are decoded and resized",
+    "mlflow.source.git.commit": "the code's version",
+}
 Couple = tuple[Configuration, Configuration]
 
 
@@ -161,7 +167,7 @@ def findings(made: Report) -> list[dict[str, Any]]:
 def _card(title: str, rows: dict[str, Comparison]) -> dict[str, Any]:
     pi = rows["pi"]
     better, other = (pi.second, pi.first) if pi.difference <= 0 else (pi.first, pi.second)
-    low, high = better.scores["pi"].value, other.scores["pi"].value
+    low, high = sorted(pi.values)
     says = {
         "clear": f"{better.label}: more stable than {other.label}.",
         "likely": f"{better.label}: probably more stable than {other.label}.",
@@ -185,12 +191,16 @@ def _card(title: str, rows: dict[str, Comparison]) -> dict[str, Any]:
 
 def _with_one_answer(configuration: Configuration) -> list[Any]:
     """Its trainings that give every image the same answer."""
-    keys = [f"test/pairs/positive/{side}" for side in ("original", "received")]
-    return [t for t in configuration.trials if all(t.metrics.get(key) in (0.0, 1.0) for key in keys)]
+    keys = [f"pairs/positive/{side}" for side in ("original", "received")]
+    return [
+        trial
+        for trial in configuration.trials
+        if any(all(trial.metrics.get(f"{split}/{key}") in (0.0, 1.0) for key in keys) for split in ("test", "val"))
+    ]
 
 
 def _change_words(row: Comparison, images: str) -> str:
-    first, second = (c.scores[row.score].value for c in (row.first, row.second))
+    first, second = row.values
     return (
         f"Reasons outside the lungs, {images}: {second:.1f}{NBSP}% of images with {row.second.label}, "
         f"{first:.1f}{NBSP}% with {row.first.label} "
@@ -236,11 +246,16 @@ def warnings(made: Report) -> list[str]:
                 f"{c.label}: no mean of {' and '.join(lacking)}, for not all of its trainings have one "
                 "(heat maps that are zero everywhere and images without lungs give none)."
             )
-        batches = {trial.global_batch for trial in c.trials}
+        batches = {trial.tags.get("global_batch", "") for trial in c.trials}
         if len(batches) > 1:
             said.append(f"{c.label}: its trainings have different global batches ({', '.join(sorted(batches))}).")
-        if any(trial.pairs is None for trial in c.trials) and made.results.split == "test":
+        if any(trial.pairs is None for trial in c.trials):
             said.append(f"{c.label}: a training has no table of pairs, so it takes no part in tests on the same pairs.")
+    for tag, what in MUST_AGREE.items():
+        values = Counter(trial.tags[tag] for trial in made.results.counted if tag in trial.tags)
+        if len(values) > 1:
+            counts = "; ".join(f"{value}: {count}" for value, count in values.most_common())
+            said.append(f"The trainings differ in {what} ({tag}; {counts}): a difference may come from that alone.")
     if made.paired.left_out:
         said.append(f"{made.paired.left_out} pairs are not in all trainings; comparisons leave them out.")
     if single := [c.label for c in made.found if len(c.trials) == 1]:
@@ -253,7 +268,7 @@ def warnings(made: Report) -> list[str]:
 def beside_paper(made: Report) -> list[dict[str, Any]]:
     """Base network against most tasks, ours and the paper's (Figs 6 and 7), networks one by one and their mean."""
     rows = []
-    groups = [[couple] for couple in made.couples] + ([made.couples] if len(made.couples) > 1 else [])
+    groups = [[couple] for couple in made.couples] + figures.alike(made.couples)
     for score in ROBUSTNESS:
         for members in groups:
             if not all(score in c.scores for couple in members for c in couple):
@@ -314,7 +329,7 @@ def tables(made: Report) -> dict[str, pd.DataFrame]:
     rows = [
         {
             "score": row.score, "first": row.first.label, "second": row.second.label,
-            "first_mean": row.first.scores[row.score].value, "second_mean": row.second.scores[row.score].value,
+            "first_mean": row.values[0], "second_mean": row.values[1],
             "difference": row.difference, "low": row.low, "high": row.high, "interval_over": row.basis,
             "relative_percent": row.relative, "p": row.p, "p_holm": row.p_adjusted, "verdict": row.verdict,
             "pairs_more_in_first": row.discordant and row.discordant[0],

@@ -18,7 +18,8 @@ from covidmt.tracking import make_client, prepare_store, sqlite_path, store_erro
 from experiments.errors import UserError
 from experiments.load import nearest
 from experiments.schema import Robustness
-from metrics.paired import PAIR_COLUMNS
+from experiments.sweep import flatten
+from metrics.paired import PAIR_COLUMNS, TEST_PAIRS, VAL_PAIRS
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -36,11 +37,11 @@ class Trial:
         name: Its name.
         status: MLflow's: SCHEDULED, RUNNING, FINISHED, FAILED, KILLED.
         params: Parameters, as logged.
-        overrides: What the sweep set, key -> value; empty for a run outside of a sweep.
+        tags: Tags, as logged.
+        overrides: The value of every key that a sweep of the report sets, also where the run is of no sweep.
         metrics: Newest value of every metric; of ``val/`` metrics the best epoch's.
-        pairs: ``robustness/test_pairs.csv`` by id, or None.
+        pairs: The table of the split's pairs by id, in ``val`` of the best epoch; or None.
         robustness: Eta and threshold that hold for ``pairs``.
-        global_batch: Images of an optimizer step, as logged.
         left_out: Why the report does not count it; empty: it does.
     """
 
@@ -48,11 +49,11 @@ class Trial:
     name: str
     status: str
     params: dict[str, str]
+    tags: dict[str, str]
     overrides: dict[str, str]
     metrics: dict[str, float]
     pairs: pd.DataFrame | None
     robustness: Robustness
-    global_batch: str
     left_out: str
 
     @property
@@ -62,9 +63,13 @@ class Trial:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What makes the configuration: parameters and overrides, without the seed and the code's version."""
+        """What makes the configuration: parameters and overrides, without the seed and the code's version.
+
+        ``backbone`` and ``tasks`` are parameters; the overrides that made them are the same once more.
+        """
         both = self.params | self.overrides
-        return {key: value for key, value in both.items() if key not in ("seed", "git_commit")}
+        twice = ("model.backbone", "active_tasks")
+        return {key: value for key, value in both.items() if key not in ("seed", "git_commit", *twice)}
 
 
 @dataclass
@@ -129,7 +134,9 @@ def _collect(client: MlflowClient, names: Sequence[str], store: str) -> Results:
         runs |= {child.info.run_id: child for child in children}
     ordered = sorted(runs.values(), key=lambda run: (run.info.start_time, run.info.run_id))
     split = "test" if any("test/pi_score" in run.data.metrics for run in ordered) else "val"
-    results = Results(", ".join(dict.fromkeys(titles)), split, [_trial(client, run, split) for run in ordered], parents)
+    varied = {key for run in ordered for key in _overrides(run)}
+    trials = [_trial(client, run, split, varied) for run in ordered]
+    results = Results(", ".join(dict.fromkeys(titles)), split, trials, parents)
     _leave_out_repeats(results.trials)
     if not results.counted:
         seen = "; ".join(f"{trial.name}: {trial.left_out}" for trial in results.trials) or "it has no trials"
@@ -171,7 +178,11 @@ def _search(client: MlflowClient, experiments: list[str], condition: str) -> Ite
             return
 
 
-def _trial(client: MlflowClient, run: Run, split: str) -> Trial:
+def _overrides(run: Run) -> dict[str, Any]:
+    return json.loads(run.data.tags.get("trial_overrides", "{}"))
+
+
+def _trial(client: MlflowClient, run: Run, split: str, varied: set[str]) -> Trial:
     data, run_id = run.data, run.info.run_id
     finished = run.info.status == "FINISHED"
     metrics = dict(data.metrics)
@@ -184,21 +195,23 @@ def _trial(client: MlflowClient, run: Run, split: str) -> Trial:
         left_out = f"has no {split}/pi_score"
     elif not {"backbone", "tasks"} <= data.params.keys():
         left_out = "has no parameters backbone and tasks"
-    overrides = json.loads(data.tags.get("trial_overrides", "{}"))
-    pairs = None if left_out or split == "val" else _pairs(client, run_id)
-    robustness = _robustness(client, run_id)
+    resolved = yaml.safe_load(_artifact(client, run_id, "experiment.yaml") or "{}")
+    overrides = {key: value for key, value in (_overrides(run) | flatten(resolved)).items() if key in varied}
+    best = int(data.tags.get("best_epoch", -1))
+    pairs = None if left_out else _pairs(client, run_id, TEST_PAIRS if split == "test" else VAL_PAIRS.format(best))
+    robustness = _robustness(resolved)
     if pairs is not None:
-        metrics |= _on_pairs(pairs, robustness.threshold)
+        metrics |= _on_pairs(pairs, robustness.threshold, split)
     return Trial(
         run_id=run_id,
         name=run.info.run_name or run_id,
         status=run.info.status,
         params=data.params,
+        tags=data.tags,
         overrides={key: str(value) for key, value in overrides.items()},
         metrics=metrics,
         pairs=pairs,
         robustness=robustness,
-        global_batch=data.tags.get("global_batch", ""),
         left_out=left_out,
     )
 
@@ -214,8 +227,8 @@ def _last_words(client: MlflowClient, run_id: str) -> str:
     return text.strip().splitlines()[-1] if text and text.strip() else ""
 
 
-def _pairs(client: MlflowClient, run_id: str) -> pd.DataFrame | None:
-    text = _artifact(client, run_id, "robustness/test_pairs.csv")
+def _pairs(client: MlflowClient, run_id: str, path: str) -> pd.DataFrame | None:
+    text = _artifact(client, run_id, path)
     if text is None:
         return None
     table = pd.read_csv(io.StringIO(text), dtype={"id": str, "patient": str})
@@ -223,21 +236,20 @@ def _pairs(client: MlflowClient, run_id: str) -> pd.DataFrame | None:
     return table[PAIR_COLUMNS].drop_duplicates("id").set_index("id")
 
 
-def _on_pairs(pairs: pd.DataFrame, threshold: float) -> dict[str, float]:
+def _on_pairs(pairs: pd.DataFrame, threshold: float, split: str) -> dict[str, float]:
     """How often the decision is right on the pairs whose label is known, and how often it is positive; shares."""
     figures = {}
     for side in ("original", "received"):
         rows = pairs.dropna(subset=["label", f"p_{side}"])
         positive = rows[f"p_{side}"] >= threshold
         if len(rows):
-            figures[f"test/pairs/accuracy/{side}"] = float((positive == (rows["label"] == 1)).mean())
-            figures[f"test/pairs/positive/{side}"] = float(positive.mean())
+            figures[f"{split}/pairs/accuracy/{side}"] = float((positive == (rows["label"] == 1)).mean())
+            figures[f"{split}/pairs/positive/{side}"] = float(positive.mean())
     return figures
 
 
-def _robustness(client: MlflowClient, run_id: str) -> Robustness:
-    values: Any = yaml.safe_load(_artifact(client, run_id, "experiment.yaml") or "{}")
-    chosen = values.get("robustness", {})
+def _robustness(resolved: dict[str, Any]) -> Robustness:
+    chosen = resolved.get("robustness", {})
     return Robustness(**{key: chosen[key] for key in ("eta", "threshold") if key in chosen})
 
 

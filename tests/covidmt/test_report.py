@@ -11,7 +11,7 @@ import pytest
 from covidmt.comparisons import PairedResults, compare
 from covidmt.configurations import configurations, network_names
 from covidmt.paper import BASELINES, BASES, paper_value
-from covidmt.report import analyse, report, warnings
+from covidmt.report import analyse, beside_paper, report, warnings
 from covidmt.results import collect
 from experiments.errors import UserError
 from tests.covidmt.sweeps import Store, ablation, pairs_table
@@ -191,8 +191,12 @@ def test_validation_figures_are_the_best_epochs(store: Store):
     run = store.trial(tags={"best_epoch": "1"})
     for epoch, value in enumerate([9.0, 2.0, 5.0]):
         store.client.log_metric(run, "val/pi_score", value, step=epoch)
+        pairs = flipped(*range(epoch)).to_csv(index=False)
+        store.client.log_text(run, pairs, f"robustness/val_pairs/{epoch:03d}.csv")
     made = analyse(collect([run], store.uri))
     assert made.found[0].scores["pi"].value == 2.0
+    assert made.found[0].scores["pairs_compressed"].value == 97.5
+    assert made.paired.n_pairs == N
     assert any("validation pairs" in text for text in warnings(made))
 
 
@@ -216,6 +220,45 @@ def test_settings_that_tell_configurations_apart_are_in_their_names(store: Store
         "ResNet-50, 1 task, channel whatsapp, lr 1",
         "ResNet-50, 1 task, channel whatsapp, lr 2",
     ]
+
+
+def test_the_difference_is_that_of_the_pairs_which_its_interval_is_of(store: Store):
+    """One of forty pairs changes against none, but the first training alone has the pair."""
+    runs = [store.trial(pairs=flipped(39)), store.trial(n_tasks=6, pairs=flipped().iloc[:-1])]
+    (pi,) = [row for row in analyse(collect(runs, store.uri)).against_base if row.score == "pi"]
+    assert pi.first.scores["pi"].value == pytest.approx(2.5)
+    assert pi.values == (0, 0)
+    assert pi.low < pi.difference == 0 < pi.high
+
+
+def test_a_sweeps_trial_and_a_single_run_of_the_same_settings_are_one_configuration(store: Store):
+    parent = store.sweep("rates")
+    swept = store.trial(parent=parent, sweep="rates", overrides={"optimizer.lr": 1e-4}, metrics=scores(3))
+    alone = store.trial(seed=1, metrics=scores(4))
+    other = store.trial(seed=2, metrics=scores(5))
+    for run, rate in ((swept, "1.0e-4"), (alone, "0.0001"), (other, "2.0e-4")):
+        store.client.log_text(run, f"optimizer: {{lr: {rate}}}", "experiment.yaml")
+    made = analyse(collect(["rates", alone, other], store.uri))
+    assert [[trial.run_id for trial in c.trials] for c in made.found] == [[swept, alone], [other]]
+    assert [c.label for c in made.found] == ["ResNet-50, 1 task, lr 0.0001", "ResNet-50, 1 task, lr 0.0002"]
+
+
+def test_what_must_agree_and_does_not_is_said(store: Store):
+    tags = [{"mask_source": source, "decoder": "area-1"} for source in ("segmenter a", "segmenter a", "folder")]
+    runs = [store.trial(seed=seed, tags=own, metrics=scores(3)) for seed, own in enumerate(tags)]
+    said = [text for text in warnings(analyse(collect(runs, store.uri))) if "differ in" in text]
+    assert len(said) == 1
+    assert "mask_source; segmenter a: 2; folder: 1" in said[0]
+
+
+def test_couples_of_different_task_counts_have_no_mean(store: Store):
+    runs = [
+        store.trial(backbone=backbone, n_tasks=n, metrics=scores(9 - n))
+        for backbone, most in (("resnet50", 6), ("resnext50_32x4d", 3))
+        for n in (1, most)
+    ]
+    rows = beside_paper(analyse(collect(runs, store.uri)))
+    assert {(row["networks"], *row["tasks"]) for row in rows} == {("ResNet-50", 1, 6), ("ResNeXt-50", 1, 3)}
 
 
 def test_the_papers_networks_and_figures():
