@@ -391,7 +391,11 @@ def sweep_run(
     launcher: Annotated[str | None, typer.Option(metavar="local|slurm", help="As launcher.kind=...")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trials and stop.")] = False,
     resume: Annotated[
-        str, typer.Option(metavar="auto|never", help="auto: what is missing, failed or stopped; never: all afresh.")
+        str,
+        typer.Option(
+            metavar="auto|never|RUN",
+            help="auto: what is missing, failed or stopped; never: all afresh; RUN: the start of that parent run.",
+        ),
     ] = "auto",
 ) -> None:
     """Start a sweep's trials. The same command again starts those that are not finished and do not run."""

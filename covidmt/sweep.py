@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ from rich.table import Table
 
 from covidmt.snapshot import code_diff, snapshot
 from covidmt.sweep_folder import Outcome, Record, SweepFolder
-from covidmt.sweep_local import run_local
+from covidmt.sweep_local import run_local, trials_at_a_time
 from covidmt.sweep_slurm import cancel as cancel_jobs
 from covidmt.sweep_slurm import submit
 from covidmt.sweep_status import ALIVE, Status, children, close_parent, find_trial, mark, statuses, table
@@ -44,8 +46,8 @@ from covidmt.tracking import (
     without_password,
 )
 from experiments.errors import UserError
-from experiments.load import to_dict, to_yaml
-from experiments.sweep import LauncherKind, Sweep, Trial, load_sweep
+from experiments.load import nearest, to_dict, to_yaml
+from experiments.sweep import LauncherKind, Sweep, Trial, differing, load_sweep
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -57,50 +59,52 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
     Args:
         path: Sweep YAML.
         overrides: See `experiments.sweep.load_sweep`.
-        resume: ``auto``: goes on with the sweep of that name; ``never``: starts all of it afresh, in new runs, and puts
-            the old one's folder aside.
+        resume: ``auto``: goes on with the newest start of the sweep of that name; ``never``: starts all of it afresh,
+            in new runs, and puts the old one's folder aside; the id of a parent run: goes on with that start, and puts
+            a newer one's folder aside.
         dry_run: Print the trials and what would be done, and stop.
 
     Raises:
         UserError: What a person can put right; after a local sweep also that trials failed.
     """
-    if resume not in ("auto", "never"):
-        raise UserError(f"--resume: takes auto or never, not {resume!r}")
     from mlflow.exceptions import MlflowException
 
     sweep, trials = load_sweep(path, overrides)
     folder = SweepFolder(SweepFolder.root() / sweep.name)
-    known = statuses(folder) if folder.settings and resume == "auto" else {}
+    local = sweep.launcher.kind is LauncherKind.local
     if dry_run:
-        _print_plan(folder, sweep, trials, known)
+        _print_plan(_find_start(folder, resume), sweep, trials)
         return
-    try:
-        lock = folder.lock("submit").acquire(timeout=10)
-    except Timeout as error:
-        raise UserError(f"sweep {sweep.name!r} is being submitted by another process") from error
-    with lock:
-        if resume == "never":
-            _set_aside(folder)
-        elif folder.locked("launcher"):
-            raise UserError(
-                f"sweep {sweep.name!r} is run by another process: see `covidmt sweep status {sweep.name}`, wait for "
-                f"it, or end it with `covidmt sweep cancel {sweep.name}`"
-            )
+    slots = trials_at_a_time(sweep.launcher, trials[0].experiment.trainer) if local else 0
+    with ExitStack() as running:
         try:
-            todo = _prepare(folder, sweep, trials)
-        except MlflowException as error:
-            raise store_error(resolve_uri(trials[0].experiment.tracking), error) from error
-        if not todo:
-            typer.echo(f"sweep {sweep.name!r}: nothing to start")
-        elif sweep.launcher.kind is LauncherKind.slurm:
+            submitting = folder.lock("submit").acquire(timeout=10)
+        except Timeout as error:
+            raise UserError(f"sweep {sweep.name!r} is being submitted by another process") from error
+        with submitting:
+            if folder.locked("launcher"):
+                raise UserError(
+                    f"sweep {sweep.name!r} is run by another process: see `covidmt sweep status {sweep.name}`, wait "
+                    f"for it, or end it with `covidmt sweep cancel {sweep.name}`"
+                )
+            _choose_start(folder, resume)
             try:
-                submit(folder, todo, sweep.launcher)
-            except UserError:
-                close_parent(folder, statuses(folder))
-                raise
-            typer.echo(f"{len(todo)} trial(s) submitted; covidmt sweep status {sweep.name} --watch")
-    if todo and sweep.launcher.kind is LauncherKind.local:
-        run_local(folder, todo, sweep.launcher)
+                todo = _prepare(folder, sweep, trials)
+            except MlflowException as error:
+                raise store_error(resolve_uri(trials[0].experiment.tracking), error) from error
+            if not todo:
+                typer.echo(f"sweep {sweep.name!r}: nothing to start")
+            elif local:
+                running.enter_context(folder.lock("launcher").acquire(timeout=10))
+            else:
+                try:
+                    submit(folder, todo, sweep.launcher)
+                except UserError:
+                    close_parent(folder, statuses(folder))
+                    raise
+                typer.echo(f"{len(todo)} trial(s) submitted; covidmt sweep status {sweep.name} --watch")
+        if todo and local:
+            run_local(folder, todo, sweep.launcher, slots)
     found = statuses(folder)
     Console().print(table(folder, found))
     close_parent(folder, found)
@@ -161,9 +165,17 @@ def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str
             f"sweep {sweep.name!r} was begun in {without_password(old['uri'])}: set tracking.uri to it, "
             "give the sweep another name, or start afresh with --resume never"
         )
+    study = {}
+    if sweep.search:
+        from covidmt.sweep_search import open_study
+
+        study = open_study(sweep.search, old.get("study") or f"{sweep.name}-{secrets.token_hex(4)}", uri)
     prepare_store(uri)
     client = make_client(uri)
     experiment_id = open_experiment(client, uri, tracking.experiment)
+    states = {trial: status.state for trial, status in statuses(folder).items()} if old else {}
+    # Those of an earlier version of the sweep file stay in the tables.
+    kept = [trial for trial, state in states.items() if state in (*ALIVE, "finished")]
     parent = _parent(client, sweep, old, experiment_id)
     settings = {
         "uri": uri,
@@ -171,23 +183,29 @@ def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str
         "run_id": parent,
         "cwd": os.getcwd(),
         "code": str(snapshot(folder.path / "code")),
-        "trials": [*dict.fromkeys([trial.id for trial in trials] + _kept(folder))],
+        # Those of an earlier version of the sweep file that run or are finished stay in the tables.
+        "trials": [*dict.fromkeys([trial.id for trial in trials] + kept)],
         "launcher": to_dict(sweep.launcher),
         "search": to_dict(sweep.search) if sweep.search else None,
         "trainer": {name: trials[0].experiment.trainer[name] for name in ("num_nodes", "devices")},
+        **study,
     }
-    if sweep.search:
-        from covidmt.sweep_search import create_study
-
-        settings["study"] = f"{sweep.name}-{parent[:8]}"
-        settings["storage"] = create_study(sweep.search, settings["study"], uri)
     runs = {run.info.run_id for run in children(settings)}
-    records = {trial.id: _record(folder, trial, runs) for trial in trials}
+    changed: dict[str, None] = {}
     for trial in trials:
-        if (record := records[trial.id]) is None:
+        record = _record(folder, trial, runs)
+        if (
+            record is not None
+            and states.get(trial.id) not in ALIVE
+            and (keys := _changed_defaults(folder, sweep, trial))
+        ):
+            record, changed = None, changed | dict.fromkeys(keys)
+        if record is None:
             record = _make_run(client, sweep, settings, trial)
             folder.forget(trial.id)
             folder.save_record(trial.id, record)
+    if changed:
+        typer.echo(f"the default of {', '.join(changed)} is another one now: trials that had the old one start anew")
     folder.save_settings(settings)
     found = statuses(folder)
     todo = [trial.id for trial in trials if found[trial.id].state not in (*ALIVE, "finished")]
@@ -200,12 +218,6 @@ def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str
     counts = Counter(status.state for status in found.values())
     typer.echo(f"sweep {sweep.name!r}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
     return todo
-
-
-def _kept(folder: SweepFolder) -> list[str]:
-    """Trials of an earlier version of the sweep file that run or are finished: they stay in the tables."""
-    old = statuses(folder) if folder.settings else {}
-    return [trial for trial, status in old.items() if status.state in (*ALIVE, "finished")]
 
 
 def _parent(client: MlflowClient, sweep: Sweep, old: dict[str, Any], experiment_id: str) -> str:
@@ -265,26 +277,50 @@ def _log_parent(
         client.log_text(parent, diff, "code.diff")
 
 
-def _set_aside(folder: SweepFolder) -> None:
-    if not folder.settings:
+def _find_start(folder: SweepFolder, resume: str) -> SweepFolder | None:
+    """What ``--resume`` goes on with: the sweep's folder as it is, or one that was put aside; None: nothing."""
+    if resume in ("auto", "never"):
+        return folder if folder.settings and resume == "auto" else None
+    starts = {start.settings["run_id"]: start for start in [folder, *folder.aside] if start.settings}
+    if resume not in starts:
+        raise UserError(
+            f"--resume {resume}: takes auto, never or the parent run of a start of sweep {folder.name!r} in this "
+            f"folder{nearest(resume, list(starts))}; there are {', '.join(starts) or 'none'}"
+        )
+    return starts[resume]
+
+
+def _choose_start(folder: SweepFolder, resume: str) -> None:
+    """Has that start's files in the sweep's folder, any other's beside it."""
+    start = _find_start(folder, resume)
+    if start is not None and start.path == folder.path:
         return
-    if any(status.state in ALIVE for status in statuses(folder).values()):
-        raise UserError(f"--resume never: trials of sweep {folder.name!r} wait or run: cancel them first")
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    old = folder.path.with_name(f".{folder.name}-{stamp}")
-    old.mkdir()
-    for path in folder.path.iterdir():
-        if not path.name.endswith(".lock"):
-            path.rename(old / path.name)
-    typer.echo(f"the older sweep's files are in {old}; its runs stay in MLflow")
+    if folder.settings:
+        if any(status.state in ALIVE for status in statuses(folder).values()):
+            raise UserError(f"--resume {resume}: trials of sweep {folder.name!r} wait or run: cancel them first")
+        old = folder.path.with_name(f".{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        folder.move(old)
+        typer.echo(f"the older sweep's files are in {old}; its runs stay in MLflow")
+    if start is not None:
+        start.move(folder.path)
 
 
-def _print_plan(folder: SweepFolder, sweep: Sweep, trials: list[Trial], known: dict[str, Status]) -> None:
+def _changed_defaults(folder: SweepFolder, sweep: Sweep, trial: Trial) -> list[str]:
+    """Settings at defaults that covidmt has changed since the trial was submitted: its result would be another one."""
+    name = "base" if sweep.search else trial.id
+    return differing(folder.experiment_values(name), trial.experiment) if folder.has_experiment(name) else []
+
+
+def _print_plan(folder: SweepFolder | None, sweep: Sweep, trials: list[Trial]) -> None:
+    known = statuses(folder, note=False) if folder else {}
     grid = Table("trial", "", "state", "processes", box=None, pad_edge=False)
+    start = 0
     for trial in trials:
         trainer = trial.experiment.trainer
         state = known[trial.id].state if trial.id in known else "missing"
+        if folder and state == "finished" and _changed_defaults(folder, sweep, trial):
+            state = "missing"
+        start += state not in (*ALIVE, "finished")
         grid.add_row(trial.id, trial.name, state, f"{trainer['num_nodes']} x {trainer['devices']}")
     Console().print(grid)
-    start = sum(trial.id not in known or known[trial.id].state not in (*ALIVE, "finished") for trial in trials)
     typer.echo(f"{len(trials)} trial(s), {start} to start with launcher {sweep.launcher.kind.value}")

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 import typer
 
@@ -34,24 +35,27 @@ class _Running:
     log: IO[bytes]
 
 
-def run_local(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> None:
-    """Runs the trials and waits for them.
+def run_local(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher, slots: int) -> None:
+    """Runs the trials and waits for them; the caller holds the sweep's lock ``launcher``.
 
-    The first Ctrl-C or SIGTERM has the running ones write a checkpoint and starts no others; the second ends them.
+    The first Ctrl-C or SIGTERM has the running ones write a checkpoint, for which they have
+    ``launcher.signal_seconds``, and starts no others; the second ends them.
 
-    Raises:
-        UserError: There are fewer GPUs than a trial needs.
+    Args:
+        sweep: Where they are.
+        trials: Their ids.
+        launcher: What each gets.
+        slots: So many at a time (`trials_at_a_time`).
     """
     waiting, running = list(trials), list[_Running]()
     free = visible_gpus()
-    slots = _slots(launcher, len(free))
-    interrupts = _Interrupts()
+    interrupts = _Interrupts(launcher.signal_seconds)
     for trial in waiting:
         record = sweep.record(trial)
         record.job, record.launcher = str(os.getpid()), "local"
         record.log = str(sweep.path / "logs" / f"{trial}.log")
         sweep.save_record(trial, record)
-    with sweep.lock("launcher"), interrupts:
+    with interrupts:
         while running or (waiting and not interrupts.count):
             while waiting and len(running) < slots and not interrupts.count:
                 gpus = [free.pop(0) for _ in range(launcher.gpus_per_node)]
@@ -81,14 +85,27 @@ def visible_gpus() -> list[str]:
         return []
 
 
-def _slots(launcher: Launcher, gpus: int) -> int:
-    """Trials at a time."""
-    each = launcher.gpus_per_node
+def trials_at_a_time(launcher: Launcher, trainer: dict[str, Any]) -> int:
+    """As many as the launcher says or the GPUs suffice for.
+
+    Args:
+        launcher: The sweep's.
+        trainer: A trial's section of that name.
+
+    Raises:
+        UserError: There are fewer GPUs than that needs, or all trials would meet on the first one.
+    """
+    gpus, each = len(visible_gpus()), launcher.gpus_per_node
     slots = launcher.processes or (max(1, gpus // each) if each else 1)
     if slots * each > gpus:
         raise UserError(
             f"launcher.gpus_per_node: {slots} trial(s) at a time with {each} GPU(s) each need {slots * each}, "
             f"this machine shows {gpus} (CUDA_VISIBLE_DEVICES); set launcher.processes or launcher.gpus_per_node"
+        )
+    if gpus and slots > 1 and not each and trainer.get("accelerator") != "cpu":
+        raise UserError(
+            f"launcher.gpus_per_node: is 0, so {slots} trials at a time would share this machine's first GPU; set it "
+            "to what one trial gets, or trainer.accelerator=cpu"
         )
     return slots
 
@@ -119,13 +136,13 @@ def _close(sweep: SweepFolder, entry: _Running, *, stopping: bool) -> None:
     """The trial's end on the terminal; where it died without a word, its outcome too."""
     outcome = sweep.outcome(entry.trial)
     status = entry.process.returncode
+    with suppress(ProcessLookupError):  # its other processes would stay on the GPUs
+        os.killpg(entry.process.pid, signal.SIGKILL)
     if outcome is None or outcome.state == "running":
         outcome = outcome or Outcome("failed", os.uname().nodename, entry.process.pid)
         outcome.state, outcome.end = "preempted" if stopping else "failed", time.time()
         outcome.reason = killed_by(-status) if status < 0 else f"ended with exit status {status}; see its log"
         sweep.save_outcome(entry.trial, outcome)
-        with suppress(ProcessLookupError):  # other ranks of a process that was killed would stay on the GPUs
-            os.killpg(entry.process.pid, signal.SIGKILL)
         if outcome.state == "failed":
             mark(sweep, sweep.record(entry.trial), "failed", outcome.reason)
     seconds = (outcome.end or time.time()) - outcome.begin
@@ -140,10 +157,16 @@ def killed_by(number: int) -> str:
 
 
 class _Interrupts:
-    """Counts Ctrl-C and SIGTERM instead of dying of them, and passes them on."""
+    """Counts Ctrl-C and SIGTERM instead of dying of them, and passes them on.
 
-    def __init__(self) -> None:
+    Args:
+        patience: Seconds after the first that count as the second.
+    """
+
+    def __init__(self, patience: float) -> None:
         self.count = 0
+        self._patience = patience
+        self._end = inf
         self._passed = 0
         self._old: dict[int, object] = {}
 
@@ -160,8 +183,11 @@ class _Interrupts:
 
     def pass_on(self, running: list[_Running]) -> None:
         """The first as SIGTERM to each trial's first process, which tells the others; the second ends everything."""
+        if time.monotonic() > self._end:
+            self.count += 1
         while self._passed < min(self.count, 2):
             self._passed += 1
+            self._end = time.monotonic() + self._patience if self._passed == 1 else inf
             for entry in running:
                 if self._passed == 1:
                     typer.echo(f"{entry.trial}: writing a checkpoint")

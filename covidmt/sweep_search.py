@@ -1,4 +1,9 @@
-"""A sweep's ``search:`` section: Optuna draws each trial's values when its job begins, and hears what came of it."""
+"""A sweep's ``search:`` section: Optuna draws each trial's values when its job begins, and hears what came of it.
+
+A trial keeps its values, also when it failed and is started again: they are what its checkpoint was trained with, and
+Optuna has it as running until it has a value. One that fails for its values (out of memory, say) would fail again: it
+stays failed, and more trials (``search.trials``) take its place.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callbacks.pruning import PRUNED, VALUE, open_storage
-from covidmt.sweep_folder import SweepFolder
+from covidmt.sweep_folder import Drawn, SweepFolder
 from covidmt.tracking import make_client, mlruns_dir, network_file_system, sqlite_path
 from experiments.errors import UserError
 from experiments.load import from_dict, nearest, override
@@ -16,13 +21,14 @@ from experiments.schema import Experiment
 from experiments.sweep import Algorithm, Distribution, Draw, Search
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
 
 log = logging.getLogger(__name__)
 
 
-def create_study(search: Search, name: str, uri: str) -> str:
-    """Makes the study, once, before any job.
+def open_study(search: Search, name: str, uri: str) -> dict[str, str]:
+    """Makes the study, once, before any job; or checks that it can be gone on with.
 
     Args:
         search: The sweep's section.
@@ -30,10 +36,10 @@ def create_study(search: Search, name: str, uri: str) -> str:
         uri: MLflow's tracking URI, whose database the study must not share.
 
     Returns:
-        Where its storage is, for other processes too.
+        ``study``, its name; ``storage``, where it is, for other processes too.
 
     Raises:
-        UserError: Wrong names or options, or a storage that cannot be used.
+        UserError: Wrong names or options, a storage that cannot be used, or what Optuna cannot change in a study.
     """
     import optuna
 
@@ -43,7 +49,7 @@ def create_study(search: Search, name: str, uri: str) -> str:
         raise UserError("search.storage: Optuna and MLflow cannot share a database; leave it out, or name another")
     sampler, pruner = _make("sampler", search.sampler), _make("pruner", search.pruner)
     try:
-        optuna.create_study(
+        study = optuna.create_study(
             study_name=name,
             storage=open_storage(place),
             direction=search.direction.value,
@@ -51,17 +57,32 @@ def create_study(search: Search, name: str, uri: str) -> str:
             pruner=pruner,
             load_if_exists=True,
         )
+        trials = study.get_trials(deepcopy=False)
     except Exception as error:
         raise UserError(f"search.storage: {place} cannot be used: {' '.join(str(error).split())[:300]}") from error
-    return place
+    afresh = "set it back, give the sweep another name, or start afresh with --resume never"
+    if (begun := study.direction.name.lower()) != search.direction.value:
+        raise UserError(f"search.direction: this search was begun with {begun}; {afresh}")
+    for trial in trials:
+        for key, old in trial.distributions.items():
+            if key in search.space:
+                try:
+                    optuna.distributions.check_distribution_compatibility(old, _distribution(search.space[key]))
+                except ValueError as error:
+                    reason = f"Optuna cannot change it in a search that has drawn from {old}: {error}"
+                    raise UserError(f"search.space.{key}: {reason}; {afresh}") from error
+    return {"study": name, "storage": place}
 
 
 def draw(sweep: SweepFolder, trial: str) -> Experiment:
     """Has Optuna draw the trial's values; from now on they are the trial's, however often it is started."""
     settings = sweep.settings
     study, search = _study(settings, trial)
-    drawn = study.ask()
-    values = {key: _suggest(drawn, key, distribution) for key, distribution in search.space.items()}
+    drawn = study.ask({key: _distribution(distribution) for key, distribution in search.space.items()})
+    values = {
+        key: _choices(distribution)[drawn.params[key]] if distribution.choices else drawn.params[key]
+        for key, distribution in search.space.items()
+    }
     experiment = override(sweep.experiment("base"), [f"{key}={json.dumps(values[key])}" for key in values], trial)
     arguments = {
         "storage": settings["storage"],
@@ -72,16 +93,14 @@ def draw(sweep: SweepFolder, trial: str) -> Experiment:
     }
     callback = {"class_path": "callbacks.pruning.OptunaPruning", "init_args": arguments}
     experiment.trainer["callbacks"] = [*(experiment.trainer.get("callbacks") or []), callback]
-    record = sweep.record(trial)
-    record.draw, record.overrides = drawn.number, values
-    record.name = record.label = ", ".join(f"{key.rpartition('.')[2]} {_say(value)}" for key, value in values.items())
-    sweep.save_record(trial, record)
+    label = ", ".join(f"{key.rpartition('.')[2]} {_say(value)}" for key, value in values.items())
+    sweep.save_draw(trial, Drawn(drawn.number, label, values))
     sweep.save_experiment(trial, experiment)
     try:
-        client = make_client(settings["uri"])
-        client.set_tag(record.run_id, "trial_label", record.label)
-        client.set_tag(record.run_id, "trial_overrides", json.dumps(values))
-        client.set_tag(record.run_id, "optuna_trial", str(drawn.number))
+        client, run_id = make_client(settings["uri"]), sweep.record(trial).run_id
+        client.set_tag(run_id, "trial_label", label)
+        client.set_tag(run_id, "trial_overrides", json.dumps(values))
+        client.set_tag(run_id, "optuna_trial", str(drawn.number))
     except Exception as error:
         log.warning("The run's tags do not say what Optuna drew: %s", error)
     return experiment
@@ -92,8 +111,9 @@ def tell(sweep: SweepFolder, trial: str) -> None:
     from optuna.trial import TrialState
 
     study, _ = _study(sweep.settings, trial)
-    number = sweep.record(trial).draw
-    assert number is not None
+    drawn = sweep.drawn(trial)
+    assert drawn is not None
+    number = drawn.number
     noted = study.trials[number].user_attrs
     if PRUNED in noted:
         study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
@@ -147,19 +167,24 @@ def _make(key: str, algorithm: Algorithm | None) -> Any:
         raise UserError(f"search.{key}.options: {algorithm.name} refuses them: {error}") from error
 
 
-def _suggest(drawn: Trial, key: str, distribution: Distribution) -> Any:
+def _distribution(distribution: Distribution) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     if distribution.choices is not None:
-        # Optuna's storages keep plain values alone: lists go by their JSON.
-        choices = {
-            value if not isinstance(value, list | dict) else json.dumps(value): value for value in distribution.choices
-        }
-        return choices[drawn.suggest_categorical(key, list(choices))]
+        return CategoricalDistribution(list(_choices(distribution)))
     low, high, step = distribution.low, distribution.high, distribution.step
     assert low is not None
     assert high is not None
     if distribution.type is Draw.int:
-        return drawn.suggest_int(key, int(low), int(high), step=int(step or 1), log=distribution.log)
-    return drawn.suggest_float(key, low, high, step=step, log=distribution.log)
+        return IntDistribution(int(low), int(high), step=int(step or 1), log=distribution.log)
+    return FloatDistribution(low, high, step=step, log=distribution.log)
+
+
+def _choices(distribution: Distribution) -> dict[Any, Any]:
+    """What Optuna draws -> the value: its storages keep plain values alone, so lists go by their JSON."""
+    return {
+        json.dumps(value) if isinstance(value, list | dict) else value: value for value in distribution.choices or ()
+    }
 
 
 def _say(value: Any) -> str:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from covidmt import sweep_slurm
 from covidmt.spool import sync_run
-from covidmt.sweep_folder import LOST, Outcome, Record, SweepFolder
+from covidmt.sweep_folder import LOST, Outcome, Record, SweepFolder, parent_status
 from covidmt.tracking import make_client, mlruns_dir, without_password
 from experiments.errors import UserError
 from experiments.load import nearest
@@ -41,6 +41,7 @@ class Status:
         node: Where it runs or ran last.
         seconds: Of its last start, until now or its end.
         reason: Why it waits or ended.
+        died: How it ended, where its job did not say so.
     """
 
     state: str
@@ -48,10 +49,15 @@ class Status:
     node: str = ""
     seconds: float | None = None
     reason: str = ""
+    died: Outcome | None = None
 
 
-def statuses(sweep: SweepFolder) -> dict[str, Status]:
+def statuses(sweep: SweepFolder, *, note: bool = True) -> dict[str, Status]:
     """Trial id -> how it is. A trial that died without a word is settled: its reason noted, its run closed.
+
+    Args:
+        sweep: Submitted before.
+        note: False: nothing is written.
 
     Raises:
         UserError: SLURM does not answer.
@@ -60,7 +66,12 @@ def statuses(sweep: SweepFolder) -> dict[str, Status]:
     on_slurm = [record.job for record in records.values() if record.job and record.launcher == "slurm"]
     queued = sweep_slurm.queue(on_slurm, sweep.path.stat().st_uid)
     launcher = sweep.locked("launcher")
-    return {trial: _status(sweep, trial, record, queued, launcher) for trial, record in records.items()}
+    found = {trial: _status(sweep, trial, record, queued, launcher) for trial, record in records.items()}
+    if note:
+        for trial, status in found.items():
+            if status.died and not _note(sweep, trial, status):  # it said meanwhile how it ended
+                found[trial] = _status(sweep, trial, status.record, queued, launcher)
+    return found
 
 
 def show(sweep: SweepFolder, interval: float | None = None) -> None:
@@ -151,7 +162,7 @@ def close_parent(sweep: SweepFolder, found: dict[str, Status]) -> None:
     states = {status.state for status in found.values()}
     if states & {*ALIVE}:
         return
-    status = "FINISHED" if states == {"finished"} else "FAILED" if "failed" in states else "KILLED"
+    status = parent_status(states)
     try:
         make_client(sweep.settings["uri"]).set_terminated(sweep.settings["run_id"], status)
     except Exception as error:
@@ -178,7 +189,7 @@ def _status(
             return Status("waiting" if launcher else "missing", record)
     if outcome and outcome.state in ("failed", "cancelled") and not str(outcome.reason).startswith(LOST):
         return _said(outcome, record)
-    return _settle(sweep, trial, record, outcome)
+    return _settled(record, outcome)
 
 
 def _said(outcome: Outcome, record: Record) -> Status:
@@ -186,21 +197,28 @@ def _said(outcome: Outcome, record: Record) -> Status:
     return Status(state, record, outcome.node, (outcome.end or time.time()) - outcome.begin, outcome.reason or "")
 
 
-def _settle(sweep: SweepFolder, trial: str, record: Record, outcome: Outcome | None) -> Status:
+def _settled(record: Record, outcome: Outcome | None) -> Status:
     """The trial's job is gone and did not say how it ended."""
     outcome = outcome or Outcome("running", "", 0)
     reason = sweep_slurm.fate(str(record.job)) if record.launcher == "slurm" else None
-    if reason is None and outcome.state == "preempted":
+    if outcome.state == "preempted" and reason != "cancelled":
         return _said(outcome, record)
     reason = reason or outcome.reason or "gone without a word: killed, or its machine failed; see its log"
-    state = "cancelled" if reason == "cancelled" else "failed"
+    ended = replace(
+        outcome, state="cancelled" if reason == "cancelled" else "failed", reason=reason, end=outcome.end or time.time()
+    )
+    return replace(_said(ended, record), died=ended)
+
+
+def _note(sweep: SweepFolder, trial: str, status: Status) -> bool:
+    """On disk and on its run how a trial ended; False: its job has said so meanwhile."""
+    assert status.died is not None
     again = sweep.outcome(trial)
-    if again and again.end != outcome.end:  # it said so meanwhile
-        return _said(again, record)
-    outcome.state, outcome.reason, outcome.end = state, reason, outcome.end or time.time()
-    sweep.save_outcome(trial, outcome)
-    mark(sweep, record, state, reason)
-    return _said(outcome, record)
+    if again and again.end not in (None, status.died.end):
+        return False
+    sweep.save_outcome(trial, status.died)
+    mark(sweep, status.record, status.state, status.reason)
+    return True
 
 
 def mark(sweep: SweepFolder, record: Record, state: str, reason: str) -> None:

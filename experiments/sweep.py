@@ -97,14 +97,14 @@ class Launcher:
     Attributes:
         processes: Local: trials at a time; null: as many as the GPUs suffice for, one without GPUs.
         nodes: Machines of one trial; its ``trainer.num_nodes``.
-        gpus_per_node: GPUs of one trial on a machine.
+        gpus_per_node: GPUs of one trial on a machine; 0: none is reserved, locally for one trial at a time or on CPUs.
         tasks_per_node: Processes of one trial on a machine, its ``trainer.devices``; null: one a GPU, without GPUs what
             the experiment says.
         cpus_per_task: Cores of a process; its data loader's workers share them.
         mem_gb: Memory of a trial on a machine; null: the cluster's default.
         time_hours: Time limit of one job. A trial that needs longer is requeued and goes on from its checkpoint.
-        signal_seconds: So long before the time limit a trial is told: a training step and a checkpoint must fit in, and
-            a validation or the test with all its pairs, which are finished first.
+        signal_seconds: So long before the time limit a trial is told: a training step and a checkpoint must fit in; a
+            validation or test need not, it is left and done again. Local: so long it has after Ctrl-C.
         requeues: A trial is requeued at its time limit at most so often.
         array_parallelism: Trials at a time.
         setup: Shell lines before the training: ``module load ...``, ``source ...``.
@@ -234,13 +234,25 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Sweep, 
 def trial_id(experiment: Experiment) -> str:
     """Ten hexadecimal digits, equal where the result must be equal.
 
-    Settings at their defaults are left out, so that a setting that covidmt gains changes no finished trial.
+    Settings at their defaults are left out, so that a setting that covidmt gains changes no finished trial. One whose
+    default it has changed is found by `differing`.
     """
     values = to_dict(experiment)
     tasks = [_changed(values["tasks"][task.name], to_dict(Task())) for task in experiment.active]
     changed = _changed({**values, "tasks": tasks, "active_tasks": None}, to_dict(Experiment(name="")))
     kept = {key: value for key, value in changed.items() if not key.startswith(_IRRELEVANT)}
     return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def differing(saved: Mapping[str, Any], experiment: Experiment) -> list[str]:
+    """Settings that decide the result and are others in the two; those that one of them does not know left out.
+
+    Args:
+        saved: A resolved experiment, as an older covidmt may have written it.
+        experiment: Of now.
+    """
+    old, new = _deciding(saved), _deciding(to_dict(experiment))
+    return sorted(key for key in old.keys() & new.keys() if old[key] != new[key])
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -267,6 +279,14 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     known = flatten(defaults)
     return {key: value for key, value in flatten(values).items() if value != known.get(key)}
+
+
+def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved experiment's settings without those that cannot change the result; tasks numbered in their order."""
+    names = values["active_tasks"] or list(values["tasks"])
+    tasks = {f"{number}": values["tasks"][name] | {"name": name} for number, name in enumerate(names)}
+    flat = flatten({**values, "tasks": tasks, "active_tasks": None})
+    return {key: value for key, value in flat.items() if not key.startswith(_IRRELEVANT)}
 
 
 def _points(sweep: Sweep) -> Iterator[dict[str, Any]]:

@@ -8,11 +8,12 @@ export PATH="$PATH:/usr/sbin:/sbin"
 start() {
     local dir=$1 nodes=${2:-2} port
     mkdir -p "$dir"/{state,log} && chmod 700 "$dir"
-    port=$((20000 + RANDOM % 20000))
+    port=$((10000 + RANDOM % 20000)) # below the ports that the system hands out
     dd if=/dev/urandom of="$dir/munge.key" bs=128 count=1 status=none
     chmod 600 "$dir/munge.key"
     # Nodes are names: one slurmd each, on ports of 127.0.0.1, with more cores than the machine has. A requeued job waits
-    # cred_expire (SLURM's default: 120 s). MaxArraySize is small, so that arrays are split.
+    # cred_expire (SLURM's default: 120 s). MaxArraySize is small, so that arrays are split. A job of partition urgent
+    # preempts one of main, which has GraceTime to leave.
     cat > "$dir/slurm.conf" <<EOF
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -43,7 +44,10 @@ KillWait=60
 MaxArraySize=5
 PropagateResourceLimits=NONE
 NodeName=n[1-$nodes] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + nodes))] CPUs=8 RealMemory=4096 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=120
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2
 EOF
     echo "CgroupAutomount=no" > "$dir/cgroup.conf"
     export SLURM_CONF=$dir/slurm.conf
@@ -52,7 +56,7 @@ EOF
     slurmctld
     for node in $(seq "$nodes"); do slurmd -N "n$node"; done
     for _ in $(seq 120); do
-        if [ "$(sinfo --noheader --Node --states=idle 2> /dev/null | wc -l)" = "$nodes" ]; then
+        if [ "$(sinfo --noheader --Node --partition=main --states=idle 2> /dev/null | wc -l)" = "$nodes" ]; then
             echo "export SLURM_CONF=$SLURM_CONF"
             return
         fi

@@ -1,6 +1,7 @@
 """Sweeps on a real SLURM: one machine, two node names (see slurm.sh)."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -142,7 +143,7 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
     killed = folder.outcome(names[2])
     assert killed is not None
     os.kill(killed.pid, signal.SIGKILL)
-    subprocess.run(["scancel", job[3]], check=True)  # by a person: nobody requeues
+    assert covidmt("sweep", "cancel", "broken", names[3]) == 0  # by a person: nobody requeues
     time.sleep(2)  # signals arrive while the trials hold
     for seed in range(4):
         (tmp_path / f"go-{seed}").touch()
@@ -162,9 +163,39 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
     assert "4 finished" in capfd.readouterr().out
     runs = children(tmp_path, "broken")
     for seed, run in runs.items():
+        log = Path(str(folder.record(names[seed]).log)).read_text()  # seed 2 was killed before its first checkpoint
+        assert bool(re.search(r"Going on with run \w+ from step 5", log)) == (seed != 2), log
         assert run.info.status == "FINISHED", seed
         assert steps(tmp_path, run, "train/loss") == list(range(16)), seed
         assert steps(tmp_path, run, "train/covidx/loss") == list(range(16)), seed
         assert steps(tmp_path, run, "val/pi_score") == [0, 1], seed
         assert steps(tmp_path, run, "val/covidx/loss") == [0, 1], seed
     assert parent(tmp_path, "broken").info.status == "FINISHED"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_validation_is_left_at_the_time_limit_and_in_a_preemptions_grace(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Two trials of two processes, which would stay in their first validation; SLURM itself sends both signals."""
+    launcher = {"kind": "slurm", "tasks_per_node": 2, "setup": SETUP, "requeues": 1, "signal_seconds": 60}
+    launcher |= {"time_hours": 0.034, "options": {"exclusive": True}}  # two minutes; a node each
+    holds = {"callbacks": [{"class_path": "tests.cluster.callbacks.HoldsInValidation"}]}
+    sweep = write_sweep(tmp_path / "left.yaml", demo_data, seeds=[0, 1], launcher=launcher, trainer=holds)
+    assert covidmt("sweep", "run", sweep) == 0
+    wait_for(lambda: all((tmp_path / f"held-{seed}").exists() for seed in (0, 1)), "the validations")
+    preempt = ["sbatch", "--partition=urgent", "--nodelist=n1", "--exclusive", "--wrap=sleep 5", "--output=/dev/null"]
+    subprocess.run(preempt, check=True)  # the trial on n2 goes on to its time limit
+    wait_for(queue_is_empty, "what was requeued")
+    capfd.readouterr()
+    assert covidmt("sweep", "status", "left") == 0
+    said = capfd.readouterr().out
+    assert "2 finished" in said, said
+    for run in children(tmp_path, "left").values():
+        assert run.info.status == "FINISHED"
+        assert steps(tmp_path, run, "train/loss") == [0, 1]
+        assert steps(tmp_path, run, "val/pi_score") == [0]
+    logs = [Path(str(record.log)).read_text() for record in sweep_named(tmp_path, "left").trials.values()]
+    assert all("Going on with run" in log and "from step 2" in log for log in logs)
+    assert parent(tmp_path, "left").info.status == "FINISHED"

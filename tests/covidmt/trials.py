@@ -8,7 +8,8 @@ import yaml
 from mlflow.entities import Run
 
 SMALL = {
-    "data": {"image_size": 64, "num_workers": 0, "epoch_length": 2, "pairs": {"limit": 4, "test": None}},
+    "data": {"image_size": 32, "num_workers": 0, "epoch_length": 2, "pairs": {"limit": 4, "test": None}},
+    "model": {"backbone": "timm:test_resnet", "transition_channels": 8},
     "robustness": {"overlays": 0, "batch_size": 4},
     "active_tasks": ["covidx"],
     "tasks": {"covidx": {"batch_size": 2}},

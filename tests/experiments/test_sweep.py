@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.errors import UserError
-from experiments.load import SHIPPED, load_experiment
-from experiments.sweep import flatten, load_sweep, nest, trial_id
+from experiments.load import SHIPPED, load_experiment, to_dict
+from experiments.sweep import differing, flatten, load_sweep, nest, trial_id
 
 TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
 
@@ -97,6 +97,17 @@ def test_a_trial_is_what_decides_its_result():
     assert identity("active_tasks=[covidx]") == identity("active_tasks=[covidx]", "tasks.nodule.batch_size=9")
     different = {identity(), identity("seed=1"), identity("optimizer.lr=0.5"), identity("data.root=/elsewhere")}
     assert len(different | {identity("trainer.max_epochs=9"), identity("tasks.covidx.batch_size=9")}) == 6
+
+
+def test_a_changed_default_is_seen_and_a_new_setting_is_none():
+    now = load_experiment(SHIPPED / "demo.yaml", ["active_tasks=[covidx]"])
+    saved = to_dict(now)
+    saved["robustness"]["eta"] = 0.3
+    saved["tasks"]["covidx"]["loss_weight"] = 2.0
+    saved["tasks"]["nodule"]["loss_weight"] = 2.0  # is not learnt
+    saved["tracking"]["experiment"] = "another"
+    del saved["robustness"]["engine"]
+    assert differing(saved, now) == ["robustness.eta", "tasks.0.loss_weight"]
 
 
 def test_the_launcher_shapes_the_trainer(sweep):
