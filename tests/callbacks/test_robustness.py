@@ -113,7 +113,9 @@ def test_every_test_pair_is_a_row_by_hand(tmp_path):
     logger = Texts(tmp_path, name=None)
     run = trainer(callbacks=[callback], logger=logger)
     run.validate(module, data, verbose=False)
-    assert not list(tmp_path.glob("*.csv"))
+    (validated,) = tmp_path.glob("*.csv")  # the epoch's
+    assert validated.name == "000.csv"
+    assert pd.read_csv(validated)["id"].tolist() == sorted(data.pairs["val"].ids)
     run.test(module, data, verbose=False)
     table = pd.read_csv(tmp_path / "test_pairs.csv")
     assert list(table.columns) == PAIR_COLUMNS
