@@ -97,7 +97,8 @@ def task_count(found: Sequence[Configuration]) -> Figure | None:
         axis.set_ylim(bottom=0)
         axis.grid(axis="y", alpha=0.25)
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3)
+    short = max(map(len, named)) < 30
+    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3 if short else 1)
     return figure
 
 

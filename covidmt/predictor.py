@@ -110,7 +110,7 @@ class Predictor:
         cam = self.maps.explain(self.module, inputs[:, :1])
         heat = heat_map(cam.map, (self.size, self.size))
         region = heat_region(heat, self.robustness.region_threshold)
-        logits = [cam.logits, *(self._logits(sent) for sent in inputs[:, 1:].split(1, dim=1))]
+        logits = [cam.logits, *(self._logits(sent[:, None]) for sent in inputs[:, 1:].unbind(1))]
         probabilities = torch.stack([self.maps.decision.probability(side) for side in logits], dim=1).tolist()
         maps = zip(*(part.cpu().numpy() for part in (heat, region, lung)), strict=True)
         answers = [self.maps.labels[index] for index in cam.logits.argmax(dim=1).tolist()]
