@@ -129,9 +129,9 @@ class ImageCache:
     def _add(self, index: np.ndarray, paths: np.ndarray, processes: int | None) -> None:
         if not len(paths):
             return
-        if not len(index):
-            self._require_room(len(paths))
-        first = int(index["row"].max()) + 1 if len(index) else 0
+        self._require_room(len(paths))
+        # Never a row that was in use: a training may still read it by an older index.
+        first = -(-self.pixels.stat().st_size // _stride(self.size)) if self.pixels.exists() else 0
         problems: list[str] = []
         with self.pixels.open("ab") as file:  # open all the time: an error of any process's writing comes to its fsync
             self._save(file.fileno(), index, [])

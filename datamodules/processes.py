@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -35,7 +36,7 @@ def in_processes(
         return
     context = multiprocessing.get_context("forkserver")  # a clean parent, that has imported what they need but once
     context.set_forkserver_preload([function.__module__])
-    with ProcessPoolExecutor(processes, context, initializer=_leave_interrupts_to_the_parent) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=_begin) as pool:
         try:
             futures = [pool.submit(function, job) for job in jobs]
             for future in track(as_completed(futures), title, total=len(jobs)):
@@ -48,5 +49,13 @@ def in_processes(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin() -> None:
+    """Interrupts are the parent's; killed, it takes this process with it, which would go on with the jobs it has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
