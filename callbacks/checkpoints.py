@@ -56,7 +56,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             folder = os.open(path.parent, os.O_RDONLY)  # the rename too outlives a power cut
             os.fsync(folder)
             os.close(folder)
-        except (OSError, RuntimeError) as error:  # PyTorch says RuntimeError when the disk is full
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # PyTorch's for a full disk
+                raise
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"{path}: the checkpoint cannot be written ({reason}): make room or set the folder right, and give the "

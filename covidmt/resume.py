@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from hashlib import sha256
 
 from lightning.pytorch import Trainer
 
 from covidmt.logger import RUN_ID, global_rank
 from covidmt.spool import in_use
-from covidmt.tracking import make_client, mlruns_dir, prepare_store, resolve_uri
+from covidmt.tracking import make_client, mlruns_dir, prepare_store, resolve_uri, store_error
 from experiments.errors import UserError
 from experiments.load import to_dict
 from experiments.schema import Experiment
@@ -30,7 +31,9 @@ class RunFolder:
     def begin(self, experiment: Experiment) -> None:
         """From now on the same command goes on with this run."""
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "unfinished").write_text(fingerprint(experiment))
+        new = self.path / "unfinished.new"  # a process killed meanwhile leaves the mark that was there
+        new.write_text(fingerprint(experiment))
+        new.replace(self.path / "unfinished")
 
     def finish(self) -> None:
         """The same command starts a new run."""
@@ -95,13 +98,12 @@ def _choose(experiment: Experiment, resume: str, run_id: str | None) -> str | No
 
 
 def _newest_unfinished(experiment: Experiment) -> str | None:
-    marks = [
-        mark
-        for mark in (mlruns_dir() / "checkpoints").glob("*/unfinished")
-        if mark.read_text() == fingerprint(experiment)
-    ]
-    for mark in sorted(marks, key=lambda mark: mark.stat().st_mtime, reverse=True):
-        run_id = mark.parent.name
+    marks, mine = [], fingerprint(experiment)
+    for mark in (mlruns_dir() / "checkpoints").glob("*/unfinished"):
+        with suppress(FileNotFoundError):  # a run that finishes meanwhile
+            if mark.read_text() == mine:
+                marks.append((mark.stat().st_mtime, mark.parent.name))
+    for _, run_id in sorted(marks, reverse=True):
         if in_use(mlruns_dir() / "spool" / run_id):
             log.warning("Run %s of the same settings is being written by another process: this is another run.", run_id)
         elif _in_store(experiment, run_id):
@@ -110,12 +112,18 @@ def _newest_unfinished(experiment: Experiment) -> str | None:
 
 
 def _in_store(experiment: Experiment, run_id: str) -> bool:
-    """Whether the run is there to be gone on with: the store may have been removed, or be another one."""
+    """Whether the run is there to be gone on with: the store may have been removed, or be another one.
+
+    Raises:
+        UserError: The store cannot say.
+    """
     from mlflow.exceptions import MlflowException
 
     uri = resolve_uri(experiment.tracking)
     prepare_store(uri)
     try:
         return make_client(uri).get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
-        return False
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise store_error(uri, error) from error

@@ -17,6 +17,7 @@ parameters, inputs and status are set to the same value.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -103,7 +104,7 @@ class Spool:
         with self._mutex:
             if self._file.write(line) != len(line):  # the disk is full: leave no half line behind
                 os.ftruncate(self._file.fileno(), self._size)
-                raise OSError(f"no space left for {self._events}")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._events))
             self._size += len(line)
 
     def new_file(self, name: str) -> tuple[Path, str]:
