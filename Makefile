@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test kill-test cluster-test lint
+.PHONY: env demo test kill-test cluster-test fuzz soak audit lint
 
 env: .venv/.done
 
@@ -25,6 +25,17 @@ kill-test: env  # trainings killed at many moments, on one and two processes
 
 cluster-test: env  # on a SLURM started for it (apt-get install slurm-wlm munge)
 	$(BIN)/pytest -m cluster tests/cluster
+
+fuzz: env  # more than 10,000 broken experiments, tables, images and checkpoints
+	$(BIN)/pytest -m fuzz --hypothesis-profile=fuzz tests/test_fuzz.py
+
+soak: env  # 200 epochs: memory, open files, threads and database must stay flat
+	$(BIN)/pytest -m soak -s tests/covidmt/test_soak.py
+
+audit: env  # known holes in the pinned packages, from PyPI's advisories
+	$(BIN)/uv pip install --quiet --python $(BIN)/python pip-audit
+	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \
+		{ echo "audit failed: a table above names packages with known holes; no table: the advisories cannot be read here"; exit 1; }
 
 lint: env
 	$(BIN)/ruff check .

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -446,6 +447,9 @@ def sweep_logs(
 def main() -> None:
     """Entry point: a :class:`UserError` is one message and exit status 2."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    for argument in arguments:
+        if not argument.isprintable() and argument.encode(errors="ignore").decode() != argument:
+            _refuse(f"{argument!a}: is not UTF-8, so it cannot be written down anywhere; rename the file")
     try:
         app(args=arguments, prog_name="covidmt")
     except UserError as error:
@@ -453,8 +457,22 @@ def main() -> None:
             raise
         # A data loader's worker wraps the message in its own traceback.
         message = str(error).rpartition("experiments.errors.UserError: ")[2].strip()
-        typer.secho(f"covidmt: {message}", err=True, fg=typer.colors.RED)
-        sys.exit(2)
+        _refuse(message)
+    except OSError as error:
+        if len(arguments) < len(sys.argv) - 1 or error.errno not in _STORAGE:
+            raise
+        where = error.filename or "the output"
+        _refuse(
+            f"{where}: cannot be written ({error.strerror}); make room or set the folder's rights, then start again"
+        )
+
+
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.secho(f"covidmt: {message}", err=True, fg=typer.colors.RED)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def evaluate(
     result = build_result(subjects, data, split, notes)
     write_files(folder, first, result)
     write_report(folder / "report.html", subjects, data, result)
-    console = Console()
+    console = Console(markup=False)
     print_table(console, result)
     console.print(f"report      {folder / 'report.html'}", soft_wrap=True, highlight=False)
     _log(folder, first, found.uri, f"evaluation/{subset}", result["runs"][0]["scores"])
@@ -147,12 +147,22 @@ def _subjects(references: Sequence[str], overrides: Sequence[str], pairs: str | 
             data = replace(shared.data, **sees, sources={**own.data.sources, **shared.data.sources})
             experiment = override(replace(own, data=data, robustness=shared.robustness), (), reference)
         else:
-            own = override(own, overrides, reference)
+            own = override(replace(own, trainer=_settings(own.trainer)), overrides, reference)
             experiment = _with_pairs(own, pairs)
         module.experiment = experiment
         name = f"{own.name} ({found.run_id[:8] if found.run_id else found.path.name})"
         subjects.append(Evaluated(name, found.run_id, own, experiment, module))
     return subjects
+
+
+def _settings(trainer: dict[str, Any]) -> dict[str, Any]:
+    """A saved trainer section without objects: a checkpoint may come from others, and must not choose what is run."""
+    kept = {key: value for key, value in trainer.items() if "class_path" not in str(value)}
+    for key in trainer.keys() & set(_RUNS_ON) - kept.keys():
+        log.warning(
+            "trainer.%s: the checkpoint's own names code to run, which is not done; give it here if needed.", key
+        )
+    return kept
 
 
 def _relocated(experiment: Experiment, other: Experiment) -> Experiment:
@@ -267,7 +277,7 @@ def _log(folder: Path, first: Evaluated, uri: str, place: str, scores: dict[str,
             f"the evaluation is complete in {folder}, but could not be logged to {without_password(uri)}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    Console().print(f"logged to   run {run_id}, artifacts {place}", soft_wrap=True, highlight=False)
+    Console(markup=False).print(f"logged to   run {run_id}, artifacts {place}", soft_wrap=True, highlight=False)
 
 
 def _known(client: Any, run_id: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from covidmt.evaluation_text import sections
 
@@ -36,7 +37,7 @@ def print_table(console: Console, result: dict[str, Any]) -> None:
     everything = {key: None for run in result["runs"] for key in run["scores"]}
     for heading, texts in sections(everything).items():
         table.add_section()
-        table.add_row(f"[bold]{heading}")
+        table.add_row(Text(heading, style="bold"))
         for key, text in texts.items():
             if text.brief:
                 own = first["scores"].get(key)

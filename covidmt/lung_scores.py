@@ -60,7 +60,7 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
     scores = pd.concat(parts, ignore_index=True)
     scores.to_csv(out / "scores.csv", index=False)
     (out / "summary.json").write_text(json.dumps(summarise(scores), indent=2))
-    console = Console()
+    console = Console(markup=False)
     console.print(_table(scores, f"{experiment.name}: {folds} folds by patient"))
     console.print(f"scores       {out}", soft_wrap=True)
     return out
@@ -97,7 +97,7 @@ def score(experiment: LungsExperiment, segmenter: str | Path, split: str = "test
         known = ", ".join(sorted(datamodule.table["split"].unique()))
         raise UserError(f"--split: no image of data.folders is in the split {split!r}; there are {known}")
     scores = score_images(load_segmenter(segmenter), rows)
-    Console().print(_table(scores, f"{segmenter} on {experiment.name}, {split}"))
+    Console(markup=False).print(_table(scores, f"{segmenter} on {experiment.name}, {split}"))
     return scores
 
 

@@ -104,7 +104,7 @@ def write_masks(segmenter: str | Path, images: Path, out: Path) -> None:
         write_mask(out / f"{path.stem}.png", mask)
         if not mask.any():
             empty.append(path.name)
-    console = Console()
+    console = Console(markup=False)
     console.print(f"{len(paths)} masks in {out}", soft_wrap=True)
     if empty:
         console.print(f"no lung found in {len(empty)} of them: {', '.join(empty[:5])}", soft_wrap=True)
@@ -167,7 +167,7 @@ def _finish(experiment: LungsExperiment, logger: MlflowSpoolLogger, history: Met
     best_epoch, scores = history.best(MONITOR, highest=True) or (None, {})
     if best_epoch is not None:
         logger.set_tags({"best_epoch": str(best_epoch)})
-    console = Console()
+    console = Console(markup=False)
     console.print()
     which = "last epoch" if best_epoch is None else f"best epoch {best_epoch}"
     console.print(_table_2(experiment, which, scores, history.test))

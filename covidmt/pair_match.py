@@ -225,7 +225,7 @@ def _write(path: Path, header: tuple[str, ...], rows: Sequence[tuple]) -> None:
 
 
 def _report(out: Path, matches: list[Match], disagree: int, lost: list[tuple[Path, str]]) -> None:
-    console = Console()
+    console = Console(markup=False)
     by_order = sum(found.by == "order" for found in matches)
     console.print(
         f"{len(matches)} pairs in {out}: {len(matches) - by_order} by hash, {by_order} by order among look-alikes; the "

@@ -190,7 +190,11 @@ def place(source: Path, target: Path, link: bool) -> None:
             raise UserError(f"{source}: cannot be hard-linked to {target} ({error}); leave out --link") from error
     else:
         stat = source.stat()
-        new.write_bytes(source.read_bytes())
+        try:
+            new.write_bytes(source.read_bytes())
+        except OSError:
+            new.unlink(missing_ok=True)  # half of it is there
+            raise
         os.utime(new, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     new.replace(target)
 
@@ -331,15 +335,19 @@ def _read_manifest(path: Path) -> dict[str, Pair]:
 
 def _write_manifest(path: Path, pairs: Sequence[Pair]) -> None:
     new = path.with_name(f".{path.name}.new")
-    with new.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *map(astuple, pairs)])
-    new.replace(path)
+    try:
+        with new.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([COLUMNS, *map(astuple, pairs)])
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); make room, then start again") from error
 
 
 def _report(pairs: list[Pair], made: int, out: Path, channel: str, unlabelled: bool) -> None:
     before, after = (sum(getattr(pair, f"{side}_bytes") for pair in pairs) for side in ("original", "received"))
     there = f", {len(pairs) - made} were there" if made < len(pairs) else ""
-    console = Console()
+    console = Console(markup=False)
     console.print(
         f"{len(pairs)} pairs in {out} ({channel}; {made} made{there}): mean {before / len(pairs) / 1e3:,.1f} KB -> "
         f"{after / len(pairs) / 1e3:,.1f} KB, {before / after:.1f} times smaller in all",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from io import FileIO
 from math import isnan
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from PIL import Image
 from rich.console import Console
@@ -70,20 +74,22 @@ def predict(
     pictures = _pictures(names, out)
     done: dict[str, Prediction] = {}
     failed: dict[str, str] = {}
-    with _new_lines(out, names) as lines:
+    with _new_lines(out, names) as lines, _kept(lines):
         for name, result in track(predictor(names), f"Predicting {len(names)} images", total=len(names)):
             record: dict[str, Any]
             if isinstance(result, UserError):
                 failed[name] = str(result)
                 record = {"image": name, "error": failed[name]}
             else:
-                Image.fromarray(draw(*result[:-1], settings=predictor.robustness)).save(
-                    pictures[name], compress_level=3
-                )
+                drawn = Image.fromarray(draw(*result[:-1], settings=predictor.robustness))
+                try:
+                    drawn.save(pictures[name], compress_level=3)
+                except OSError:  # half of it is there
+                    pictures[name].unlink(missing_ok=True)
+                    raise
                 done[name] = result.prediction
                 record = result.prediction.record() | {"overlay": pictures[name].name}
-            lines.write(json.dumps(record | origin, ensure_ascii=False, allow_nan=False) + "\n")
-            lines.flush()
+            _append(lines, json.dumps(record | origin, ensure_ascii=False, allow_nan=False))
     _print(done, pictures, out)
     if failed:
         more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
@@ -127,7 +133,31 @@ def _pictures(names: list[str], out: Path) -> dict[str, Path]:
     return pictures
 
 
-def _new_lines(out: Path, names: list[str]) -> TextIO:
+def _append(lines: FileIO, text: str) -> None:
+    """A line, whole or not at all."""
+    line, end = f"{text}\n".encode(), lines.tell()
+    if lines.write(line) != len(line):
+        lines.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _kept(lines: FileIO) -> Generator[None]:
+    """A disk that is full: what was predicted is kept, and a file without a line is not left."""
+    try:
+        yield
+    except OSError as error:
+        place = Path(str(lines.name))
+        done = place.read_bytes().count(b"\n")
+        if not done:
+            place.unlink()
+        kept = f"; {done} predictions are in {place.name}" if done else ""
+        raise UserError(
+            f"--out {place.parent}: cannot be written to ({error.strerror}){kept}; make room, or name another folder"
+        ) from error
+
+
+def _new_lines(out: Path, names: list[str]) -> FileIO:
     """The file of JSON lines, opened; what earlier predictions left is never replaced.
 
     Raises:
@@ -137,7 +167,7 @@ def _new_lines(out: Path, names: list[str]) -> TextIO:
         raise UserError(f"--out {out}: the pictures would lie among the images; name another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return (out / LINES).open("x", encoding="utf-8")
+        return (out / LINES).open("xb", buffering=0)
     except FileExistsError as error:
         raise UserError(f"--out {out}: {error.filename} is there already; name another folder, or delete it") from error
     except OSError as error:

@@ -106,7 +106,7 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
         if todo and local:
             run_local(folder, todo, sweep.launcher, slots)
     found = statuses(folder)
-    Console().print(table(folder, found))
+    Console(markup=False).print(table(folder, found))
     close_parent(folder, found)
     failed = [trial for trial in todo if found[trial].state == "failed"]
     if failed:
@@ -322,5 +322,5 @@ def _print_plan(folder: SweepFolder | None, sweep: Sweep, trials: list[Trial]) -
             state = "missing"
         start += state not in (*ALIVE, "finished")
         grid.add_row(trial.id, trial.name, state, f"{trainer['num_nodes']} x {trainer['devices']}")
-    Console().print(grid)
+    Console(markup=False).print(grid)
     typer.echo(f"{len(trials)} trial(s), {start} to start with launcher {sweep.launcher.kind.value}")

@@ -115,7 +115,8 @@ class SweepFolder:
         """
         name = Path(name).stem if name.endswith((".yaml", ".yml")) else name
         if not (cls.root() / name / "sweep.json").is_file():
-            raise UserError(f"no sweep {name!r} in {cls.root()}{nearest(name, [sweep.name for sweep in cls.all()])}")
+            known = nearest(name, [sweep.name for sweep in cls.all()])
+            raise UserError(f"no sweep {name!r} in {cls.root()}{known}; start in the folder that it was started in")
         return cls(cls.root() / name)
 
     @classmethod

@@ -11,8 +11,10 @@ import getpass
 import logging
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +108,7 @@ def prepare_store(uri: str) -> None:
             kind,
         )
     if path.exists():
+        _check_database(path)
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,6 +195,7 @@ def network_file_system(path: Path, mounts: Iterable[tuple[str, str]] | None = N
 
 def _create_database(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy.exc import OperationalError
 
     mlflow_log = logging.getLogger("mlflow.store.db.utils")
     level = mlflow_log.level
@@ -201,8 +205,23 @@ def _create_database(path: Path) -> None:
             building = Path(folder) / path.name
             SqlAlchemyStore(f"sqlite:///{building}", str(path.parent / "artifacts")).engine.dispose()
             building.rename(path)
+    except OperationalError as error:  # such as a full disk
+        raise OSError(str(error.orig)) from error
     finally:
         mlflow_log.setLevel(level)
+
+
+def _check_database(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError:
+        return  # in use: MLflow waits its turn
+    except sqlite3.DatabaseError as error:
+        raise UserError(
+            f"tracking store {path} cannot be read as a sqlite database ({error}): restore it from a copy, or set "
+            "tracking.uri to another file"
+        ) from error
 
 
 def _check_server(uri: str) -> None:
@@ -210,9 +229,14 @@ def _check_server(uri: str) -> None:
 
     try:
         # A server that is not there refuses at once; one whose jobs all start together may take its time.
-        requests.get(uri.rstrip("/") + "/health", timeout=(5, 60))
+        status = requests.get(uri.rstrip("/") + "/health", timeout=(5, 60)).status_code
     except requests.RequestException as error:
         raise StoreAway(
             f"tracking server {without_password(uri)} does not answer: start it, put tracking.uri or "
             f"MLFLOW_TRACKING_URI right, or leave both out to use the project's own store ({type(error).__name__})"
         ) from error
+    if status >= 500:
+        raise UserError(
+            f"tracking server {without_password(uri)} is ill (it answers {status}): see its log, or leave tracking.uri "
+            "and MLFLOW_TRACKING_URI out to use the project's own store"
+        )

@@ -169,7 +169,7 @@ def _finish(
         logger.set_tags({"best_epoch": str(chosen[0])})
     if experiment.tracking.log_checkpoint and best.best_model_path:
         logger.log_artifact(best.best_model_path, "checkpoints")
-    console = Console()
+    console = Console(markup=False)
     console.print()
     console.print(summary_table(experiment, history, str(best.monitor)))
     lines = {

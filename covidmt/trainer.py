@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import traceback
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import lightning
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
@@ -22,6 +25,10 @@ from experiments.errors import UserError
 from experiments.load import nearest
 
 ARGUMENTS = [name for name in inspect.signature(Trainer.__init__).parameters if name not in ("self", "kwargs")]
+_TYPES = get_type_hints(Trainer.__init__)
+_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+_LOWEST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0}
+_LIGHTNING = str(Path(str(lightning.__file__)).parent)
 
 # Lightning's advertisements, and a deprecation inside of it, would hide what a person must read.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
@@ -43,6 +50,13 @@ def check_arguments(arguments: dict[str, Any]) -> None:
     for name in arguments:
         if name not in ARGUMENTS:
             raise UserError(f"trainer.{name}: Lightning's Trainer has no such argument{nearest(name, ARGUMENTS)}")
+        _check_type(name, arguments[name])
+    for name, lowest in _LOWEST.items():
+        value = arguments.get(name)
+        if isinstance(value, int) and value < lowest:
+            raise UserError(f"trainer.{name}: must be {lowest} or more, is {value}")
+    if arguments.get("val_check_interval") == 0:
+        raise UserError("trainer.val_check_interval: must be above 0; it is a share of the epoch, or a number of steps")
     if arguments.get("use_distributed_sampler"):
         raise UserError(
             "trainer.use_distributed_sampler: the batches are dealt to the processes by covidmt's own samplers; "
@@ -107,6 +121,21 @@ def explained() -> Generator[None]:
         yield
     except MisconfigurationException as error:
         raise UserError(f"trainer: Lightning refuses these settings: {error}") from error
+    except (ValueError, RuntimeError) as error:  # Lightning's own words, such as those of val_check_interval
+        if not traceback.extract_tb(error.__traceback__)[-1].filename.startswith(_LIGHTNING):
+            raise
+        raise UserError(f"trainer: Lightning refuses these settings: {str(error).strip()}") from error
+
+
+def _check_type(name: str, value: Any) -> None:
+    """Lightning takes any value for most arguments, and stumbles over it in the middle of the training."""
+    kinds = get_args(_TYPES[name]) or (_TYPES[name],)
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    if type(value) not in _PLAIN or type(value) in kinds or value in words or (type(value) is int and float in kinds):
+        return
+    allowed = [*map(str, words), *(text for kind, text in _PLAIN.items() if kind in kinds)]
+    objects = [] if set(kinds) <= _PLAIN.keys() or words else ["{class_path: ..., init_args: ...}"]
+    raise UserError(f"trainer.{name}: takes {', '.join([*allowed, *objects])}; not {value!r}")
 
 
 def _as_list(value: Any) -> list[Any]:

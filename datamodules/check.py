@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from datamodules.dataset import batch_groups
+from datamodules.dataset import batch_groups, outside
 from datamodules.decode import decode
 from datamodules.files import sample
 from datamodules.split import SPLITS, ranked, shared_patients
@@ -27,6 +28,7 @@ NO_LABEL = "(none of these)"
 # A class is given away where an attribute's values that speak for it hold this much more of its images than of the
 # others': always answering by the attribute then has a balanced accuracy of 80 % or more.
 GIVEAWAY = 0.6
+_NONE = pd.Series(dtype=object)
 COMMON_SIZE = 0.05  # sizes of a smaller share (or of under 5 images) count as one, or most would tell their image
 
 _PAPER = {  # main paper, Materials and methods
@@ -127,6 +129,8 @@ def check(
     report.notes += _undefined(experiment, tables)
     if len(unreadable):
         report.errors.append(f"{len(unreadable)} unreadable images: {sample(unreadable['image'])}")
+    if boxed := _outside(tables, facts):
+        report.errors.append(f"{len(boxed)} images have boxes outside of their pixels: {sample(boxed)}")
     leaks = report.errors if data.split_policy is not SplitPolicy.paper else report.notes
     if len(shared) and leaks is report.errors:  # under the paper's policy the notes say so already
         leaks.append(f"{len(shared)} patients are in more than one split: {sample(shared['patient'])}")
@@ -274,6 +278,18 @@ def _shortcuts(experiment: Experiment, tables: dict[str, pd.DataFrame], facts: p
     return {attribute: counts.fillna(0).astype(int).T for attribute, counts in counted.items()}
 
 
+def _outside(tables: dict[str, pd.DataFrame], facts: pd.DataFrame) -> list[str]:
+    """The opened images that a box of theirs leaves."""
+    boxes = pd.concat([table.set_index("image")["boxes"] for table in tables.values() if "boxes" in table] or [_NONE])
+    readable = facts[facts["problem"] == ""]
+    sizes = dict(zip(readable["image"], readable["size"], strict=True))
+    return [
+        str(image)
+        for image, some in boxes.items()
+        if image in sizes and outside(some, *map(int, sizes[image].split("x"))).any()
+    ]
+
+
 def _duplicates(facts: pd.DataFrame) -> pd.DataFrame:
     images = facts[(facts["role"] == "image") & (facts["digest"] != "")]
     rows = []
@@ -319,7 +335,9 @@ def _print(console: Console, title: str, frame: pd.DataFrame) -> None:
     console.print(f"\n[bold]{title}[/]")
     table = Table()
     for column in frame:
-        table.add_column(str(column), justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left")
+        table.add_column(
+            escape(str(column)), justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left"
+        )
     for row in frame.itertuples(index=False):
-        table.add_row(*("" if pd.isna(value) else str(value) for value in row))
+        table.add_row(*("" if pd.isna(value) else escape(str(value)) for value in row))
     console.print(table)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from datamodules.files import list_images, root_of
+from datamodules.files import check_labels, list_images, root_of
 from datamodules.patients import PatientRegistry
 from datamodules.split import SPLIT_NAMES, close_or_open
 from experiments.errors import UserError
@@ -40,6 +40,7 @@ def read(source: FolderSource, name: str, patients: PatientRegistry, notes: list
     table["split"] = close_or_open(table["split"])
     table = table.assign(source=name, origin=name)
     labels = pd.get_dummies(table.pop("class"), dtype=float)
+    check_labels(map(str, labels), root)
     return pd.concat([table, labels], axis=1)
 
 

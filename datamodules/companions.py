@@ -48,10 +48,11 @@ class CompanionDataset(Dataset[Accompanied]):
             return Accompanied(sample, None, None)
         path, size = os.fsdecode(self.dataset.groups[index.group].images[index.row]), self.dataset.size
         image, lungs = sample.image, np.zeros((size, size), np.uint8)
-        if self.channel is not None:
-            image = self.dataset.input(decode(self.channel(decode(path))), path)
+        source = None if self.channel is None else decode(path)
+        if self.channel is not None and source is not None:
+            image = self.dataset.input(decode(self.channel(source)), path)
         if self.masks is not None:
-            lungs = self.masks.read(path, size, self.dataset.top).astype(np.uint8)
+            lungs = self.masks.read(path, size, self.dataset.top, source).astype(np.uint8)
         if index.seed is not None:  # the image is drawn again where it is not needed: the mask's place is what counts
             moved = seeded(self.dataset.transform, index.seed)(image=image, mask=lungs, bboxes=np.zeros((0, 4)))
             image, lungs = moved["image"], moved["mask"]

@@ -55,6 +55,7 @@ def read(source: CovidxSource, name: str, patients: PatientRegistry, notes: list
             rows.append(_row(line, by_name, published, patients))
     columns = ["file", "image", "patient", "split", "origin", *LABELS]
     table = keep_found(pd.DataFrame(rows, columns=columns), name, root, notes)
+    _refuse_contradictions(table, name)
     repeated = table["image"].duplicated()
     if repeated.any():
         names = sample([Path(image).name for image in table.loc[repeated, "image"]])
@@ -68,6 +69,17 @@ def read(source: CovidxSource, name: str, patients: PatientRegistry, notes: list
         )
     patients.known.update(zip((squeeze(Path(image).stem) for image in table["image"]), table["patient"], strict=True))
     return table[["image", "patient", "split", "source", "origin", *LABELS]].reset_index(drop=True)
+
+
+def _refuse_contradictions(table: pd.DataFrame, name: str) -> None:
+    """An image that stands in several lines must have one class, as far as they know it."""
+    known = table.groupby("image")[list(LABELS)].nunique()  # NaN, unknown, is not counted
+    wrong = known.index[(known > 1).any(axis=1)]
+    if len(wrong):
+        raise UserError(
+            f"data.sources.{name}: {sample(list(wrong))}: listed several times with different classes; leave one line "
+            "of each in the lists"
+        )
 
 
 def read_list(path: Path) -> Iterator[Line]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datamodules.files import find_file, keep_found, list_images, read_csv, root_of
+from datamodules.files import below, check_labels, find_file, keep_found, list_images, read_csv, root_of
 from datamodules.patients import PatientRegistry
 from datamodules.split import SPLIT_NAMES, close_or_open
 from experiments.errors import UserError
@@ -33,16 +33,20 @@ def read(source: CsvSource, name: str, patients: PatientRegistry, notes: list[st
     columns = [source.image_column, *(c for c in optional if c), *source.labels.values(), *source.box_columns]
     if source.labels and source.label_column:
         raise UserError(f"{key}: 'labels' and 'label_column' exclude each other")
-    rows = read_csv(path, columns, sep=source.separator)
+    if twice := [column for column in columns if columns.count(column) > 1]:
+        raise UserError(f"{key}: the column {twice[0]!r} is named for several things")
+    rows = read_csv(path, columns, separator=source.separator)
     blank = rows[source.image_column].isna()
     if blank.any():
         raise UserError(f"{path}, line {int(blank.to_numpy().argmax()) + 2}: {source.image_column} is blank")
     files = rows[source.image_column]
-    table = pd.DataFrame({"file": files, "image": _locate(files, root)})
+    table = pd.DataFrame({"file": files, "image": _locate(files, root, path)})
     table["patient"] = _people(rows, source, name, root, patients)
     table["split"] = close_or_open(_splits(rows, source, path))
     table = table.assign(source=name, origin=name)
-    table = pd.concat([table, _labels(rows, source, path)], axis=1)
+    labels = _labels(rows, source, path)
+    check_labels(map(str, labels), path)
+    table = pd.concat([table, labels], axis=1)
     if source.box_columns:
         boxes = _boxes(rows, source, path, key)
     distinct = table.drop_duplicates().reset_index(drop=True)
@@ -54,9 +58,9 @@ def read(source: CsvSource, name: str, patients: PatientRegistry, notes: list[st
     return keep_found(distinct, name, root, notes)
 
 
-def _locate(files: pd.Series, root: Path) -> pd.Series:
+def _locate(files: pd.Series, root: Path, table: Path) -> pd.Series:
     """One listing a folder: a question per file is slow on a network file system."""
-    paths = [root / file for file in files]
+    paths = [below(root, file, f"{table}, line {row + 2}") for row, file in enumerate(files)]
     listings = {folder: list_images(folder) for folder in {path.parent for path in paths}}
     return pd.Series([listings[path.parent].get(path.name) for path in paths], files.index, dtype=object)
 
@@ -97,6 +101,9 @@ def _boxes(rows: pd.DataFrame, source: CsvSource, path: Path, key: str) -> dict[
     for column in source.box_columns:
         _refuse(corners[column].isna() & texts.notna().any(axis=1), texts[column], path, "a number, or all four blank")
     x1, y1, x2, y2 = (corners[column] for column in source.box_columns)
+    _refuse(
+        corners.isin([np.inf, -np.inf]).any(axis=1), texts.fillna("").agg(", ".join, axis=1), path, "finite numbers"
+    )
     _refuse((x2 <= x1) | (y2 <= y1), texts.fillna("").agg(", ".join, axis=1), path, "x1 < x2 and y1 < y2")
     grouped = corners.astype(np.float32).groupby(rows[source.image_column])
     return {str(file): group.dropna().to_numpy() for file, group in grouped}

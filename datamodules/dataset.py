@@ -168,6 +168,12 @@ def _targets(task: Task, table: pd.DataFrame) -> np.ndarray:
     return values
 
 
+def outside(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(n,) bool: which of the boxes (n, 4), xyxy, leave the image by more than 2 % of its side, a rounding apart."""
+    corners, size = boxes.reshape(-1, 2, 2), np.array([width, height])
+    return np.asarray(((corners < -0.02 * size - 1) | (corners > 1.02 * size + 1)).any(axis=(1, 2)))
+
+
 class Sample(NamedTuple):
     """One image before collation: (S, S) uint8, and its boxes, (n, 4) float32 xyxy in input pixels."""
 
@@ -220,6 +226,11 @@ class ImageDataset(Dataset[Sample]):
             cached = self.cached[item.group]
             image, shape = self._seen(cached[item.row], path), tuple(cached.shapes[item.row])
         boxes = group.boxes[group.offsets[item.row] : group.offsets[item.row + 1]]
+        if len(boxes) and outside(boxes, width=shape[1], height=shape[0]).any():
+            raise UserError(
+                f"{path}: a box lies outside of its {shape[1]}x{shape[0]} pixels; boxes count the pixels of the file, "
+                "see `covidmt data check`"
+            )
         boxes = input_boxes(boxes, shape, self.size, self.top)
         if item.seed is not None:
             some: dict[str, Any] = (

@@ -54,6 +54,10 @@ def decode(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
         raise UserError(f"{name}: no such image file") from error
     except UserError:
         raise
+    except PIL.UnidentifiedImageError as error:
+        raise UserError(
+            f"{name}: not a readable image (of no known format); replace it or take it out of the list"
+        ) from error
     except Exception as error:  # the decoders raise nearly everything: OSError, SyntaxError, struct.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: not a readable image ({reason}); replace it or take it out of the list") from error
@@ -74,6 +78,8 @@ def _decode_picture(data: bytes, name: str) -> np.ndarray:
         # MPO is what phones write: a JPEG with a preview or depth map behind it; its first frame is the picture.
         if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
             raise UserError(f"{name}: holds several frames; save the one to use as PNG")
+        if picture.mode == "CMYK":
+            raise UserError(f"{name}: has the colours of print (CMYK), whose black is not defined; save it as grey")
         picture.draft("L", picture.size)
         upright = ImageOps.exif_transpose(picture)
         if upright.mode == "F":

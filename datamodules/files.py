@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +14,18 @@ from experiments.errors import UserError
 from experiments.schema import Source
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp")
+
+NOT_LABELS = {"file", "image", "patient", "split", "source", "origin", "boxes", "received", "published"}
+
+
+def check_labels(labels: Iterable[str], where: object) -> None:
+    """Refuse labels that have the name of another column of the sample table.
+
+    Raises:
+        UserError: Naming the first one.
+    """
+    if taken := sorted(NOT_LABELS.intersection(labels)):
+        raise UserError(f"{where}: no label can be called {taken[0]!r}, a column of every table; give it another name")
 
 
 def root_of(source: Source, name: str) -> Path:
@@ -67,21 +82,49 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error}); save it again as UTF-8") from error
 
 
-def read_csv(path: Path, columns: list[str], **options: object) -> pd.DataFrame:
-    """Read a CSV's named columns as text, blank as NaN.
+def read_csv(path: Path, columns: list[str], separator: str = ",", optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a CSV's named columns as text, blank as NaN; of the optional ones those that it has.
 
     Raises:
-        UserError: Not a CSV, or a column is missing.
+        UserError: Not a CSV, a line with more fields than the header, or a column is missing.
     """
     try:
-        table = pd.read_csv(path, dtype=str, usecols=lambda column: column in columns, **options)  # ty: ignore
-    except (ValueError, UnicodeDecodeError, OSError) as error:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            warnings.filterwarnings("ignore", "Falling back", pd.errors.ParserWarning)  # for separators of two letters
+            # All columns: only then pandas notices a line that is too long. Where all lines are it would take the
+            # first column as an index, and shift the others.
+            table = pd.read_csv(path, dtype=str, sep=separator, index_col=False)
+    except pd.errors.ParserWarning as error:
+        raise UserError(
+            f"{path}: its lines have more fields than its header; give every column a name, and quote values that hold "
+            f"the separator {separator!r}"
+        ) from error
+    except (ValueError, OSError, re.error) as error:
         raise UserError(f"{path}: cannot be read as CSV: {' '.join(str(error).split())}") from error
     missing = [column for column in columns if column not in table]
     if missing:
-        header = pd.read_csv(path, nrows=0, **options).columns  # ty: ignore
-        raise UserError(f"{path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, header))}")
-    return table
+        raise UserError(f"{path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, table))}")
+    return table[[*columns, *(column for column in optional if column in table)]]
+
+
+def below(root: Path, name: str, where: str) -> Path:
+    """The path of a file that a data set's table names: nothing in a table leads out of the data set's folder.
+
+    What a link below the root points to is its owner's choice, and followed.
+
+    Args:
+        root: The data set's folder.
+        name: Relative to it, or absolute.
+        where: File and line, for the message.
+
+    Raises:
+        UserError: It lies outside.
+    """
+    folder = os.path.abspath(root)
+    path = os.path.normpath(os.path.join(folder, name))
+    if "\0" in path or not Path(path).is_relative_to(folder):
+        raise UserError(f"{where}: {name!r} does not lie below {root}; files of a data set are named relative to it")
+    return root / os.path.relpath(path, folder)
 
 
 def keep_found(table: pd.DataFrame, name: str, where: Path, notes: list[str]) -> pd.DataFrame:

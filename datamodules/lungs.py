@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from datamodules.augment import seeded, training_transform
 from datamodules.decode import decode, resize
-from datamodules.files import list_images, read_csv
-from datamodules.masks import read_mask
+from datamodules.files import below, list_images, read_csv
+from datamodules.masks import check_fit, read_mask
 from experiments.errors import UserError
 from experiments.schema import Augment, LungData, LungFolder, LungsExperiment
 
@@ -130,12 +130,7 @@ class LungDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         source, mask = decode(self.images[index]), read_mask(self.masks[index])
-        (height, width), (mask_height, mask_width) = source.shape, mask.shape
-        if not 0.98 < (width * mask_height) / (height * mask_width) < 1.02:  # a scaled mask is fine, a cropped one not
-            raise UserError(
-                f"{self.masks[index]}: a mask of {mask_width}x{mask_height} pixels does not lie on its image "
-                f"{self.images[index]} of {width}x{height}"
-            )
+        check_fit(mask, self.masks[index], source, self.images[index])
         image = resize(source, self.size)
         lungs = (resize(mask.astype(np.uint8) * 255, self.size) > 127).astype(np.uint8)
         if self.transform is not None:
@@ -208,13 +203,17 @@ def _from_table(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
     path = root / str(folder.table)
     if not path.is_file():
         raise UserError(f"{key}.table: no file {path}")
-    rows = read_csv(path, ["image", "mask"]).join(
-        pd.read_csv(path, dtype=str, usecols=lambda column: column in ("split", "patientid"))
-    )
-    rows = rows[[Path(image).is_relative_to(folder.images) for image in rows["image"]]]
+    rows = read_csv(path, ["image", "mask"], optional=["split", "patientid"])
+    for column in ("image", "mask"):
+        if (blank := rows[column].isna()).any():
+            raise UserError(f"{path}, line {int(blank.to_numpy().argmax()) + 2}: {column} is blank")
+    rows = rows[[Path(image).is_relative_to(folder.images) for image in rows["image"]]].copy()
+    lines = rows.index.to_numpy() + 2
     unknown = key + "/" + rows["image"].astype("str")  # each a patient of its own, wherever the root lies
     for column in ("image", "mask"):
-        rows[column] = [str(root / name) for name in rows[column]]
+        rows[column] = [
+            str(below(root, name, f"{path}, line {line}")) for line, name in zip(lines, rows[column], strict=True)
+        ]
         missing = [name for name in rows[column] if not Path(name).is_file()]
         if missing:
             raise UserError(

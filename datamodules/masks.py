@@ -82,21 +82,25 @@ class LungMasks:
             found = threads.map(lambda path: path is not None and read_mask(path).any(), map(self.find, images))
             return [image for image, any_lung in zip(images, found, strict=True) if not any_lung]
 
-    def read(self, image: str | Path, size: int, top: float = 0.0) -> np.ndarray:
+    def read(self, image: str | Path, size: int, top: float = 0.0, pixels: np.ndarray | None = None) -> np.ndarray:
         """The lung fields of an image at input size: (size, size) bool, all False where there is no mask.
 
         Args:
             image: The image's file.
             size: Side of the input.
             top: Share of the image that is cut off at the top.
+            pixels: (H, W), the whole image; None: whether the mask fits it is not checked.
 
         Raises:
-            UserError: A mask file that cannot be read.
+            UserError: A mask file that cannot be read, or is of another image.
         """
         path = self.find(image)
         if path is None:
             return np.zeros((size, size), bool)
-        mask = crop_top(read_mask(path), top)
+        mask = read_mask(path)
+        if pixels is not None:
+            check_fit(mask, path, pixels, image)
+        mask = crop_top(mask, top)
         return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
 
 
@@ -120,6 +124,21 @@ def read_mask(path: str | Path) -> np.ndarray:
     return grey >= max(int(grey.max()), 1) / 2
 
 
+def check_fit(mask: np.ndarray, mask_path: str | Path, image: np.ndarray, image_path: str | Path) -> None:
+    """Refuse a mask of other proportions than its image's: a scaled mask is fine, one of a cropped image is not.
+
+    Raises:
+        UserError: They differ by more than 2 % and a pixel.
+    """
+    (height, width), (mask_height, mask_width) = image.shape, mask.shape
+    scaled = mask_width * height / width
+    if abs(scaled - mask_height) > 0.02 * mask_height + 1:
+        raise UserError(
+            f"{mask_path}: a mask of {mask_width}x{mask_height} pixels does not lie on its image {image_path} of "
+            f"{width}x{height}; give the mask of the whole image, or take it away"
+        )
+
+
 def cache_path(cache: str | Path, segmenter: str, image: str | Path) -> Path:
     """Where the mask that a segmenter computes of an image is kept: ``<cache>/<segmenter>/<sha256 of file>.png``."""
     try:
@@ -131,7 +150,11 @@ def cache_path(cache: str | Path, segmenter: str, image: str | Path) -> Path:
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Write a (H, W) bool mask as a 0/255 PNG, whole or not at all: several processes may fill one cache."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{uuid4().hex}.tmp")  # not by tempfile: its files are for their owner alone
-    Image.fromarray(mask.astype(np.uint8) * 255).save(part, "PNG")
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask.astype(np.uint8) * 255).save(part, "PNG")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); make room, or name another folder") from error

@@ -43,6 +43,11 @@ def read(source: NihSource, name: str, patients: PatientRegistry, notes: list[st
     bad = files[~files.fillna("").str.fullmatch(r"\d{8}_\d{3}\.png")]
     if len(bad):
         raise UserError(f"{path}, line {bad.index[0] + 2}: {bad.iloc[0]!r} is no NIH image name (00000001_000.png)")
+    entries = entries.drop_duplicates()
+    files = entries["Image Index"]
+    if (twice := files.duplicated()).any():
+        line = entries.index[twice][0] + 2
+        raise UserError(f"{path}, line {line}: {files[twice].iloc[0]} has other findings in an earlier line; leave one")
     images = list_images(*sorted(root.glob("images_*/images")), *sorted(root.glob("images*")), root)
     table = pd.DataFrame(
         {

@@ -76,7 +76,7 @@ class PairDataset(Dataset[Pair]):
         """The pair without a batch dimension: images (1, S, S) uint8, label a float32 scalar, lung (S, S) bool."""
         original = decode(self.paths[index])
         received = decode(self.channel(original) if self.channel else self.received[index])
-        lung = self.lung(index)
+        lung = self.lung(index, original)
         return Pair(
             original=torch.tensor(self.input(original, lung))[None],
             received=torch.tensor(self.input(received, lung))[None],
@@ -85,9 +85,9 @@ class PairDataset(Dataset[Pair]):
             id=self.ids[index],  # ty: ignore[invalid-argument-type]  # stacked into the list of a batch
         )
 
-    def lung(self, index: int) -> np.ndarray:
-        """The original's lung fields, (S, S) bool."""
-        return self.masks.read(self.paths[index], self.size, self.top)
+    def lung(self, index: int, original: np.ndarray) -> np.ndarray:
+        """The lung fields of an original, which comes decoded: (S, S) bool."""
+        return self.masks.read(self.paths[index], self.size, self.top, original)
 
     def input(self, image: np.ndarray, lung: np.ndarray) -> np.ndarray:
         """What the network sees of a decoded image: (S, S) uint8."""
@@ -124,7 +124,8 @@ class ChannelDataset(Dataset[ChannelBatch]):
     def __getitem__(self, index: int) -> ChannelBatch:
         """One original, without the batch dimension."""
         row = self.rows[index]
-        original, lung = decode(self.pairs.paths[row]), self.pairs.lung(row)
+        original = decode(self.pairs.paths[row])
+        lung = self.pairs.lung(row, original)
         images = [self.pairs.input(decode(channel(original)), lung) for channel in self.channels]
         return ChannelBatch(torch.tensor(row), torch.from_numpy(np.stack(images))[:, None])
 

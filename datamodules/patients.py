@@ -41,8 +41,8 @@ class PatientRegistry:
         """Add RSNA's ``pneumonia-challenge-dataset-mappings_2018.json``: a list of {subset_img_id, img_id, ...}."""
         try:
             rows = json.loads(path.read_text())
-            self.nih_images.update({row["subset_img_id"]: row["img_id"] for row in rows})
-        except (ValueError, KeyError, TypeError) as error:
+            self.nih_images.update({str(row["subset_img_id"]): str(row["img_id"]) for row in rows})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not RSNA's mapping (JSON list of subset_img_id, img_id): {error!r}") from error
 
     def of_rsna(self, rsna_id: str) -> str:

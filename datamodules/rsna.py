@@ -56,16 +56,25 @@ def read_boxes(path: Path) -> pd.Series:
         raise UserError(f"{path}: has a header but no rows; copy it again")
     if (blank := rows["patientId"].isna()).any():
         raise UserError(f"{path}, line {int(blank.to_numpy().argmax()) + 2}: patientId is blank")
-    try:
-        numbers = rows[["x", "y", "width", "height", "Target"]].astype(np.float32).to_numpy()
-    except ValueError as error:
-        raise UserError(f"{path}: x, y, width, height and Target must be numbers or blank: {error}") from error
+    texts = rows[["x", "y", "width", "height", "Target"]]
+    numbers = texts.apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)
     corners = np.concatenate([numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]], axis=1)
     has_box = numbers[:, 4] == 1
-    if np.isnan(corners[has_box]).any():
-        line = int(np.flatnonzero(has_box & np.isnan(corners).any(axis=1))[0]) + 2
-        raise UserError(f"{path}, line {line}: Target is 1 but the box is blank")
     ids, codes = np.unique(rows["patientId"].to_numpy(dtype=object), return_inverse=True)
+    positive = np.bincount(codes, has_box)[codes] > 0
+    blank = texts.iloc[:, :4].isna().to_numpy()
+    for wrong, text in (
+        ((np.isnan(numbers[:, :4]) & ~blank).any(axis=1) | np.isinf(numbers).any(axis=1), "the box is no number"),
+        (~np.isin(numbers[:, 4], (0, 1)), "Target is neither 0 nor 1"),
+        (has_box & blank.any(axis=1), "Target is 1 but the box is blank"),
+        (has_box & (numbers[:, 2:4] <= 0).any(axis=1), "the box has no width or no height"),
+        (~has_box & ~blank.all(axis=1), "Target is 0 but there is a box"),
+        (~has_box & positive, "Target is 0, but the same patientId has a box in another line"),
+    ):
+        if wrong.any():
+            row = int(wrong.argmax())
+            values = ",".join(rows.iloc[row].fillna(""))
+            raise UserError(f"{path}, line {row + 2}: {text}: {values!r}; correct the line or take it out")
     order = np.argsort(codes[has_box], kind="stable")
     ends = np.cumsum(np.bincount(codes[has_box], minlength=len(ids)))
     return pd.Series(np.split(corners[has_box][order], ends[:-1]), index=pd.Index(ids, name="patientId"), dtype=object)
@@ -82,7 +91,9 @@ def _classes(root: Path, source: RsnaSource, name: str, boxes: pd.Series) -> pd.
     unknown = sorted(set(rows["class"].dropna()) - set(LABELS))
     if unknown:
         raise UserError(f"{path}: unknown class {unknown[0]!r}; RSNA's are {', '.join(LABELS)}")
-    classes = rows.drop_duplicates("patientId").set_index("patientId")["class"].reindex(boxes.index)
+    if (twice := rows["patientId"].duplicated()).any():
+        raise UserError(f"{path}: {rows['patientId'][twice].iloc[0]} has several classes; leave one of its lines")
+    classes = rows.set_index("patientId")["class"].reindex(boxes.index)
     if ((classes == LABELS[0]) != (opacity == 1))[classes.notna()].any():
         raise UserError(f"{path}: classes and boxes contradict each other; it does not belong to {source.labels}")
     return pd.DataFrame({label: (classes == label).astype(float).where(classes.notna()) for label in LABELS})

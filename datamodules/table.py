@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from datamodules import class_folder, covidx, csv_source, nih, rsna, wacxr
+from datamodules.files import NOT_LABELS
 from datamodules.patients import PatientRegistry
 from datamodules.split import as_published, patient_disjoint, shared_patients
 from experiments.errors import UserError
@@ -37,7 +38,6 @@ ADAPTERS: dict[str, Callable[[Any, str, PatientRegistry, list[str]], pd.DataFram
     "nih": nih.read,
 }
 _CLAIMS = ("wacxr", "covidx", "csv", "folder", "nih", "rsna")  # whose test and validation patients win
-_NOT_LABELS = {"image", "patient", "split", "source", "origin", "boxes", "received", "published"}
 
 
 @dataclass
@@ -103,7 +103,7 @@ def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
 
 def label_columns(table: pd.DataFrame) -> list[str]:
     """The names of a sample table's labels."""
-    return [str(column) for column in table if column not in _NOT_LABELS]
+    return [str(column) for column in table if column not in NOT_LABELS]
 
 
 def _read(data: Data, required: set[str], notes: list[str]) -> dict[str, pd.DataFrame]:

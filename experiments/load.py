@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -135,7 +136,7 @@ def _override(override: str) -> dict[str, Any]:
         raise UserError(f"command line: {override!r} is not an override; write key.path=value")
     try:
         values = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise UserError(f"command line: the value of {key} is not YAML: {text!r}") from error
     assert isinstance(values, dict)
     return {str(name): value for name, value in values.items()}
@@ -175,7 +176,9 @@ def _find(path: Path) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, OmegaConfBaseException) as error:
+    except RecursionError as error:
+        raise UserError(f"{path}: cannot be read as YAML: its values are nested too deeply") from error
+    except (yaml.YAMLError, ValueError, OSError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: an experiment is a mapping of keys to values, not a {type(values).__name__}")
@@ -277,8 +280,10 @@ def _check(experiment: Experiment, where: str) -> None:
             refuse(key, "balance and upsample exclude each other; keep one")
         if task.batch_size < 1:
             refuse(f"{key}.batch_size", f"must be 1 or more, is {task.batch_size}")
-        if not task.loss_weight > 0:
+        if not 0 < task.loss_weight < math.inf:
             refuse(f"{key}.loss_weight", f"must be above 0, is {task.loss_weight}; leave the task out instead")
+        if any(not 0 <= weight < math.inf for weight in task.class_weights or []):
+            refuse(f"{key}.class_weights", f"must be 0 or more, are {task.class_weights}")
         for label in [*task.upsample, *task.upsample.values()]:
             if label not in task.labels:
                 refuse(f"{key}.upsample", f"no label {label!r}{nearest(label, task.labels)}")
@@ -290,6 +295,7 @@ def _check(experiment: Experiment, where: str) -> None:
     if experiment.privacy is not None:
         _check_privacy(experiment, experiment.privacy, refuse)
     _check_data(experiment, refuse)
+    _check_model(experiment, refuse)
     _check_robustness(experiment, refuse)
 
 
@@ -317,6 +323,19 @@ def _check_privacy(experiment: Experiment, privacy: Privacy, refuse: Any) -> Non
     ):
         if trainer.get(name, allowed[0]) not in allowed:
             refuse(f"trainer.{name}", f"leave it out, under privacy {reason}")
+
+
+def _check_model(experiment: Experiment, refuse: Any) -> None:
+    model = experiment.model
+    sizes = {"transition_channels": model.transition_channels, "boxes.channels": model.boxes.channels}
+    for name, value in {**sizes, "boxes.max_boxes": model.boxes.max_boxes}.items():
+        if value < 1:
+            refuse(f"model.{name}", f"must be 1 or more, is {value}")
+    for name in ("score_threshold", "nms_iou"):
+        if not 0 <= getattr(model.boxes, name) <= 1:
+            refuse(f"model.boxes.{name}", f"must lie between 0 and 1, is {getattr(model.boxes, name)}")
+    if not 0 <= model.boxes.l2 < math.inf:
+        refuse("model.boxes.l2", f"must be 0 or more, is {model.boxes.l2}")
 
 
 def _check_data(experiment: Experiment, refuse: Any) -> None:

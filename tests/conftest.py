@@ -10,9 +10,12 @@ from pathlib import Path
 
 import lightning.pytorch  # noqa: F401  binds its log handler to the real stderr, before pytest captures a test's
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two pytest workers share two cores
+
+settings.register_profile("fuzz", max_examples=1400)  # make fuzz; else 100
 
 REPO = Path(__file__).parents[1]
 

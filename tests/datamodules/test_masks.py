@@ -10,6 +10,8 @@ from datamodules.masks import LungMasks, cache_path, read_mask, write_mask
 from experiments.errors import UserError
 from experiments.schema import Masks
 
+IMAGE = np.zeros((20, 30), np.uint8)
+
 
 @pytest.fixture
 def images(tmp_path):
@@ -34,10 +36,10 @@ def test_own_masks_win_then_the_cache_then_nothing(tmp_path, images):
         write_mask(cache_path(cache, "unet-1", image), half(left=False))
     masks = LungMasks(Masks(folders=[str(folder)], cache=str(cache)), "unet-1")
     assert masks.source == "folders+segmenter:unet-1"
-    assert (masks.read(images[0], 8) == half(8, 8)).all()
-    assert (masks.read(images[1], 8) == half(8, 8, left=False)).all()
-    assert masks.read(images[2], 8).dtype == bool
-    assert not masks.read(images[2], 8).any()
+    assert (masks.read(images[0], 8, pixels=IMAGE) == half(8, 8)).all()
+    assert (masks.read(images[1], 8, pixels=IMAGE) == half(8, 8, left=False)).all()
+    assert masks.read(images[2], 8, pixels=IMAGE).dtype == bool
+    assert not masks.read(images[2], 8, pixels=IMAGE).any()
     assert masks.missing(images) == images[2:]
     assert LungMasks(Masks(folders=[str(folder)], cache=str(cache)), "unet-2").missing(images) == images[1:]
 
@@ -108,6 +110,17 @@ def test_wrong_folders_and_files_are_named(tmp_path, images):
         LungMasks(Masks(folders=[str(tmp_path / "nowhere")], segmenter=None))
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"lung mask .*a\.png"):
-        LungMasks(Masks(folders=[str(tmp_path)])).read(images[0], 4)
+        LungMasks(Masks(folders=[str(tmp_path)])).read(images[0], 4, pixels=IMAGE)
     with pytest.raises(UserError, match="gone"):
         cache_path(tmp_path, "s", tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize(("shape", "fits"), [((20, 30), True), ((40, 60), True), ((7, 10), True), ((30, 20), False)])
+def test_a_mask_of_other_proportions_is_refused(tmp_path, images, shape, fits):
+    write_mask(tmp_path / "a.png", half(*shape))
+    masks = LungMasks(Masks(folders=[str(tmp_path)]))
+    if fits:
+        assert masks.read(images[0], 8, pixels=IMAGE).shape == (8, 8)
+    else:
+        with pytest.raises(UserError, match=r"a mask of 20x30 pixels does not lie on its image .* of 30x20"):
+            masks.read(images[0], 8, pixels=IMAGE)

@@ -52,7 +52,7 @@ def test_both_images_go_through_one_decoder_and_resize(table):
 
 
 def test_a_batch_of_pairs(table, tmp_path):
-    write_mask(tmp_path / "masks" / "b.png", np.ones((5, 5), bool))
+    write_mask(tmp_path / "masks" / "b.png", np.ones((6, 8), bool))
     masks = LungMasks(Masks(folders=[str(tmp_path / "masks")]))
     dataset = PairDataset(table, "COVID-19", SIZE, masks)
     batch = collate_pairs([dataset[i] for i in range(len(dataset))])

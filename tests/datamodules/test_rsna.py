@@ -56,7 +56,7 @@ def test_without_classes_and_mapping(source: RsnaSource) -> None:
     ("labels", "classes", "says"),
     [
         ("patientId,x,y,width,height\n", CLASSES, r"labels\.csv: no column 'Target'"),
-        (LABELS.replace("20", "oops"), CLASSES, r"labels\.csv: x, y, width, height and Target"),
+        (LABELS.replace("20", "oops"), CLASSES, r"labels\.csv, line 2: the box is no number"),
         (LABELS.replace("10,20,30,40", ",,,"), CLASSES, r"labels\.csv, line 2: Target is 1 but the box is blank"),
         (LABELS.replace("a,,", ",,"), CLASSES, r"labels\.csv, line 3: patientId is blank"),
         (LABELS.splitlines()[0] + "\n", CLASSES, r"labels\.csv: has a header but no rows"),

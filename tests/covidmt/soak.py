@@ -1,0 +1,38 @@
+"""Imported by name in the soak's training: what the process holds, epoch by epoch."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import psutil
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+COLUMNS = ("epoch", "rss", "files", "threads", "children", "database", "spool")  # bytes, and numbers
+
+
+class Watch(Callback):
+    """Writes a line to ``soak.csv`` at every epoch's start: resident bytes, open files, threads, children ..."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        process = psutil.Process()
+        with Path("soak.csv").open("a", newline="") as file:
+            csv.writer(file).writerow(
+                (
+                    trainer.current_epoch,
+                    process.memory_info().rss,
+                    process.num_fds(),
+                    process.num_threads(),
+                    len(process.children(recursive=True)),
+                    sum(path.stat().st_size for path in Path("mlruns").glob("mlflow.db*")),
+                    sum(_size(path) for path in Path("mlruns/spool").rglob("*")),
+                )
+            )
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:  # sent meanwhile
+        return 0
