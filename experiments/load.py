@@ -312,6 +312,8 @@ def _check_privacy(experiment: Experiment, privacy: Privacy, refuse: Any) -> Non
     task, trainer = experiment.active[0], experiment.trainer
     if task.balance is not Balance.none or task.upsample:
         refuse(f"tasks.{task.name}", "balance and upsample draw some images more often than privacy accounts for")
+    if task.loss_weight != 1:
+        refuse(f"tasks.{task.name}.loss_weight", "leave it at 1, under privacy every image's gradient is clipped alike")
     if experiment.model.norm is not Norm.group:
         refuse("model.norm", "batch normalisation mixes the images of a batch: privacy needs model.norm=group")
     if experiment.losses not in (Losses(), Losses(weighting=Weighting.sum)):
@@ -320,6 +322,7 @@ def _check_privacy(experiment: Experiment, privacy: Privacy, refuse: Any) -> Non
         ("accumulate_grad_batches", (1,), "every step's images are drawn for themselves"),
         ("gradient_clip_val", (None,), "every image's gradient is clipped already"),
         ("precision", ("32-true", "32", 32), "gradients are clipped in single precision"),
+        ("overfit_batches", (0, 0.0), "the same few steps again and again are no draws of their own"),
     ):
         if trainer.get(name, allowed[0]) not in allowed:
             refuse(f"trainer.{name}", f"leave it out, under privacy {reason}")

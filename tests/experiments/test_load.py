@@ -208,6 +208,8 @@ def test_any_yaml_loads_or_is_refused_with_a_message(tmp_path_factory: pytest.Te
         (["privacy.noise_multiplier=1", "tasks.covid.balance=classes"], "draw some images more often"),
         (["privacy.noise_multiplier=1", "trainer.accumulate_grad_batches=2"], r"trainer\.accumulate_grad_batches"),
         (["privacy.noise_multiplier=1", "trainer.precision=16-mixed"], r"trainer\.precision"),
+        (["privacy.noise_multiplier=1", "trainer.overfit_batches=2"], r"trainer\.overfit_batches"),
+        (["privacy.noise_multiplier=1", "tasks.covid.loss_weight=2"], r"tasks\.covid\.loss_weight: leave it at 1"),
         (["privacy.noise_multiplier=1", "losses.attention=1"], "losses: extra losses"),
         (["privacy.noise_multiplier=1", "tasks.b={source: small, labels: [normal]}"], "one classification task"),
     ],
