@@ -179,7 +179,9 @@ def panel(
     network: Annotated[str | None, typer.Option(help="Base network; default: the sweep's first.")] = None,
     seed: Annotated[str | None, typer.Option(help="Seed of the trainings.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Images of each class, where none are named.")] = 1,
-    segmenter: LungSegmenter = "covidmt",
+    segmenter: Annotated[
+        str | None, typer.Option(help="What finds the lungs; default: each network's own masks (data.masks).")
+    ] = None,
     uri: Annotated[str | None, typer.Option(help="Tracking URI; default: as for training.")] = None,
 ) -> None:
     """ROI Hide-and-Seek: images in their representations, with the answers and Grad-CAMs of each one's network."""

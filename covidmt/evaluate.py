@@ -33,7 +33,7 @@ from datamodules.evaluation import EvaluationDataModule
 from datamodules.table import load_tables
 from experiments.errors import UserError
 from experiments.load import override
-from experiments.schema import Experiment, WacxrSource
+from experiments.schema import Experiment, View, WacxrSource
 from lightning_modules.multitask import load_module, refuse_sharding
 from metrics.bootstrap import PatientBootstrap
 
@@ -109,7 +109,7 @@ def evaluate(
             raise UserError(
                 f"--against {subject.name}: its pairs are not those of {first.name}{left_out}; see data.pairs"
             )
-        notes += _seen(subject, data)
+        notes += [*_seen(subject, data), *_other_masks(subject)]
         answers = collect(trainer, subject.module, data)
         if answers is not None:
             subject.answers = answers
@@ -195,6 +195,17 @@ def _seen(subject: Evaluated, data: EvaluationDataModule) -> list[str]:
                 f"{subject.name}: its scores on them flatter it"
             )
     return notes
+
+
+def _other_masks(subject: Evaluated) -> list[str]:
+    """A note where a representation is made of other lungs than the network was trained with."""
+    own, here = subject.own.data, subject.experiment.data.masks
+    if own.view is View.original or (own.masks.folders, own.masks.segmenter) == (here.folders, here.segmenter):
+        return []
+    return [
+        f"{subject.name}: its data.view={own.view.value} is made of other lung masks here than in its training "
+        "(data.masks)"
+    ]
 
 
 def _folder_name(found: FoundCheckpoint) -> str:

@@ -50,7 +50,7 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
             raise UserError(f"data.masks.segmenter ({masks.segmenter}): {error}") from error
     view = experiment.data.view
     if view is not View.original:
-        empty = datamodule.masks.empty(images)
+        empty = datamodule.masks.empty(images, experiment.data.image_size, experiment.data.crop_top)
         if len(empty) == len(images):
             raise UserError(f"data.view={view.value}: no image has a lung mask; see data.masks")
         datamodule.leave_out(empty)
@@ -64,7 +64,7 @@ def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: li
 
     cache = Path(experiment.data.masks.cache).expanduser()
     cache.mkdir(parents=True, exist_ok=True)
-    segmenter = _named_or_trained(experiment, cache)
+    segmenter = named_or_trained(experiment, cache)
     datamodule.segmenter = segmenter_id(segmenter)
     with FileLock(cache / ".lock"):
         missing = datamodule.masks.missing(images)
@@ -73,7 +73,7 @@ def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: li
                 write_mask(cache_path(cache, datamodule.segmenter, path), mask)
 
 
-def _named_or_trained(experiment: Experiment, cache: Path) -> str | Path:
+def named_or_trained(experiment: Experiment, cache: Path) -> str | Path:
     """The segmenter's name or checkpoint; that of a lungs experiment is trained where it is not there yet."""
     segmenter = str(experiment.data.masks.segmenter)
     if not segmenter.endswith((".yaml", ".yml")):

@@ -14,10 +14,11 @@ from callbacks.pair_picture import blend
 from covidmt.checkpoints import find_checkpoint
 from covidmt.configurations import network_names
 from covidmt.hide_and_seek import VIEWS
-from covidmt.masks import prepare_masks
+from covidmt.masks import named_or_trained, prepare_masks
 from covidmt.predictor import Explained, Predictor
 from covidmt.results import Trial, collect
 from datamodules.evaluation import EvaluationDataModule
+from datamodules.masks import LungMasks
 from experiments.errors import UserError
 from experiments.load import nearest
 from lightning_modules.multitask import MultiTaskModule, load_module
@@ -35,7 +36,7 @@ def panel(
     network: str | None = None,
     seed: str | None = None,
     rows: int = 1,
-    segmenter: str = "covidmt",
+    segmenter: str | None = None,
 ) -> Path:
     """Draw a row an image, a column a representation: what the network of that representation saw, said and looked at.
 
@@ -48,7 +49,7 @@ def panel(
         network: Base network, as in the report or the experiment; None: the first.
         seed: Of the trainings; None: the lowest that all representations have.
         rows: Images of each class.
-        segmenter: What finds the lungs.
+        segmenter: What finds the lungs; None: the masks of each network's own experiment, its folders and segmenter.
 
     Returns:
         ``out``.
@@ -60,10 +61,9 @@ def panel(
     chosen = _trials(collect(names, uri).counted, network, seed)
     modules = {view: load_module(find_checkpoint(trial.run_id, uri).path) for view, trial in chosen.items()}
     titled = {name: Path(name).name for name in images} or _drawn(next(iter(modules.values())), rows)
-    finder = load_segmenter(segmenter)
     columns: dict[str, list[Explained]] = {}
     for view, module in modules.items():
-        found = dict(Predictor(module.eval(), {}, finder)(list(titled)))
+        found = dict(_predictor(module, segmenter)(list(titled)))
         for result in found.values():
             if isinstance(result, UserError):
                 raise result
@@ -76,6 +76,17 @@ def panel(
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another file") from error
     Console().print(f"panel: {out}", soft_wrap=True, highlight=False)
     return out
+
+
+def _predictor(module: MultiTaskModule, segmenter: str | None) -> Predictor:
+    """Lungs as the network knows them from its training, or by the named segmenter."""
+    if segmenter is not None:
+        return Predictor(module.eval(), {}, load_segmenter(segmenter))
+    settings = module.experiment.data.masks
+    own = None
+    if settings.segmenter is not None:
+        own = load_segmenter(named_or_trained(module.experiment, Path(settings.cache).expanduser()))
+    return Predictor(module.eval(), {}, own, LungMasks(settings))
 
 
 def _trials(trials: Sequence[Trial], network: str | None, seed: str | None) -> dict[str, Trial]:
@@ -104,9 +115,9 @@ def _drawn(module: MultiTaskModule, rows: int) -> dict[str, str]:
     data.setup()
     prepare_masks(experiment, data, ["test"])
     task = experiment.tasks[experiment.robustness.task]
-    table = data.tables[task.source]
+    table, size, top = data.tables[task.source], experiment.data.image_size, experiment.data.crop_top
     table = table[table["split"] == "test"]
-    table = table[~table["image"].isin(data.masks.empty(table["image"]))]
+    table = table[~table["image"].isin(data.masks.empty(table["image"], size, top))]
     rng = np.random.default_rng(experiment.data.split_seed)
     found = {}
     for label in task.labels:

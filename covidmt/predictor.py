@@ -19,6 +19,7 @@ from callbacks.pair_maps import PairMaps
 from covidmt.prediction import Prediction
 from datamodules.channels import Channel
 from datamodules.decode import crop_top, decode, resize
+from datamodules.masks import LungMasks
 from datamodules.views import show
 from experiments.errors import UserError
 from experiments.schema import View
@@ -69,13 +70,20 @@ class Predictor:
         module: In eval mode.
         channels: Name -> channel; the decision is made again after each.
         segmenter: None: lungs are not looked for.
+        masks: Where an image has a mask here, it is taken.
 
     Raises:
         UserError: The heat map's settings do not fit the network, such as a layer that it lacks; or it sees images by
             their lungs (``data.view``), and there is no segmenter.
     """
 
-    def __init__(self, module: MultiTaskModule, channels: Mapping[str, Channel], segmenter: Segmenter | None) -> None:
+    def __init__(
+        self,
+        module: MultiTaskModule,
+        channels: Mapping[str, Channel],
+        segmenter: Segmenter | None,
+        masks: LungMasks | None = None,
+    ) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.module = module.to(self.device)
         self.robustness = module.experiment.robustness
@@ -83,9 +91,10 @@ class Predictor:
         self.maps.cam.check(module)
         data = module.experiment.data
         self.size, self.top, self.view = data.image_size, data.crop_top, data.view
-        if self.view is not View.original and segmenter is None:
+        if self.view is not View.original and segmenter is None and masks is None:
             raise UserError(f"this network sees images as data.view={self.view.value}, so it needs a --segmenter")
         self.channels = channels
+        self.masks = masks
         self.segmenter = segmenter.to(self.device) if segmenter else None
 
     def __call__(self, names: Sequence[str]) -> Iterator[tuple[str, Explained | UserError]]:
@@ -104,7 +113,7 @@ class Predictor:
     @torch.no_grad()
     def explain(self, batch: Mapping[str, Loaded]) -> list[Explained | UserError]:
         """The network's part: a batch of images by their names."""
-        lung = self._lungs([image.grey for image in batch.values()])
+        lung = self._lungs(batch)
         seen = [self._seen(image.inputs, lung) for image, lung in zip(batch.values(), lung.cpu().numpy(), strict=True)]
         inputs = torch.from_numpy(np.stack(seen)).to(self.device)
         cam = self.maps.explain(self.module, inputs[:, :1])
@@ -156,8 +165,15 @@ class Predictor:
     def _logits(self, images: Tensor) -> Tensor:
         return self.module.head(self.maps.task)(self.module.features(images)[-1])
 
-    def _lungs(self, images: list[np.ndarray]) -> Tensor:
+    def _lungs(self, batch: Mapping[str, Loaded]) -> Tensor:
         """(N, S, S) bool at the network's input size."""
+        lungs = self._segmented([image.grey for image in batch.values()])
+        for row, name in enumerate(batch):
+            if self.masks is not None and self.masks.find(name) is not None:
+                lungs[row] = torch.from_numpy(self.masks.read(name, self.size, self.top))
+        return lungs
+
+    def _segmented(self, images: list[np.ndarray]) -> Tensor:
         if self.segmenter is None:
             return torch.zeros(len(images), self.size, self.size, dtype=torch.bool, device=self.device)
         small = torch.from_numpy(np.stack([resize(image, self.segmenter.image_size) for image in images]))

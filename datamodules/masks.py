@@ -75,11 +75,11 @@ class LungMasks:
         """The images that have neither a mask of their own nor a computed one."""
         return [image for image in images if self.find(image) is None]
 
-    def empty(self, images: Iterable[str]) -> list[str]:
-        """The images in which no lung is found: without a mask, or with an empty one."""
+    def empty(self, images: Iterable[str], size: int, top: float = 0.0) -> list[str]:
+        """The images without a lung at input size (:meth:`read`), or without a mask."""
         images = list(images)
         with ThreadPoolExecutor() as threads:  # the decoder lets go of the interpreter
-            found = threads.map(lambda path: path is not None and read_mask(path).any(), map(self.find, images))
+            found = threads.map(lambda image: self.read(image, size, top).any(), images)
             return [image for image, any_lung in zip(images, found, strict=True) if not any_lung]
 
     def read(self, image: str | Path, size: int, top: float = 0.0, pixels: np.ndarray | None = None) -> np.ndarray:

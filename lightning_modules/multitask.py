@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -114,22 +115,23 @@ class MultiTaskModule(LightningModule):
         settings, decider = self.experiment.losses, self.experiment.robustness.task
         n, images = len(batch.images), [batch.images] + ([] if batch.copies is None else [batch.copies])
         maps = self.features(torch.cat(images))
-        losses, extra, logged = {}, {}, {}
+        losses, known, extra, logged = {}, {}, {}, {}
         for name, task in self.tasks.items():
             targets = batch.tasks[name]
             own = [m[targets.rows] for m in maps]
             output = task(own)
-            losses[name] = task.loss(output, targets)
+            losses[name], known[name] = task.loss_and_known(output, targets)
             logged |= {f"train/{name}/{key}": value for key, value in task.progress(output, targets).items()}
             if name == decider and batch.copies is not None:
                 extra["consistency"] = consistency(output, task([m[n:] for m in maps]), task.task.kind)
             if name == decider and batch.lungs is not None:
-                decision = Decision.of(task.task, self.experiment.robustness)
-                scores = decision.score(output, self.experiment.robustness.target)
-                extra["attention"] = heat_outside(own[-1], scores, batch.lungs)
+                decision, target = Decision.of(task.task, self.experiment.robustness), self.experiment.robustness.target
+                extra["attention"] = heat_outside(
+                    own[-1], task.head, partial(decision.score, target=target), batch.lungs
+                )
         factors = {"consistency": settings.consistency, "attention": settings.attention}
         weighted = [factors[name] * value for name, value in extra.items()]
-        self._parts = torch.cat([self.weighting(losses), *(part[None] for part in weighted)])
+        self._parts = torch.cat([self.weighting(losses, known), *(part[None] for part in weighted)])
         loss = self._parts.sum()
         logged |= {f"train/{name}/loss": task_loss for name, task_loss in losses.items()} | {"train/loss": loss}
         logged |= {f"train/{name}": value for name, value in extra.items()}
@@ -245,10 +247,10 @@ class MultiTaskModule(LightningModule):
         """The experiment goes with the weights, as plain containers; and what privacy was spent."""
         checkpoint["experiment"] = to_dict(self.experiment)
         if self.private is not None:
-            checkpoint["privacy"] = dict(self.private.accountant.state_dict())
+            checkpoint["privacy"] = {**self.private.accountant.state_dict(), "guarantee": self._guarantee}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the checkpoint of another network or of other tasks."""
+        """Refuse the checkpoint of another network or of other tasks, and to train on without its privacy."""
         saved = _architecture(_experiment(checkpoint, "the checkpoint"))
         for key, value in _architecture(self.experiment).items():
             if saved[key] != value:
@@ -256,8 +258,30 @@ class MultiTaskModule(LightningModule):
                     f"the checkpoint is of another experiment: its {key} is {saved[key]}, this one's is {value}; "
                     "give the checkpoint's own experiment, or start a new run"
                 )
-        if self.private is not None and self.trainer.state.fn is TrainerFn.FITTING:  # not the best one's, in test
-            self.private.accountant.load_state_dict(checkpoint["privacy"])
+        if self._trainer is not None and self._trainer.state.fn is TrainerFn.FITTING:  # not the best one's, in test
+            self._resume_privacy(checkpoint.get("privacy"))
+
+    @property
+    def _guarantee(self) -> dict[str, float]:
+        assert self.private is not None
+        return {**self.private.guarantee, "seed": self.experiment.seed}
+
+    def _resume_privacy(self, saved: dict[str, Any] | None) -> None:
+        """Go on with the accounting, if what it holds for goes on."""
+        advice = "resume with the run's own settings, or start a new run (--resume never)"
+        if saved is None and self.private is None:
+            return
+        if saved is None:
+            raise UserError(f"privacy: the checkpoint was trained without; what it has learnt is not private; {advice}")
+        if self.private is None:
+            raise UserError(f"privacy: the checkpoint was trained with it, and its guarantee would end here; {advice}")
+        for name, value in self._guarantee.items():
+            if saved["guarantee"][name] != value:
+                raise UserError(
+                    f"privacy: the checkpoint's {name} is {saved['guarantee'][name]}, this training's is {value}; the "
+                    f"guarantee holds for one only; {advice}"
+                )
+        self.private.accountant.load_state_dict(saved)
 
     def _log_epoch(self, stage: str) -> None:
         """Every process computes, and logs the same keys; nothing is logged in the sanity check."""

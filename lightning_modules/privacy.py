@@ -10,7 +10,9 @@ What the guarantee is and is not:
 * (epsilon, delta) hold for the removal or addition of one *image*; a patient with k images has k epsilon and more.
 * The validation images, by which the best checkpoint is chosen, and the choice of settings are not protected.
 * Sampling and noise are drawn by generators seeded with the experiment's seed, so that runs can be repeated: whoever
-  knows the seed can take the noise away again. Keep the seed (and the run's files, which name it) to yourself.
+  knows the seed can take the noise away again. If the guarantee is to hold against readers, publish neither the seed,
+  which the run logs, nor a checkpoint, whose experiment names it.
+* The loss and accuracy of each training step, which the run logs, are not noised: they are not private.
 """
 
 from __future__ import annotations
@@ -78,6 +80,16 @@ class PrivateTraining:
     def epsilon(self) -> float:
         """Spent until now, at ``privacy.delta``."""
         return float(self.accountant.get_epsilon(self.settings.delta)) if self.accountant.history else 0.0
+
+    @property
+    def guarantee(self) -> dict[str, float]:
+        """What must not change in the course of a training: with other values epsilon would be another."""
+        return {
+            "noise_multiplier": self.noise_multiplier,
+            "sampling rate": self.rate,
+            "max_grad_norm": self.settings.max_grad_norm,
+            "delta": self.settings.delta,
+        }
 
     def optimizer(self, optimizer: torch.optim.Optimizer) -> DPOptimizer:
         """The optimizer behind clipping and noise; each of its steps is accounted for."""

@@ -86,7 +86,13 @@ class TaskModule(nn.Module):
 
     def loss(self, output: Any, targets: TaskBatch) -> Tensor:
         """The loss of a training batch, a scalar; connected to every parameter of the head."""
-        return self._loss({key: term.mean for key, term in self.terms(output, targets).items()})
+        return self.loss_and_known(output, targets)[0]
+
+    def loss_and_known(self, output: Any, targets: TaskBatch) -> tuple[Tensor, Tensor]:
+        """:meth:`loss`, and whether the batch tells anything of this task, a scalar bool."""
+        terms = self.terms(output, targets)
+        known = torch.stack([term.count for term in terms.values()]).sum() > 0
+        return self._loss({key: term.mean for key, term in terms.items()}), known
 
     @torch.no_grad()
     def update(self, output: Any, targets: TaskBatch) -> None:

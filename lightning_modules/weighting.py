@@ -16,7 +16,7 @@ class LossWeighting(nn.Module):
     * ``mean``: ``w_t L_t / sum(w)``, ``sum``: ``w_t L_t`` with the tasks' ``loss_weight`` as w;
     * ``uncertainty`` (Kendall, Gal, Cipolla, CVPR 2018, Eq. 10): ``exp(-s_t) w_t L_t + s_t / 2`` for classification,
       ``exp(-s_t) w_t L_t / 2 + s_t / 2`` for boxes; s_t, the logarithm of the task's variance, is learnt from 0 on. A
-      task of which nothing is known in the batch (its loss is 0) leaves its s alone.
+      task of which nothing is known in the batch leaves its s alone.
 
     Args:
         tasks: The active tasks.
@@ -32,15 +32,19 @@ class LossWeighting(nn.Module):
             self.halves = [0.5 if task.kind is TaskKind.boxes else 1.0 for task in tasks]
             self.log_variances = nn.Parameter(torch.zeros(len(tasks)))
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """(T,) parts of the loss, from the scalar losses of the T tasks in order."""
+    def forward(self, losses: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> Tensor:
+        """(T,) parts of the loss.
+
+        Args:
+            losses: The scalar losses of the T tasks in order; one of which nothing is known can still have a penalty.
+            known: Whether anything is known of the task in this batch, scalar bool.
+        """
         if self.log_variances is None:
             return self._plain(losses)
         stacked = torch.stack([self.plain[name] * loss for name, loss in losses.items()])
-        known = (stacked.detach() != 0).to(stacked)
-        return (
-            stacked.new_tensor(self.halves) * torch.exp(-self.log_variances) * stacked + known * self.log_variances / 2
-        )
+        some = torch.stack([known[name] for name in losses])
+        log_variances = torch.where(some, self.log_variances, self.log_variances.detach())
+        return stacked.new_tensor(self.halves) * torch.exp(-log_variances) * stacked + some * log_variances / 2
 
     def evaluate(self, losses: Mapping[str, Tensor]) -> Tensor:
         """An evaluation's loss, of tasks that need not be all; learnt weights differ from run to run: their mean."""

@@ -10,12 +10,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from covidmt.checkpoints import find_checkpoint
 from covidmt.configurations import configurations
 from covidmt.hide_and_seek import hide_and_seek
+from covidmt.panel import _predictor
+from covidmt.predictor import Explained
 from covidmt.report import report
 from covidmt.results import collect
+from covidmt.tracking import resolve_uri
 from datamodules.masks import write_mask
 from experiments.load import SHIPPED
+from experiments.schema import Tracking
+from lightning_modules.multitask import load_module
 from metrics.intervals import wilson
 from tests.covidmt.sweeps import Store
 
@@ -118,5 +124,13 @@ launcher: {{processes: 1}}
     assert covidmt("panel", "tiny", "--out", "fig3.png") == 0
     with Image.open(tmp_path / "fig3.png") as picture:
         assert picture.height > picture.width  # three rows, two columns
+    uri = resolve_uri(Tracking())
+    trials = collect(["tiny"], uri).counted
+    module = load_module(find_checkpoint(trials[0].run_id, uri).path)
+    image = str(next((demo_data / "covidx").rglob("*.*g")))
+    ((_, found),) = _predictor(module, None)([image])  # by the masks that the networks were trained with
+    assert isinstance(found, Explained)
+    cut = lungs[int(0.08 * 96) :]
+    assert (found.lung == np.array(Image.fromarray(cut).resize((64, 64), Image.Resampling.NEAREST))).all()
     assert covidmt("panel", "tiny", "--network", "resnet1", "--out", "no.png") == 2
     assert "did you mean" in capsys.readouterr().err

@@ -124,3 +124,15 @@ def test_a_mask_of_other_proportions_is_refused(tmp_path, images, shape, fits):
     else:
         with pytest.raises(UserError, match=r"a mask of 20x30 pixels does not lie on its image .* of 30x20"):
             masks.read(images[0], 8, pixels=IMAGE)
+
+
+def test_lungs_that_crop_and_resize_leave_nothing_of_are_empty(tmp_path, images):
+    """What `data.view` would hide or show is the mask at input size."""
+    top, dot, none = (np.zeros((100, 100), bool) for _ in range(3))
+    top[:8], dot[50, 50] = True, True
+    for name, mask in {"a": top, "b": dot, "c": none}.items():
+        write_mask(tmp_path / f"{name}.png", mask)
+    masks = LungMasks(Masks(folders=[str(tmp_path)]))
+    assert masks.empty(images[:3], 100) == images[2:3]
+    assert masks.empty(images[:3], 100, 0.08) == [images[0], images[2]]
+    assert masks.empty(images[:3], 10) == images[1:3]

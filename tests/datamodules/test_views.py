@@ -88,7 +88,7 @@ def datamodule(demo_data: Path, tmp_path: Path):
         write_mask(tmp_path / f"{Path(first).stem}.png", np.zeros((100, 100), bool))
         module._masks = None  # the folder was listed before there were masks
         if view is not View.original:
-            module.leave_out(module.masks.empty(module.images(["train", "val", "test"])))
+            module.leave_out(module.masks.empty(module.images(["train", "val", "test"]), 64))
         return module, first
 
     return make

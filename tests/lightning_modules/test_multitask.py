@@ -362,6 +362,16 @@ def test_extra_losses_add_up_and_reach_every_parameter():
     assert [name for name, p in module.named_parameters() if p.grad is None] == []
 
 
+def test_boxes_without_a_match_are_not_known():
+    module = MultiTaskModule(experiment("model.boxes.objectness=false"))
+    maps, task = module.features(batch(0).images), module.tasks["rsna_boxes"]
+    for known in (True, False):
+        targets = batch(0, known=known).tasks["rsna_boxes"]
+        loss, found = task.loss_and_known(task([m[targets.rows] for m in maps]), targets)
+        assert float(loss) > 0  # the penalty
+        assert bool(found) == known
+
+
 def test_surgery_needs_one_process():
     module = MultiTaskModule(experiment("losses.gradients=pcgrad"))
     module._trainer = SimpleNamespace(strategy=DDPStrategy(), world_size=2)

@@ -1,9 +1,12 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule, Trainer
 from opacus.accountants import RDPAccountant
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision.ops import StochasticDepth
 
 from experiments.batch import Batch, TaskBatch
@@ -140,3 +143,44 @@ def test_stochastic_depth_is_drawn_for_each_image():
     with pytest.raises(UserError, match="keeps statistics"):
         prepare_network(nn.Sequential(nn.BatchNorm2d(3)))
     assert math.isclose(network[0].p, 0.25)
+
+
+class Pixels(LightningDataModule):
+    """A fit of one step: what it learns from is the test's."""
+
+    training_images = 30
+
+    def train_dataloader(self):
+        return DataLoader([images(2)], batch_size=None)  # ty: ignore[invalid-argument-type]
+
+
+def fit(folder: Path, *overrides: str, resume: Path | None = None, steps: int = 2) -> Path:
+    """Train for a step, or go on; gives the checkpoint."""
+    settings = ["active_tasks=[covidx]", "model.norm=group", "tasks.covidx.batch_size=6", *overrides]
+    quiet = {f"enable_{name}": False for name in ("checkpointing", "progress_bar", "model_summary")}
+    limits = {"max_steps": steps, "max_epochs": -1, "limit_train_batches": 1, "limit_val_batches": 0}
+    run = Trainer(accelerator="cpu", logger=False, **quiet, **limits)
+    run.fit(MultiTaskModule(experiment(*settings), pretrained=False), datamodule=Pixels(), ckpt_path=resume)
+    run.save_checkpoint(folder / "last.ckpt")
+    return folder / "last.ckpt"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_private_training_goes_on_under_one_guarantee(tmp_path):
+    private = ["privacy.noise_multiplier=1.0", "seed=3"]
+    last = fit(tmp_path, *private)
+    for other, words in {
+        "privacy.noise_multiplier=0.5": "noise_multiplier is 1.0, this training's is 0.5",
+        "tasks.covidx.batch_size=3": "sampling rate is 0.2, this training's is 0.1",
+        "privacy.max_grad_norm=2.0": "max_grad_norm is",
+        "privacy.delta=1e-6": "delta is",
+        "seed=4": "seed is 3, this training's is 4",
+        "privacy=null": "its guarantee would end here",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            fit(tmp_path, *private, other, resume=last, steps=3)
+    more = torch.load(fit(tmp_path, *private, resume=last, steps=3), weights_only=True)["privacy"]
+    assert more["history"] == [(1.0, 0.2, 3)]
+    plain = fit(tmp_path)
+    with pytest.raises(UserError, match="the checkpoint was trained without"):
+        fit(tmp_path, *private, resume=plain, steps=3)
