@@ -209,11 +209,11 @@ class MultiTaskModule(LightningModule):
         """The experiment's optimizer and scheduler."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = build_optimizer(parameters, self.experiment.optimizer)
-        scheduler = build_scheduler(optimizer, self.experiment.scheduler)
         if self.experiment.privacy is not None:
             require_opacus()
         if self.private is not None:
             optimizer = self.private.optimizer(optimizer)
+        scheduler = build_scheduler(optimizer, self.experiment.scheduler)
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def setup(self, stage: str) -> None:

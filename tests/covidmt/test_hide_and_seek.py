@@ -18,6 +18,7 @@ from covidmt.predictor import Explained
 from covidmt.report import report
 from covidmt.results import collect
 from covidmt.tracking import resolve_uri
+from datamodules.decode import decode
 from datamodules.masks import write_mask
 from experiments.load import SHIPPED
 from experiments.schema import Tracking
@@ -101,10 +102,11 @@ def test_training_in_two_representations_and_their_panel(
     covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """A sweep over two representations, its report, and the picture of Fig 3 with a row a class."""
-    lungs = np.zeros((96, 96), bool)  # the segmenter would take a minute for all images
-    lungs[30:70, 20:44] = lungs[30:70, 52:76] = True
-    for image in (demo_data / "covidx").rglob("*.*"):
-        write_mask(tmp_path / "lungs" / f"{image.stem}.png", lungs)
+    lungs = np.zeros((96, 96), np.uint8)  # the segmenter would take a minute for all images
+    lungs[30:70, 20:44] = lungs[30:70, 52:76] = 1
+    for image in (demo_data / "covidx").glob("*/*.*"):
+        scaled = Image.fromarray(lungs).resize(decode(image).shape[::-1], Image.Resampling.NEAREST)
+        write_mask(tmp_path / "lungs" / f"{image.stem}.png", np.asarray(scaled, bool))
     (tmp_path / "tiny.yaml").write_text(
         f"""
 experiment: {SHIPPED}/hide_and_seek.yaml

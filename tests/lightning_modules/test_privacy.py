@@ -11,6 +11,7 @@ from torchvision.ops import StochasticDepth
 
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
+from experiments.load import load_experiment
 from experiments.schema import Privacy
 from lightning_modules.multitask import MultiTaskModule, _per_image_name
 from lightning_modules.norm import to_group_norm
@@ -154,13 +155,25 @@ class Pixels(LightningDataModule):
         return DataLoader([images(2)], batch_size=None)  # ty: ignore[invalid-argument-type]
 
 
+PRIVATE = f"""
+name: private
+data:
+  image_size: {SIZE}
+  sources: {{covidx: {{kind: covidx, root: covidx}}}}
+  pairs: {{test: null}}
+tasks: {{covidx: {{source: covidx, labels: [normal, pneumonia, COVID-19], batch_size: 6}}}}
+model: {{backbone: "timm:test_resnet", pretrained: false, transition_channels: 8, norm: group}}
+"""
+
+
 def fit(folder: Path, *overrides: str, resume: Path | None = None, steps: int = 2) -> Path:
     """Train for a step, or go on; gives the checkpoint."""
-    settings = ["active_tasks=[covidx]", "model.norm=group", "tasks.covidx.batch_size=6", *overrides]
+    (folder / "private.yaml").write_text(PRIVATE)
+    experiment = load_experiment(folder / "private.yaml", overrides)
     quiet = {f"enable_{name}": False for name in ("checkpointing", "progress_bar", "model_summary")}
     limits = {"max_steps": steps, "max_epochs": -1, "limit_train_batches": 1, "limit_val_batches": 0}
     run = Trainer(accelerator="cpu", logger=False, **quiet, **limits)
-    run.fit(MultiTaskModule(experiment(*settings), pretrained=False), datamodule=Pixels(), ckpt_path=resume)
+    run.fit(MultiTaskModule(experiment), datamodule=Pixels(), ckpt_path=resume)
     run.save_checkpoint(folder / "last.ckpt")
     return folder / "last.ckpt"
 
