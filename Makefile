@@ -33,8 +33,7 @@ soak: env  # 200 epochs: memory, open files, threads and database must stay flat
 	$(BIN)/pytest -m soak -s tests/covidmt/test_soak.py
 
 audit: env  # known holes in the pinned packages, from PyPI's advisories
-	$(BIN)/uv pip install --quiet --python $(BIN)/python pip-audit
-	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \
+	$(BIN)/uv tool run pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \
 		{ echo "audit failed: a table above names packages with known holes; no table: the advisories cannot be read here"; exit 1; }
 
 lint: env
