@@ -29,6 +29,7 @@ from covidmt.scores import (
 )
 from covidmt.tracking import make_client, mlruns_dir, prepare_store, without_password
 from covidmt.trainer import make_trainer
+from covidmt.training_history import training_history
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.table import load_tables
 from experiments.errors import UserError
@@ -97,14 +98,14 @@ def evaluate(
     )
     refuse_sharding(trainer)
     notes: list[str] = []
-    data, ids = None, None
+    modules: list[EvaluationDataModule] = []
     for subject in subjects:
         data = EvaluationDataModule(subject.experiment, split, simulated, channel_limit)
+        modules.append(data)
         data.trainer = trainer
         data.setup()
         prepare_masks(subject.experiment, data, [split])
-        ids = ids or data.pair_dataset(split).ids
-        if data.pair_dataset(split).ids != ids:
+        if data.pair_dataset(split).ids != modules[0].pair_dataset(split).ids:
             left_out = "; a data.view leaves out images without lungs" if data.without_lungs else ""
             raise UserError(
                 f"--against {subject.name}: its pairs are not those of {first.name}{left_out}; see data.pairs"
@@ -114,12 +115,12 @@ def evaluate(
         if answers is not None:
             subject.answers = answers
         notes += [note for note in data.notes if note not in notes]
-    assert data is not None  # there is a first subject
+    data = modules[0]
     subset = re.sub(r"[^\w.-]+", "_", f"{Path(data.pair_source).name}-{split}")
     folder = out or mlruns_dir() / "evaluations" / _folder_name(found) / subset
     if not trainer.is_global_zero:
         return folder
-    notes += _score(subjects, resamples)
+    notes += _score(subjects, resamples) + _history(first, found.uri)
     result = build_result(subjects, data, split, notes)
     write_files(folder, first, result)
     write_report(folder / "report.html", subjects, data, result)
@@ -260,6 +261,20 @@ def _score(subjects: Sequence[Evaluated], resamples: int) -> list[str]:
         if subject is not first:
             subject.scores["disagreement"] = disagreement(first.answers, subject.answers, pairs)
     return notes
+
+
+def _history(first: Evaluated, uri: str) -> list[str]:
+    """Fill in how the deciding task was trained; why that is not known is returned as a note."""
+    from mlflow.exceptions import MlflowException
+
+    why = "it is a checkpoint file of no known run"
+    if first.run_id is not None:
+        why = f"run {first.run_id} has no metric history in {without_password(uri)}"
+        try:
+            first.history = training_history(uri, first.run_id, first.experiment.robustness.task)
+        except MlflowException as error:
+            why += f" ({str(error).splitlines()[0]})"
+    return [] if first.history else [f"{first.name}: no curves over the epochs of its training: {why}"]
 
 
 def _log(folder: Path, first: Evaluated, uri: str, place: str, scores: dict[str, Any]) -> None:

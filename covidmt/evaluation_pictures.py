@@ -1,9 +1,11 @@
-"""The pictures of an evaluation: the worst pairs of a network, and the same pairs under several."""
+"""The pictures of an evaluation: a network's worst pairs, right and wrong answers; the same pairs under several."""
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -14,15 +16,19 @@ from matplotlib.figure import Figure
 
 from callbacks.pair_picture import Side, draw, overlay
 from covidmt.collect import SIDES
-from covidmt.evaluation_plots import GREY, STYLE, short
+from covidmt.evaluation_plots import GREY, STYLE, WIDE, classifications, short
 from covidmt.evaluation_result import Evaluated
+from datamodules.evaluation import EvaluationDataModule
 from datamodules.pairs import PairDataset
+from datamodules.sampler import Item
 from experiments.batch import Pair
+from experiments.schema import TaskKind
 from metrics.controls import unpack
 from metrics.saliency import heat_map, heat_region
 
 WORST, COLUMNS = 6, 4  # pictures of a kind; pairs in the panel
 TILE = 256  # pixels of an X-ray in the panel
+SAMPLES = 6  # pictures in a row of the right and wrong answers
 
 
 def worst_flips(subject: Evaluated) -> list[int]:
@@ -90,9 +96,56 @@ def draw_panel(subjects: Sequence[Evaluated], dataset: PairDataset, rows: Sequen
             axes[0, 2 * place].set_title(f"{short(str(pair.id), 28)}\nlabel: {label}")
         for axis, name in zip(axes[:, 0], ("X-ray", *(subject.name for subject in subjects)), strict=True):
             axis.set_ylabel(textwrap.fill(short(name, 40), 20))
-        canvas = FigureCanvasAgg(figure)
-        figure.set_dpi(130)
-        canvas.draw()
+        return pixels(figure)
+
+
+def draw_samples(subject: Evaluated, data: EvaluationDataModule) -> Figure | None:
+    """Images of every cell of the deciding task's confusion matrix, with name, answer and its probability.
+
+    Args:
+        subject: The network.
+        data: Its data.
+
+    Returns:
+        Rows: labels; columns: answers. None: the task is not here, or its labels do not exclude each other.
+    """
+    classified = classifications(subject)
+    if classified is None:
+        return None
+    rows, truth, said = classified
+    task = subject.experiment.tasks[subject.experiment.robustness.task]
+    logits = torch.from_numpy(subject.answers.tasks[task.name].logits)
+    p = (logits.softmax(dim=1) if task.kind is TaskKind.multiclass else logits.sigmoid()).numpy()
+    place = next(i for i, group in enumerate(data.groups) if task.name in group.targets)
+    paths, drawn = data.groups[place].images, data.groups[place].rows(data.split)
+    rng, n = np.random.default_rng(data.experiment.data.split_seed), len(task.labels)
+    each = max(1, SAMPLES // n)
+    with matplotlib.rc_context({**STYLE, "axes.grid": False, "font.size": 8, "axes.titlesize": 7}):
+        figure = Figure((WIDE, n * (WIDE / (n * each) + 0.5)), layout="constrained")
+        axes = figure.subplots(n, n * each, squeeze=False)
+        for axis in axes.flat:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        for label, answer in np.ndindex(n, n):
+            cell, tiles = rows[(truth == label) & (said == answer)], axes[label, answer * each :]
+            for axis, row in zip(tiles, rng.permutation(cell)[:each], strict=False):
+                item = Item(place, int(drawn[row]))
+                axis.imshow(data.dataset[item].image, cmap="gray", vmin=0, vmax=255)
+                axis.set_title(short(Path(os.fsdecode(paths[item.row])).name, 24))
+                axis.set_xlabel(f"{task.labels[answer]}, p {p[row, answer]:.2f}")
+                axis.xaxis.label.set_color("black" if answer == label else "#b00020")
+            if not len(cell):
+                tiles[0].text(0.5, 0.5, f"none called\n{task.labels[answer]}", ha="center", va="center", color=GREY)
+        for axis, label in zip(axes[:, 0], task.labels, strict=True):
+            axis.set_ylabel(f"label: {label}", fontsize=9)
+    return figure
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as (height, width, 3) uint8 RGB."""
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(130)
+    canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 

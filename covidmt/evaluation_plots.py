@@ -19,6 +19,7 @@ from covidmt.evaluation_decisions import decides, differ, flips
 from covidmt.evaluation_result import Evaluated
 from covidmt.evaluation_table import interval
 from covidmt.scores import Score, excludes
+from covidmt.training_history import MEASURES, SPLITS
 from experiments.schema import Task, TaskKind
 from metrics import weighted
 from metrics.intervals import wilson
@@ -101,6 +102,7 @@ def draw_plots(subjects: Sequence[Evaluated], result: dict[str, Any]) -> dict[st
             "task_scores": _task_scores(runs),
             "task_confusion": _task_confusion(first),
             "task_roc": _task_roc(first, runs[0]),
+            "training": _training(first),
         }
     return {name: plot for name, plot in made.items() if plot}
 
@@ -355,14 +357,24 @@ def _confusion(first: Evaluated, settings: dict[str, Any]) -> Plot | None:
 
 
 def _task_confusion(first: Evaluated) -> Plot | None:
-    task = first.experiment.robustness.task
-    answers = first.answers.tasks.get(task)
+    classified = classifications(first)
+    if classified is None:
+        return None
+    task, (_, truth, said) = first.experiment.robustness.task, classified
+    labels = first.experiment.tasks[task].labels
+    return _matrices([("most probable label", labels, _count(truth, said, len(labels)))], f"Confusion matrix of {task}")
+
+
+def classifications(first: Evaluated) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Of the deciding task, where its labels exclude each other: rows with label and answer, label, answer; (n,) int.
+
+    The answer is the most probable label; both count the task's labels.
+    """
+    answers = first.answers.tasks.get(first.experiment.robustness.task)
     if answers is None or not excludes(answers.targets):
         return None
-    labels = first.experiment.tasks[task].labels
-    known = ~np.isnan(answers.targets).any(axis=1) & ~np.isnan(answers.logits).any(axis=1)
-    truth, said = answers.targets[known].argmax(axis=1), answers.logits[known].argmax(axis=1)
-    return _matrices([("most probable label", labels, _count(truth, said, len(labels)))], f"Confusion matrix of {task}")
+    known = np.flatnonzero(~np.isnan(answers.targets).any(axis=1) & ~np.isnan(answers.logits).any(axis=1))
+    return known, answers.targets[known].argmax(axis=1), answers.logits[known].argmax(axis=1)
 
 
 def _matrices(panels: list[tuple[str, list[str], np.ndarray]], title: str) -> Plot | None:
@@ -436,6 +448,26 @@ def _task_roc(first: Evaluated, run: dict[str, Any]) -> Plot | None:
     figure.supxlabel("1 − specificity", fontsize=9)
     figure.supylabel("sensitivity", fontsize=9)
     return Plot(figure, "ROC of every task's labels", "Each on the task's own split.", wide=columns > 2)
+
+
+def _training(first: Evaluated) -> Plot | None:
+    measures = [measure for measure in MEASURES if any(key.endswith(measure) for key in first.history)]
+    if not measures:
+        return None
+    figure = Figure((SMALL[0] * len(measures), 3.2), layout="constrained")
+    for axis, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
+        for split, colour in zip(SPLITS, COLOURS, strict=False):
+            if (values := first.history.get(f"{split}/{measure}")) is not None:
+                axis.plot(values.index, values.to_numpy(), marker=".", color=colour, label=split)
+        axis.set(title=measure, xlabel="epoch, from 0")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+    caption = (
+        "From the run's history. Training: mean of the epoch's logged batches, as they were augmented and while the "
+        "weights changed; validation: all its images after the epoch. The checkpoint evaluated need not be the last."
+    )
+    title = f"The training of {first.experiment.robustness.task} over epochs"
+    return Plot(figure, title, caption, wide=len(measures) > 1)
 
 
 def _figure(size: tuple[float, float] = SMALL) -> tuple[Figure, Axes]:

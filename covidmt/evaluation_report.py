@@ -15,7 +15,16 @@ from PIL import Image
 
 from covidmt.collect import SIDES
 from covidmt.evaluation_findings import COMPARED, RULES, beside, findings, signed
-from covidmt.evaluation_pictures import WORST, draw_panel, lowest_iol, pair_picture, panel_rows, worst_flips
+from covidmt.evaluation_pictures import (
+    WORST,
+    draw_panel,
+    draw_samples,
+    lowest_iol,
+    pair_picture,
+    panel_rows,
+    pixels,
+    worst_flips,
+)
 from covidmt.evaluation_plots import STYLE, Plot, draw_plots
 from covidmt.evaluation_result import Evaluated
 from covidmt.evaluation_table import interval, number
@@ -26,7 +35,7 @@ from experiments.errors import UserError
 from metrics.cam import engine_title
 
 # Title, what the chapter tells, the headings of its score tables (their beginnings), its plots.
-STABLE, LUNGS = "Does the answer survive the channel?", "Does the network look at the lungs?"
+STABLE, LUNGS, TASKS = "Does the answer survive the channel?", "Does the network look at the lungs?", "The tasks"
 _CHAPTERS = (
     (
         STABLE,
@@ -53,16 +62,16 @@ _CHAPTERS = (
         (),
     ),
     (
-        "The tasks",
+        TASKS,
         "Every task on its own images, no channel.",
         ("Task ",),
-        ("task_scores", "task_confusion", "task_roc"),
+        ("task_scores", "task_confusion", "task_roc", "training"),
     ),
 )
 
 
 # Of all figures that a report can have: those that an earlier one left are no part of this one.
-_FIGURES = [name for *_, names in _CHAPTERS for name in names] + ["panel"]
+_FIGURES = [name for *_, names in _CHAPTERS for name in names] + ["panel", "samples"]
 _FIGURES += [f"{stem}_{place}" for stem in ("flip", "iol") for place in range(1, WORST + 1)]
 
 
@@ -229,7 +238,7 @@ def _galleries(
 ) -> dict[str, list[dict[str, Any]]]:
     """Chapter -> its rows of pictures."""
     first, dataset = subjects[0], data.pair_dataset(data.split)
-    found: dict[str, list[dict[str, Any]]] = {STABLE: [], LUNGS: []}
+    found: dict[str, list[dict[str, Any]]] = {STABLE: [], LUNGS: [], TASKS: []}
     for chapter, stem, title, rows, order in (
         (STABLE, "flip", "Decisions that change", worst_flips(first), "the largest change of the logit first"),
         (LUNGS, "iol", "Least of the heat map inside the lungs", lowest_iol(first), "lowest IOL of either image first"),
@@ -240,15 +249,23 @@ def _galleries(
         if pictures:
             found[chapter].append({"title": title, "text": text, "pictures": pictures})
     if len(subjects) > 1:
-        pixels = draw_panel(subjects, dataset, panel_rows(subjects))
+        panel = draw_panel(subjects, dataset, panel_rows(subjects))
         title, text = "The same pairs under each run", "As in Figs 2 and 9 of the COVIDMT paper."
         caption = (
             "Cyan: lungs; white: the heat map's region; red: less of it inside the lungs than eta. Not typical cases: "
             "as many with the label as without, first those whose decision changes in most runs, then those whose "
             "logit moves most."
         )
-        picture = _picture(folder / "panel.png", pixels, "Columns: pairs; rows: runs", caption, wide=True)
+        picture = _picture(folder / "panel.png", panel, "Columns: pairs; rows: runs", caption, wide=True)
         found[LUNGS].append({"title": title, "text": text, "pictures": [picture]})
+    if samples := draw_samples(first, data):
+        text = f"{first.experiment.robustness.task} under {first.name}: images of every cell of its confusion matrix."
+        caption = (
+            "Rows: labels; below each image the most probable label with its probability, red where it is wrong. Drawn "
+            "by chance within a cell; how many images a cell holds is in the matrix, not here."
+        )
+        picture = _picture(folder / "samples.png", pixels(samples), "Right and wrong answers", caption, wide=True)
+        found[TASKS].append({"title": "Right and wrong answers", "text": text, "pictures": [picture]})
     return found
 
 

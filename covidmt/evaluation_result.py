@@ -42,6 +42,7 @@ class Evaluated:
         table: See :func:`covidmt.scores.pair_table`.
         scores: Key -> score.
         curves: Curve -> line -> estimates.
+        history: See :func:`covidmt.training_history.training_history`; empty where no run tells.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Evaluated:
     table: pd.DataFrame = field(init=False)
     scores: dict[str, Score] = field(init=False)
     curves: dict[str, dict[str, list[Estimate]]] = field(init=False)
+    history: dict[str, pd.Series] = field(default_factory=dict)
 
 
 def build_result(

@@ -69,6 +69,7 @@ def test_files_say_the_same_and_go_to_a_run(covidmt: Callable[..., int], checkpo
     assert second["difference"]["pi/score"]["value"] == pytest.approx(
         scores["pi/score"]["value"] - second["scores"]["pi/score"]["value"]
     )
+    assert any("it is a checkpoint file of no known run" in note for note in found["notes"])
     assert {"task/covidx/accuracy", "task/rsna_boxes/map", "task/nodule/auroc"} <= scores.keys()
     assert (folder / "report.html").stat().st_size > 0
 

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -13,17 +14,18 @@ from PIL import Image
 from covidmt.collect import SIDES, VARIANTS, Answers, TaskAnswers
 from covidmt.evaluate import _score
 from covidmt.evaluation_findings import RULES, _shuffled, beside, findings
-from covidmt.evaluation_pictures import panel_rows, worst_flips
+from covidmt.evaluation_pictures import draw_samples, panel_rows, worst_flips
 from covidmt.evaluation_plots import _drawn
 from covidmt.evaluation_report import write_report
 from covidmt.evaluation_result import Evaluated, build_result
 from datamodules.evaluation import EvaluationDataModule
-from experiments.schema import Data, Experiment, FolderSource, Pairs, Task
+from experiments.schema import Data, Experiment, FolderSource, Pairs, Task, TaskKind
 from metrics.controls import pack
 from metrics.decision import Decision
 
 N, SIZE, NAMES = 24, 16, ["normal", "COVID-19"]
 EVIL = "<script>alert(1)<"
+HISTORY = {"val/loss": pd.Series([0.7, 0.4]), "train/accuracy": pd.Series([0.5])}
 CHANNELS = ("camera", "jpeg:70", "jpeg:10")
 
 
@@ -55,22 +57,26 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> EvaluationDataModule:
     """24 images of 24 patients, half of them positive, in class folders; one has a name that is a script."""
-    root = tmp_path_factory.mktemp("images")
+    return module(tmp_path_factory.mktemp("images"), NAMES)
+
+
+def module(root: Path, labels: list[str]) -> EvaluationDataModule:
+    """Images of as many classes as there are labels, in turn."""
     rng = np.random.default_rng(0)
     names = [("test", f"{EVIL if index == 1 else 'image'}{index:02d}.png") for index in range(N)]
-    names += [(split, f"{split}{index}.png") for split in ("train", "val") for index in range(2)]
+    names += [(split, f"{split}{index}.png") for split in ("train", "val") for index in range(6)]
     for index, (split, name) in enumerate(names):
-        path = root / split / NAMES[index % 2] / name
+        path = root / split / labels[index % len(labels)] / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (SIZE, SIZE), np.uint8)).save(path)
     experiment = Experiment(
         name=EVIL,
         data=Data(image_size=SIZE, sources={"own": FolderSource(root=str(root))}, pairs=Pairs(val="own", test="own")),
-        tasks={"covidx": Task(name="covidx", source="own", labels=NAMES)},
+        tasks={"covidx": Task(name="covidx", source="own", labels=labels)},
     )
-    module = EvaluationDataModule(experiment, "test")
-    module.setup()
-    return module
+    data = EvaluationDataModule(experiment, "test")
+    data.setup()
+    return data
 
 
 def answers(data: EvaluationDataModule, flips: int, seed: int = 0, *, labelled=True, lungs=True) -> Answers:
@@ -114,8 +120,11 @@ def scored(data: EvaluationDataModule, *said: Answers) -> tuple[dict, list[Evalu
     return build_result(subjects, data, "test", [*notes, f"a note with {EVIL}"]), subjects
 
 
-def report(data: EvaluationDataModule, folder: Path, *said: Answers) -> tuple[Page, dict, list[Evaluated]]:
+def report(
+    data: EvaluationDataModule, folder: Path, *said: Answers, history=None
+) -> tuple[Page, dict, list[Evaluated]]:
     result, subjects = scored(data, *said)
+    subjects[0].history = history or {}
     write_report(folder / "report.html", subjects, data, result)
     text = (folder / "report.html").read_text()
     page = Page(text)
@@ -146,14 +155,61 @@ def test_one_run(data: EvaluationDataModule, tmp_path: Path):
     assert "nan" not in page.words.split()
     assert "The same pairs" not in page.words
     figures = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert {"pi_over_quality", "roc", "confusion", "flip_1", "flip_3", "iol_6", "of_another_program"} <= figures
-    assert not {"flip_4", "panel"} & figures
+    assert {
+        "pi_over_quality",
+        "roc",
+        "confusion",
+        "flip_1",
+        "flip_3",
+        "iol_6",
+        "samples",
+        "of_another_program",
+    } <= figures
+    assert not {"flip_4", "panel", "training"} & figures
     assert set(worst_flips(subjects[0])) == set(np.flatnonzero(subjects[0].table["flip"]))
+
+
+def test_samples_of_every_cell_of_three_classes(tmp_path: Path):
+    """Eight images a class: all normal right, half of pneumonia called normal, one COVID-19 called pneumonia."""
+    labels = ["normal", "pneumonia", "COVID-19"]
+    data = module(tmp_path, labels)
+    (group,) = data.groups
+    names = [Path(path.decode()).name for path in group.images[group.rows("test")]]
+    truth = np.array([int(name[-6:-4]) % 3 for name in names])
+    said = truth.copy()
+    said[np.flatnonzero(truth == 1)[::2]] = 0
+    said[np.flatnonzero(truth == 2)[3]] = 1
+    strength = np.linspace(1, 4, N)
+    logits = (np.eye(3)[said] * strength[:, None]).astype(np.float32)
+    softmax = replace(data.experiment.tasks["covidx"], kind=TaskKind.multiclass)
+    own = replace(data.experiment, tasks={"covidx": softmax})
+    subject = Evaluated("three", None, own, own, None)  # ty: ignore
+    task = TaskAnswers(np.array(names), np.eye(3, dtype=np.float32)[truth], logits)
+    subject.answers = replace(answers(data, 0), tasks={"covidx": task})
+    figure = draw_samples(subject, data)
+    assert figure is not None
+    cells: dict[tuple[str, str], int] = {}
+    for place, axis in enumerate(figure.axes):
+        if not axis.images:
+            continue
+        row = next(i for i, name in enumerate(names) if name[-6:] == axis.get_title(loc="left")[-6:])
+        label, answer = labels[place // 6], labels[place % 6 // 2]
+        assert (label, answer) == (labels[truth[row]], labels[said[row]])
+        pixels = np.asarray(Image.open(tmp_path / "test" / label / names[row]))
+        np.testing.assert_array_equal(axis.images[0].get_array(), pixels)
+        p = np.exp(strength[row]) / (np.exp(strength[row]) + 2)
+        assert axis.get_xlabel() == f"{answer}, p {p:.2f}"
+        assert (axis.xaxis.label.get_color() == "black") == (label == answer)
+        cells[label, answer] = cells.get((label, answer), 0) + 1
+    pair = ("pneumonia", "normal")
+    assert cells == {(a, a): 2 for a in labels} | {pair: 2, ("COVID-19", "pneumonia"): 1}
 
 
 def test_several_runs(data: EvaluationDataModule, tmp_path: Path):
     """Eight flips against none on the same pairs are a difference, two are not."""
-    page, result, subjects = report(data, tmp_path, answers(data, 8), answers(data, 0, 1), answers(data, 6, 2))
+    page, result, subjects = report(
+        data, tmp_path, answers(data, 8), answers(data, 0, 1), answers(data, 6, 2), history=HISTORY
+    )
     none, six = beside(subjects, result)
     assert none["pi/score"].shown
     assert none["pi/score"].difference.startswith("+33.3")
@@ -162,6 +218,7 @@ def test_several_runs(data: EvaluationDataModule, tmp_path: Path):
     assert "2 other seeds decide 0.0 to 0.0 % of the same originals differently" in page.words
     assert "PI lies above this noise floor for 2 of them" in page.words
     assert (tmp_path / "figures" / "panel.png").exists()
+    assert "The training of covidx over epochs" in page.words
     labels = subjects[0].table["label"].iloc[panel_rows(subjects)]
     assert list(labels) == [1, 1, 0, 0]
     assert subjects[0].table["flip"].iloc[panel_rows(subjects)].sum() == 2
