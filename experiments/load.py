@@ -233,6 +233,7 @@ def _choose_adapters(config: DictConfig, values: dict[str, Any], where: str) -> 
 def _to_object(config: DictConfig, schema: type[T], where: str) -> T:
     try:
         experiment = OmegaConf.to_object(config)
+        OmegaConf.structured(experiment)  # merging lets a mapping pass in a list of texts
     except MissingMandatoryValue as error:
         raise UserError(f"{where}: {error.full_key or error.msg} is not set") from error
     except OmegaConfBaseException as error:

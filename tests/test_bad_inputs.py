@@ -137,6 +137,11 @@ YAML = [
         "tasks: {covidx: {batch_size: four}}",
         "mine.yaml: tasks.covidx.batch_size: Value 'four' of type 'str' could not be converted to Integer",
     ),
+    setting(
+        "a mapping for a text",
+        "tasks: {covidx: {labels: [{}, {}]}}",
+        "mine.yaml: tasks.covidx.labels[0]: Cannot convert 'dict' to string: '{}'",
+    ),
     setting("a section is null", "data: null", "mine.yaml: data: takes a mapping of keys to values, not None"),
     setting(
         "code in a tag",
