@@ -6,10 +6,14 @@ from shutil import copyfile
 
 import mlflow
 import pytest
+import yaml
+from mlflow.entities import Run
 
-from experiments.load import SHIPPED, load_experiment
+from experiments.load import SHIPPED, load_experiment, to_dict
+from experiments.sweep import load_sweep
 
 EXPERIMENTS = sorted(p.name for p in SHIPPED.glob("*.yaml") if not p.name.startswith("lungs_"))
+SWEEPS = sorted(p.name for p in (SHIPPED / "sweeps").glob("*.yaml") if not p.name.startswith("mini_"))
 LUNGS = sorted(p.name for p in SHIPPED.glob("lungs_*.yaml"))
 TINY = [
     "data.image_size=64",
@@ -22,24 +26,32 @@ TINY = [
 ]
 
 
+def tiny(data: Path) -> list[str]:
+    return [
+        *TINY,
+        f"data.root={data}",
+        "model.pretrained=false",
+        "model.weights=null",
+        "data.pairs.limit=2",
+        f"data.masks={{folders: [{data}/lungs/masks], segmenter: null}}",
+        "trainer.limit_test_batches=1",
+        "robustness.overlays=1",
+    ]
+
+
+def finished(folder: Path) -> Run:
+    (run,) = mlflow.MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db").search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    return run
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs_for_one_tiny_epoch(
     name: str, covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    overrides = [
-        *TINY,
-        f"data.root={demo_data}",
-        "model.pretrained=false",
-        "model.weights=null",
-        "data.pairs.limit=2",
-        f"data.masks={{folders: [{demo_data}/lungs/masks], segmenter: null}}",
-        "trainer.limit_test_batches=1",
-        "robustness.overlays=1",
-    ]
-    assert covidmt("train", f"experiments/{name}", *overrides) == 0
+    assert covidmt("train", f"experiments/{name}", *tiny(demo_data)) == 0
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    (run,) = client.search_runs(["1"])
-    assert run.info.status == "FINISHED"
+    run = finished(tmp_path)
     experiment = load_experiment(SHIPPED / name)
     metrics = run.data.metrics
     for task in experiment.active:
@@ -54,6 +66,31 @@ def test_an_experiment_runs_for_one_tiny_epoch(
     out = capsys.readouterr().out
     assert "PI score" in out
     assert run.info.run_id in out
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_trial_of_a_sweep_runs_for_one_tiny_epoch(
+    name: str, covidmt: Callable[..., int], demo_data: Path, tmp_path: Path
+):
+    """The last one, which is farthest from the base experiment; of representations the one that needs no masks."""
+    _, trials = load_sweep(SHIPPED / "sweeps" / name, [f"data.root={demo_data}"])
+    experiment = trials[0 if name == "hide_and_seek.yaml" else -1].experiment
+    (tmp_path / "trial.yaml").write_text(yaml.safe_dump(to_dict(experiment)))
+    fewer = ["tasks.covid.batch_size=8"] if experiment.privacy is not None else []  # than there are images
+    assert covidmt("train", "trial.yaml", *tiny(demo_data), *fewer) == 0
+    run = finished(tmp_path)
+    assert 0 <= run.data.metrics["test/pi_score"] <= 100
+    assert run.data.params["backbone"] == experiment.model.backbone
+    if experiment.privacy is not None:
+        assert 0 < run.data.metrics["test/epsilon"] <= 50
+    for name in ("consistency", "attention"):
+        assert (f"train/{name}" in run.data.metrics) == (getattr(experiment.losses, name) > 0)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (SHIPPED / "sweeps").glob("mini_*.yaml")))
+def test_the_small_sweeps_are_sound(name: str):
+    _, trials = load_sweep(SHIPPED / "sweeps" / name)
+    assert len(trials) > 1
 
 
 @pytest.mark.parametrize("name", LUNGS)
