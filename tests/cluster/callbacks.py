@@ -30,3 +30,14 @@ class Holds(Callback):
             Path(f"held-{seed}").touch()
             while not Path(f"go-{seed}").exists():
                 time.sleep(0.1)
+
+
+class HoldsInValidation(Callback):
+    """In the first validation: says so in a file ``held-<seed>``, and stays there until it is told to leave."""
+
+    def on_validation_batch_start(self, trainer: Trainer, *args: object) -> None:
+        held = Path(f"held-{os.environ['PL_GLOBAL_SEED']}")
+        if not trainer.sanity_checking and not held.exists():
+            held.touch()
+            while True:
+                time.sleep(0.1)

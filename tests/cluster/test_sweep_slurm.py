@@ -171,3 +171,56 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
         assert steps(tmp_path, run, "val/pi_score") == [0, 1], seed
         assert steps(tmp_path, run, "val/covidx/loss") == [0, 1], seed
     assert parent(tmp_path, "broken").info.status == "FINISHED"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_validation_is_left_at_the_time_limit_and_in_a_preemptions_grace(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Two trials of two processes, which would stay in their first validation; SLURM itself sends both signals."""
+    launcher = {"kind": "slurm", "tasks_per_node": 2, "setup": SETUP, "requeues": 2, "signal_seconds": 60}
+    launcher |= {"time_hours": 0.05, "options": {"exclusive": True}}  # three minutes; a node each
+    holds = {"callbacks": [{"class_path": "tests.cluster.callbacks.HoldsInValidation"}]}
+    sweep = write_sweep(tmp_path / "left.yaml", demo_data, seeds=[0, 1], launcher=launcher, trainer=holds)
+    assert covidmt("sweep", "run", sweep) == 0
+    wait_for(lambda: all((tmp_path / f"held-{seed}").exists() for seed in (0, 1)), "the validations")
+    preempt = ["sbatch", "--partition=urgent", "--nodelist=n1", "--exclusive", "--wrap=sleep 5", "--output=/dev/null"]
+    subprocess.run(preempt, check=True)  # the trial on n2 goes on to its time limit
+    wait_for(queue_is_empty, "what was requeued")
+    capfd.readouterr()
+    assert covidmt("sweep", "status", "left") == 0
+    said = capfd.readouterr().out
+    assert "2 finished" in said, said
+    for run in children(tmp_path, "left").values():
+        assert run.info.status == "FINISHED"
+        assert steps(tmp_path, run, "train/loss") == [0, 1]
+        assert steps(tmp_path, run, "val/pi_score") == [0]
+    logs = [Path(str(record.log)).read_text() for record in sweep_named(tmp_path, "left").trials.values()]
+    assert all("Going on with run" in log and "from step 2" in log for log in logs)
+    assert parent(tmp_path, "left").info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_the_last_requeue_is_the_last(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    launcher = {"kind": "slurm", "time_hours": 0.5, "setup": SETUP, "requeues": 0}
+    holds = {"callbacks": [{"class_path": "tests.cluster.callbacks.HoldsInValidation"}]}
+    sweep = write_sweep(tmp_path / "once.yaml", demo_data, seeds=[0], launcher=launcher, trainer=holds)
+    assert covidmt("sweep", "run", sweep) == 0
+    wait_for((tmp_path / "held-0").exists, "the validation")
+    subprocess.run(["scancel", "--signal=USR2", jobs(tmp_path, "once")[0]], check=True)
+    wait_for(queue_is_empty, "its end")
+    capfd.readouterr()
+    assert covidmt("sweep", "status", "once") == 0
+    said = capfd.readouterr().out
+    assert "1 failed" in said
+    assert "time limit: requeued 0 times (launcher.requeues)" in said
+    assert covidmt("sweep", "run", sweep) == 0  # what it had computed is not lost
+    wait_for(queue_is_empty, "the rest")
+    (run,) = children(tmp_path, "once").values()
+    assert run.info.status == "FINISHED"
+    assert steps(tmp_path, run, "train/loss") == [0, 1]
+    (record,) = sweep_named(tmp_path, "once").trials.values()
+    assert "from step 2" in Path(str(record.log)).read_text()
