@@ -463,13 +463,12 @@ def main() -> None:
     except OSError as error:
         if len(arguments) < len(sys.argv) - 1 or error.errno not in _STORAGE:
             raise
-        where = error.filename or "the output"
-        _refuse(
-            f"{where}: cannot be written ({error.strerror}); make room or set the folder's rights, then start again"
-        )
+        where, use = error.filename or "the output", "read or written" if error.errno in _RIGHTS else "written"
+        _refuse(f"{where}: cannot be {use} ({error.strerror}); make room or set the folder's rights, then start again")
 
 
-_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_RIGHTS = (errno.EACCES, errno.EPERM)
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, *_RIGHTS)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -171,7 +171,10 @@ def store_error(uri: str, error: Exception) -> UserError:
     hint = ""
     if "out-of-date database schema" in str(error):
         hint = f": back the database up, then run `mlflow db upgrade {without_password(uri)}`"
-    return UserError(f"tracking store {without_password(uri)}: {str(error).splitlines()[0]}{hint}")
+    elif uri.startswith("http"):
+        hint = ": see the server's log"
+    reason = re.sub(r" failed with exception .*Caused by (.*)\)$", r" failed: \1", str(error).splitlines()[0])
+    return UserError(f"tracking store {without_password(uri)}: {reason}{hint}")
 
 
 def network_file_system(path: Path, mounts: Iterable[tuple[str, str]] | None = None) -> str | None:
@@ -215,9 +218,9 @@ def _check_database(path: Path) -> None:
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             database.execute("PRAGMA schema_version")
-    except sqlite3.OperationalError:
-        return  # in use: MLflow waits its turn
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return  # MLflow waits its turn
         raise UserError(
             f"tracking store {path} cannot be read as a sqlite database ({error}): restore it from a copy, or set "
             "tracking.uri to another file"

@@ -26,6 +26,7 @@ from zlib import crc32
 
 import numpy as np
 from filelock import FileLock, Timeout
+from rich.filesize import decimal
 
 from datamodules.decode import DECODER, crop_top, decode, resize
 from datamodules.files import sample
@@ -199,8 +200,8 @@ class ImageCache:
         needed, free = images * _stride(self.size), state.f_bavail * state.f_frsize
         if needed > free:
             raise UserError(
-                f"data.cache: {images} images of {self.size} px take {needed / 1e9:.1f} GB, but {self.pixels.parent} "
-                f"has {free / 1e9:.1f} GB left; make room, name another folder, or set data.cache=null"
+                f"data.cache: {images} images of {self.size} px take {decimal(needed)}, but {self.pixels.parent} "
+                f"has {decimal(free)} left; make room, name another folder, or set data.cache=null"
             )
 
     @contextmanager
@@ -222,8 +223,8 @@ class ImageCache:
             yield
         except OSError as error:
             raise UserError(
-                f"data.cache: {error.filename or self.pixels}: cannot be written ({error.strerror}): make room or set "
-                "the folder right, and give the same command again; it goes on from there"
+                f"data.cache: {error.filename or self.pixels}: cannot be used ({error.strerror}): make room or set "
+                "the folder's rights, and give the same command again; it goes on from there"
             ) from error
 
 

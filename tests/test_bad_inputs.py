@@ -649,6 +649,9 @@ PLACES = [
         "tracking server FAILING is ill (it answers 500): see its log, or leave tracking.uri and MLFLOW_TRACKING_URI "
         "out to "
         "use the project's own store"),
+    Row("server: healthy, its database is not", f"{TRAIN} tracking.uri=HEALTHY",
+        "tracking store HEALTHY: API request to HEALTHY/api/2.0/mlflow/experiments/get-by-name failed: "
+        "ResponseError('too many 500 error responses'): see the server's log"),
     Row(
         "server: file store",
         f"{TRAIN} tracking.uri=mlruns",
@@ -658,6 +661,10 @@ PLACES = [
     Row("database: no database", f"{TRAIN}",
         "tracking store HERE/mlruns/mlflow.db cannot be read as a sqlite database (file is not a database): restore it "
         "from a copy, or set tracking.uri to another file", file("mlruns/mlflow.db", "x" * 5000), RUN_FOLDER),
+    Row("database: a folder", f"{TRAIN}",
+        "tracking store HERE/mlruns/mlflow.db cannot be read as a sqlite database (disk I/O error): "
+        "restore it from a copy, or set tracking.uri to another file",
+        lambda here: (here / "mlruns/mlflow.db").mkdir(parents=True), RUN_FOLDER),
     Row("port in use", "ui --port PORT",
         "port PORT on 127.0.0.1 cannot be used (...): choose another --port", file("mlruns/mlflow.db", "")),
     Row("no port", "ui --port 70000",
@@ -674,6 +681,15 @@ PLACES = [
         "FULL/masks/image.png: cannot be written (No space left on device); make room, or name another folder"),
     Row("full disk: training", f"{TRAIN} tracking.uri=sqlite:///FULL/mlflow.db",
         "tracking store FULL/mlflow.db cannot be made: database or disk is full: set tracking.uri to a writable place"),
+    Row("full disk: cache", "data cache experiments/demo.yaml data.root=DATA data.image_size=64 data.cache=FULL/c",
+        "data.cache: 43 images of 64 px take 176.1 kB, but FULL/c has 0 bytes left; make room, name another folder, or "
+        "set data.cache=null"),
+    Row("full disk: cache of a training", f"{TRAIN} data.cache=FULL/c",
+        "data.cache: 43 images of 32 px take 176.1 kB, but FULL/c has 0 bytes left; make room, name another folder, or "
+        "set data.cache=null"),
+    Row("read-only: cache", "data cache experiments/demo.yaml data.root=DATA data.image_size=64 data.cache=READONLY/c",
+        "data.cache: READONLY/c: cannot be used (Read-only file system): make room or set the folder's rights, and "
+        "give the same command again; it goes on from there"),
     Row("read-only: predict", "predict CHECKPOINT image.png --segmenter none --out READONLY/out",
         "--out READONLY/out: cannot be written to (Read-only file system); name another folder"),
     Row("read-only: made-up data", "data demo READONLY/demo",
@@ -726,13 +742,23 @@ class Failing(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None: ...
 
 
+class Healthy(Failing):
+    """One that says it is well, and fails at all else, as an MLflow server does whose database is away."""
+
+    def do_GET(self) -> None:
+        self.send_response(200) if self.path == "/health" else self.send_error(500)
+        self.end_headers()
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What stands in a command for a place that cannot be used."""
     taken = socket.create_server(("127.0.0.1", 0))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    found = {"PORT": str(taken.getsockname()[1]), "FAILING": f"http://127.0.0.1:{server.server_port}"}
+    servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) for kind in (Failing, Healthy)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    failing, healthy = (f"http://127.0.0.1:{server.server_port}" for server in servers)
+    found = {"PORT": str(taken.getsockname()[1]), "FAILING": failing, "HEALTHY": healthy}
     mounted = []
     for name, options in (("FULL", "size=4k"), ("READONLY", "ro")):
         folder = tmp_path_factory.mktemp(name.lower())
@@ -745,7 +771,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     yield found
     for folder in mounted:
         subprocess.run(["umount", "--lazy", folder], check=True)
-    server.shutdown()
+    for server in servers:
+        server.shutdown()
     taken.close()
 
 

@@ -158,7 +158,7 @@ def test_a_full_disk_loses_nothing(cache, paths):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096 * 3, limits[1]))
     try:
-        with pytest.raises(UserError, match=r"cannot be written .*make room"):
+        with pytest.raises(UserError, match=r"cannot be used .*make room"):
             cache.fill(paths, processes=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -167,7 +167,7 @@ def test_a_full_disk_loses_nothing(cache, paths):
 
 
 def test_no_room_is_said_before_the_work(paths, tmp_path):
-    with pytest.raises(UserError, match=r"take 6000.0 GB, but .* left; make room"):
+    with pytest.raises(UserError, match=r"take 6.0 TB, but .* left; make room"):
         ImageCache(tmp_path, "chests", 10**6).fill(paths)
 
 
