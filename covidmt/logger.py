@@ -247,10 +247,13 @@ class MlflowSpoolLogger(Logger):
         status = "SCHEDULED" if isinstance(error, Preempted) else "KILLED" if stopped else "FAILED"
         rank = global_rank()
         if rank == 0:
-            if status != "SCHEDULED":
-                self.log_text(text, "traceback.txt")
-            self._set_status(status)
-            self.close()
+            try:
+                if status != "SCHEDULED":
+                    self.log_text(text, "traceback.txt")
+                self._set_status(status)
+                self.close()
+            except OSError as unwritten:  # such as a full disk; what went wrong first matters more
+                log.warning("How run %s ended could not be noted in its spool: %s", self.run_id, unwritten)
         elif self.run_id is not None and not stopped:
             try:
                 client = make_client(self.uri)

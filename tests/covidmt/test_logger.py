@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from callbacks.preemption import Preempted
-from covidmt.logger import RUN_ID, MlflowSpoolLogger
+from covidmt.logger import RUN_ID, MlflowSpoolLogger, tracked
 from covidmt.spool import sync
 from covidmt.tracking import make_client
 from experiments.errors import UserError
@@ -351,3 +351,11 @@ def test_lightning_exception_marks_the_run_failed() -> None:
     assert _run(logger).info.status == "FAILED"
     assert "made to fail" in _artifacts(logger)["traceback.txt"].read_text()
     assert len(_history(logger, "train/loss")) == 4
+
+
+def test_what_went_wrong_first_is_said_where_the_spool_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
+    logger = MlflowSpoolLogger(QUIET)
+    (logger.spool_dir / "files").touch()  # so that there can be no folder for traceback.txt
+    with pytest.raises(ZeroDivisionError), tracked(logger):
+        raise ZeroDivisionError
+    assert f"How run {logger.run_id} ended could not be noted in its spool" in caplog.text
