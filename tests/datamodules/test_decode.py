@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, generate_uid
 
-from datamodules.decode import DECODER, decode, resize
+from datamodules.decode import DECODER, VERSION, decode, resize
 from experiments.errors import UserError
 
 GREY = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
@@ -189,3 +190,25 @@ def test_threads_get_the_same_pixels() -> None:
 def test_real_dicom_is_the_nih_picture(mini_cxr: Path) -> None:
     path = min((mini_cxr / "rsna" / "stage_2_train_images").iterdir())
     assert np.array_equal(decode(path), dcmread(path).pixel_array)
+
+
+def test_other_pixels_are_another_version() -> None:
+    """Caches are named by DECODER: pixels that change without it would leave old ones in use."""
+    rng = np.random.default_rng(0)
+    shades = (np.outer(np.arange(96), np.arange(80)) % 251 + rng.integers(0, 4, (96, 80))).astype(np.uint8)
+    files = [
+        encoded(Image.fromarray(shades)),
+        encoded(Image.fromarray(np.stack([shades, shades // 2, 255 - shades], axis=-1))),
+        encoded(Image.fromarray(shades.astype(np.uint16) * 13)),
+        encoded(Image.fromarray(shades), "JPEG", quality=70),
+        dicom(shades.astype(np.uint16) * 16, bits=12),
+        dicom(shades, PhotometricInterpretation="MONOCHROME1"),
+        dicom(shades, syntax=JPEGBaseline8Bit),
+        dicom(shades, syntax=JPEG2000Lossless),
+        dicom(shades, WindowCenter=100, WindowWidth=120),
+    ]
+    pixels = b"".join(resize(decode(data), size).tobytes() for data in files for size in (64, 128))
+    digest = hashlib.sha256(pixels).hexdigest()[:16]
+    assert (VERSION, digest) == (1, "8aaf8dca817afd95"), (
+        "the decoder's pixels have changed: raise VERSION, and note both here"
+    )
