@@ -112,11 +112,13 @@ def test_who_a_patient_is_stays_in_the_dicom(
     assert covidmt("train", "experiments/demo.yaml", *small, "trainer.limit_val_batches=2") == 0
     (best,) = tmp_path.glob("mlruns/checkpoints/*/best.ckpt")
     assert covidmt("predict", best, *scans[:2], broken, "--segmenter", "none") == 2
+    shown = ["--pairs", "rsna", "--split", "val", "--channel-limit", "2", "--resamples", "100", "--out", "evaluation"]
+    assert covidmt("evaluate", best, *shown, "data.root=data", "robustness.overlays=1") == 0
     said = "".join(capfd.readouterr()) + "".join(str(warning.message) for warning in recwarn)
     assert "broken.dcm: not a readable image" in said
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path != broken]
     written = [path for path in written if not path.is_relative_to(tmp_path / "data")]
-    assert {".db", ".ckpt", ".png", ".jsonl", ".yaml"} <= {path.suffix for path in written}
+    assert {".db", ".ckpt", ".png", ".jsonl", ".yaml", ".html", ".csv", ".json"} <= {path.suffix for path in written}
     for word in (*TELLING, "PRIVATE-558811"):
         forms = b"|".join(re.escape(word.encode(encoding)) for encoding in ("utf-8", "utf-16-le"))
         assert word not in said
