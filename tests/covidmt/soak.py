@@ -9,22 +9,24 @@ from pathlib import Path
 import psutil
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-COLUMNS = ("epoch", "rss", "files", "threads", "children", "database", "spool")  # bytes, and numbers
+COLUMNS = ("epoch", "rss", "workers", "files", "threads", "children", "database", "spool")  # bytes, and numbers
 
 
 class Watch(Callback):
-    """Writes a line to ``soak.csv`` at every epoch's start: resident bytes, open files, threads, children ..."""
+    """Writes a line to ``soak.csv`` at every epoch's start: resident bytes, the loader workers' own, open files ..."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         process = psutil.Process()
+        children = process.children(recursive=True)
         with Path("soak.csv").open("a", newline="") as file:
             csv.writer(file).writerow(
                 (
                     trainer.current_epoch,
                     process.memory_info().rss,
+                    sum(child.memory_full_info().uss for child in children),
                     process.num_fds(),
                     process.num_threads(),
-                    len(process.children(recursive=True)),
+                    len(children),
                     sum(path.stat().st_size for path in Path("mlruns").glob("mlflow.db*")),
                     sum(_size(path) for path in Path("mlruns/spool").rglob("*")),
                 )
