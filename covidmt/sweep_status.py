@@ -14,8 +14,8 @@ from typing import Any
 import typer
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from covidmt import sweep_slurm
 from covidmt.spool import sync_run
@@ -79,9 +79,9 @@ def show(sweep: SweepFolder, interval: float | None = None) -> None:
     if interval is None:
         found = statuses(sweep)
         close_parent(sweep, found)
-        Console().print(table(sweep, found))
+        Console(markup=False).print(table(sweep, found))
         return
-    with Live(console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(console=Console(markup=False), auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             found = statuses(sweep)
             live.update(table(sweep, found), refresh=True)
@@ -105,14 +105,14 @@ def table(sweep: SweepFolder, found: dict[str, Status]) -> Group:
         grid.add_row(
             trial,
             status.record.name,
-            f"[{COLOURS.get(status.state, 'default')}]{status.state}",
+            Text(status.state, COLOURS.get(status.state, "")),
             f"{logged['epoch']:.0f}" if "epoch" in logged else "",
             *(f"{logged[key]:.1f}" if key in logged else "" for key in ("val/pi_score", "val/ols_score/original")),
             status.node,
             _duration(status.seconds),
             str(place.relative_to(sweep.path) if place and place.is_relative_to(sweep.path) else place or ""),
         )
-    reasons = [escape(f"{trial}: {status.reason}") for trial, status in found.items() if status.reason]
+    reasons = [f"{trial}: {status.reason}" for trial, status in found.items() if status.reason]
     counts = Counter(status.state for status in found.values())
     summary = f"{sweep.name}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
     return Group(grid, "", *reasons, f"{summary}; logs below {sweep.path}")
@@ -204,10 +204,15 @@ def _settled(record: Record, outcome: Outcome | None) -> Status:
     if outcome.state == "preempted" and reason != "cancelled":
         return _said(outcome, record)
     reason = reason or outcome.reason or "gone without a word: killed, or its machine failed; see its log"
-    ended = replace(
-        outcome, state="cancelled" if reason == "cancelled" else "failed", reason=reason, end=outcome.end or time.time()
-    )
+    state = "cancelled" if reason == "cancelled" else "failed"
+    ended = replace(outcome, state=state, reason=reason, end=outcome.end or _last_word(record, outcome))
     return replace(_said(ended, record), died=ended)
+
+
+def _last_word(record: Record, outcome: Outcome) -> float:
+    """About when a trial ended that could not say it: seconds since 1970."""
+    log = Path(record.log) if record.log else None
+    return max(outcome.begin, log.stat().st_mtime) if log and log.exists() else time.time()
 
 
 def _note(sweep: SweepFolder, trial: str, status: Status) -> bool:

@@ -30,6 +30,7 @@ def test_a_crash_and_a_kill_stop_no_other_trial_and_the_same_command_mends_them(
     said = capfd.readouterr()
     assert "2 of 3 trial(s) failed" in said.err
     assert "broken on purpose" in said.out
+    assert "[red]" not in said.out  # markup that is shown
     runs = children(tmp_path, "two")
     assert [runs[seed].info.status for seed in (0, 1, 2)] == ["FINISHED", "FAILED", "FAILED"]
     assert "RuntimeError: broken on purpose" in runs[1].data.tags["failure"]
