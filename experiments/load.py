@@ -50,7 +50,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str | Layer] = ()) -> 
 def load_lungs_experiment(path: str | Path, overrides: Sequence[str] = ()) -> LungsExperiment:
     """The same for a lung segmentation experiment."""
     experiment = load_schema(LungsExperiment, path, overrides)
-    _check_seed(experiment, str(path))
+    _check_training(experiment, str(path))
     data = experiment.data
     for key, low in {"batch_size": 1, "num_workers": 0, "image_size": 32}.items():
         if getattr(data, key) < low:
@@ -242,9 +242,11 @@ def _to_object(config: DictConfig, schema: type[T], where: str) -> T:
     return experiment
 
 
-def _check_seed(experiment: Experiment | LungsExperiment, where: str) -> None:
+def _check_training(experiment: Experiment | LungsExperiment, where: str) -> None:
     if not 0 <= experiment.seed < 2**32:
         raise UserError(f"{where}: seed: must lie between 0 and 2^32 - 1, is {experiment.seed}")
+    if not 0 <= experiment.optimizer.lr < math.inf:  # torch refuses it for some optimizers only
+        raise UserError(f"{where}: optimizer.lr: must be 0 or more, is {experiment.optimizer.lr}")
 
 
 def _check(experiment: Experiment, where: str) -> None:
@@ -253,7 +255,7 @@ def _check(experiment: Experiment, where: str) -> None:
     def refuse(key: str, text: str) -> None:
         raise UserError(f"{where}: {key}: {text}")
 
-    _check_seed(experiment, where)
+    _check_training(experiment, where)
     if not experiment.tasks:
         refuse("tasks", "an experiment needs at least one task")
     if experiment.active_tasks is not None and not experiment.active_tasks:
@@ -291,7 +293,7 @@ def _check(experiment: Experiment, where: str) -> None:
     if experiment.checkpoint.every_n_steps < 1:
         refuse("checkpoint.every_n_steps", f"must be 1 or more, is {experiment.checkpoint.every_n_steps}")
     for name in ("consistency", "attention"):
-        if not getattr(experiment.losses, name) >= 0:
+        if not 0 <= getattr(experiment.losses, name) < math.inf:
             refuse(f"losses.{name}", f"must be 0 or more, is {getattr(experiment.losses, name)}")
     if experiment.privacy is not None:
         _check_privacy(experiment, experiment.privacy, refuse)
@@ -306,7 +308,7 @@ def _check_privacy(experiment: Experiment, privacy: Privacy, refuse: Any) -> Non
         refuse("privacy", "takes either target_epsilon or noise_multiplier")
     for name in ("target_epsilon", "noise_multiplier", "max_grad_norm", "delta"):
         value = getattr(privacy, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             refuse(f"privacy.{name}", f"must be above 0, is {value}")
     if len(experiment.active) > 1 or experiment.active[0].kind is TaskKind.boxes:
         refuse("privacy", "takes one classification task: the draws from several sources are not accounted for")
@@ -346,6 +348,10 @@ def _check_data(experiment: Experiment, refuse: Any) -> None:
     data = experiment.data
     if data.image_size < 32:
         refuse("data.image_size", f"must be 32 or more, is {data.image_size}")
+    if not 0 <= data.crop_top < 1:
+        refuse("data.crop_top", f"must be 0 or more and below 1, is {data.crop_top}")
+    if data.split_seed < 0:
+        refuse("data.split_seed", f"must be 0 or more, is {data.split_seed}")
     if not 0 < data.val_fraction < 1:
         refuse("data.val_fraction", f"must lie between 0 and 1, is {data.val_fraction}")
     if not 0 < data.test_fraction < 1:

@@ -163,6 +163,22 @@ YAML = [
     wrong_yaml("extends itself", "extends: mine.yaml", "mine.yaml: 'extends' goes round in a circle: mine.yaml"),
     setting("NaN", "data: {val_fraction: .nan}", "mine.yaml: data.val_fraction: must lie between 0 and 1, is nan"),
     setting(
+        "nothing left below the cut",
+        "data: {crop_top: 1.0}",
+        "mine.yaml: data.crop_top: must be 0 or more and below 1, is 1.0",
+    ),
+    setting(
+        "cut from below", "data: {crop_top: -0.1}", "mine.yaml: data.crop_top: must be 0 or more and below 1, is -0.1"
+    ),
+    setting("cut: NaN", "data: {crop_top: .nan}", "mine.yaml: data.crop_top: must be 0 or more and below 1, is nan"),
+    setting("negative split seed", "data: {split_seed: -1}", "mine.yaml: data.split_seed: must be 0 or more, is -1"),
+    setting(
+        "learning rate: NaN",
+        "optimizer: {name: SGD, lr: .nan}",
+        "mine.yaml: optimizer.lr: must be 0 or more, is nan",
+    ),
+    setting("infinite loss", "losses: {attention: .inf}", "mine.yaml: losses.attention: must be 0 or more, is inf"),
+    setting(
         "infinite weight",
         "tasks: {covidx: {loss_weight: .inf}}",
         "mine.yaml: tasks.covidx.loss_weight: must be above 0, is inf; leave the task out instead",
