@@ -39,9 +39,10 @@ def read(source: CsvSource, name: str, patients: PatientRegistry, notes: list[st
     blank = rows[source.image_column].isna()
     if blank.any():
         raise UserError(f"{path}, line {int(blank.to_numpy().argmax()) + 2}: {source.image_column} is blank")
-    files = rows[source.image_column]
-    table = pd.DataFrame({"file": files, "image": _locate(files, root, path)})
-    table["patient"] = _people(rows, source, name, root, patients)
+    images = _locate(rows[source.image_column], root, path)
+    files = [os.path.relpath(root / file, root) for file in rows[source.image_column]]  # however the table writes them
+    rows = rows.assign(**{source.image_column: files})
+    table = pd.DataFrame({"file": files, "image": images, "patient": _people(rows, source, name, patients)})
     table["split"] = close_or_open(_splits(rows, source, path))
     table = table.assign(source=name, origin=name)
     labels = _labels(rows, source, path)
@@ -65,8 +66,8 @@ def _locate(files: pd.Series, root: Path, table: Path) -> pd.Series:
     return pd.Series([listings[path.parent].get(path.name) for path in paths], files.index, dtype=object)
 
 
-def _people(rows: pd.DataFrame, source: CsvSource, name: str, root: Path, patients: PatientRegistry) -> list[str]:
-    files = [os.path.relpath(root / file, root) for file in rows[source.image_column]]  # however the table writes them
+def _people(rows: pd.DataFrame, source: CsvSource, name: str, patients: PatientRegistry) -> list[str]:
+    files = rows[source.image_column]
     ids = rows[source.patient_column].fillna("").tolist() if source.patient_column else [""] * len(files)
     own = [number if ":" in number else f"{name}:{number}" if number else None for number in ids]
     return [o or patients.of_stem(Path(f).stem) or f"{name}:{f}" for o, f in zip(own, files, strict=True)]

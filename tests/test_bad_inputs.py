@@ -441,6 +441,8 @@ OWN_TABLES = [
     own("label", "1.png,train,yes,0,0,,,,", ", line 32: normal is 'yes'; allowed: 1, 0 or blank (unknown)"),
     own("split", "1.png,trian,1,0,0,,,,", ", line 32: split is 'trian'; allowed: train, val or test"),
     own("an image twice", "1.png,train,1,1,1,,,,", ": the rows of 1.png disagree about patient, split or labels"),
+    own("an image twice, spelt otherwise", "./0.png,test,1,0,0,,,,",
+        ": the rows of 0.png disagree about patient, split or labels"),
     own("blank image", ",train,0,0,1,,,,", ", line 32: image is blank"),
     own("box turned round", "2.png,train,0,0,1,9,9,3,3",
         ", line 32: box is '9, 9, 3, 3'; allowed: x1 < x2 and y1 < y2"),

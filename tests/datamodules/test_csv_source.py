@@ -58,7 +58,7 @@ def test_label_column_and_no_split(tmp_path: Path) -> None:
 def test_a_row_a_box(tmp_path: Path) -> None:
     source = write(
         tmp_path,
-        "image,l,t,r,b,sick\nx/a.png,1,2,3,4,1\nx/b.png,,,,,0\nx/a.png,5,6,7,8.5,1\n",
+        "image,l,t,r,b,sick\nx/a.png,1,2,3,4,1\nx/b.png,,,,,0\n./x//a.png,5,6,7,8.5,1\n",
         box_columns=["l", "t", "r", "b"],
         labels={"sick": "sick"},
     )
@@ -81,6 +81,11 @@ def test_a_row_a_box(tmp_path: Path) -> None:
         ),
         ("image,y\nx/a.png,1\n,1\n", {}, "line 3: image is blank"),
         ("image,y\nx/a.png,1\nx/a.png,0\n", {"labels": {"y": "y"}}, "x/a.png disagree"),
+        (
+            "image,y,s\nx/a.png,1,train\n./x/a.png,0,test\n",
+            {"labels": {"y": "y"}, "split_column": "s"},
+            "x/a.png disagree",
+        ),
         ("image,a,b,c,d\nx/a.png,1,2,,4\n", {"box_columns": ["a", "b", "c", "d"]}, "line 2: c is nan"),
         ("image,a,b,c,d\nx/a.png,9,2,3,4\n", {"box_columns": ["a", "b", "c", "d"]}, "line 2: box is '9, 2, 3, 4'"),
         ("image,a\nx/a.png,9\n", {"box_columns": ["a"]}, "four columns"),
