@@ -149,6 +149,7 @@ class ResumeCheckpoint(Callback):
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._positions = _positions(trainer)
+        self._validated = True  # also in a start that begins with it
         if self._pending is not None:
             # counted as begun in the checkpoint, which tells Lightning to begin it
             done = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
