@@ -207,7 +207,9 @@ def test_kills(unbroken: Unbroken, demo_data: Path, tmp_path: Path, settings: st
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("settings", list(SIGNALS))
 def test_preemption(unbroken: Unbroken, demo_data: Path, tmp_path: Path, settings: str, processes: int):
-    check(unbroken, demo_data, tmp_path, settings, SIGNALS[settings], processes)
+    # one of torchrun's processes may be alone with the signal: there a test is done to its end
+    points = [point for point in SIGNALS[settings] if processes == 1 or point[0] != "on_test_batch_end"]
+    check(unbroken, demo_data, tmp_path, settings, points, processes)
 
 
 @pytest.mark.kill
