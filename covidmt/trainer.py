@@ -33,6 +33,8 @@ _LIGHTNING = str(Path(str(lightning.__file__)).parent)
 # Lightning's advertisements, and a deprecation inside of it, would hide what a person must read.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
 warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+# Every process logs the same values: torchmetrics and the callbacks have put them together already.
+warnings.filterwarnings("ignore", ".*sync_dist=True.*")
 # Said wherever SLURM is installed, also to who runs on the login node or on purpose without it.
 warnings.filterwarnings("ignore", ".*`srun` command is available.*")
 # The run's folder: a resumed run's checkpoints, and the mark that it is unfinished.
