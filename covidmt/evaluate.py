@@ -20,7 +20,7 @@ from covidmt.evaluation_report import write_report
 from covidmt.evaluation_result import Evaluated, build_result, write_files
 from covidmt.evaluation_table import print_table
 from covidmt.logger import global_rank
-from covidmt.masks import prepare_masks
+from covidmt.masks import in_this_place, prepare_masks
 from covidmt.scores import (
     PairScores,
     disagreement,
@@ -99,12 +99,13 @@ def evaluate(
     refuse_sharding(trainer)
     notes: list[str] = []
     modules: list[EvaluationDataModule] = []
+    segmenter_given = any(text.startswith("data.masks.segmenter=") for text in overrides)
     for subject in subjects:
         data = EvaluationDataModule(subject.experiment, split, simulated, channel_limit)
         modules.append(data)
         data.trainer = trainer
         data.setup()
-        prepare_masks(subject.experiment, data, [split])
+        prepare_masks(subject.experiment, data, [split], may_train=segmenter_given)
         if data.pair_dataset(split).ids != modules[0].pair_dataset(split).ids:
             left_out = "; a data.view leaves out images without lungs" if data.without_lungs else ""
             raise UserError(
@@ -148,7 +149,8 @@ def _subjects(references: Sequence[str], overrides: Sequence[str], pairs: str | 
             data = replace(shared.data, **sees, sources={**own.data.sources, **shared.data.sources})
             experiment = override(replace(own, data=data, robustness=shared.robustness), (), reference)
         else:
-            own = override(replace(own, trainer=_settings(own.trainer)), overrides, reference)
+            data = replace(own.data, masks=in_this_place(own.data.masks))
+            own = override(replace(own, data=data, trainer=_settings(own.trainer)), overrides, reference)
             experiment = _with_pairs(own, pairs)
         module.experiment = experiment
         name = f"{own.name} ({found.run_id[:8] if found.run_id else found.path.name})"

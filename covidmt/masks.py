@@ -7,6 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from datamodules.masks import cache_path, write_mask
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import load_lungs_experiment, to_dict
-from experiments.schema import Experiment, LungsExperiment, View
+from experiments.schema import Experiment, LungsExperiment, Masks, View
 
 log = logging.getLogger("covidmt")
 
@@ -30,13 +31,21 @@ _ONE_PROCESS = (
 )
 
 
-def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, splits: Sequence[str]) -> None:
+def prepare_masks(
+    experiment: Experiment, datamodule: MultiTaskDataModule, splits: Sequence[str], *, may_train: bool = True
+) -> None:
     """Fill the mask cache for some splits, and tell the datamodule whose masks to use.
 
     Those of the pairs need masks (``train`` has none), and the images of `losses.attention`; all images where
     ``data.view`` hides a part of them: those in which no lung is found are taken out of the datamodule then.
 
     Safe when several processes or jobs come at once: one computes, the others wait and find it done.
+
+    Args:
+        experiment: The experiment.
+        datamodule: Its data, set up.
+        splits: Of ``train``, ``val`` and ``test``.
+        may_train: false: the segmenter is what a checkpoint names, see :func:`named_or_trained`.
 
     Raises:
         UserError: The segmenter's checkpoint or experiment is missing or broken, or an image cannot be read.
@@ -45,7 +54,7 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
     images = datamodule.images(splits) + datamodule.needing_lungs
     if masks.segmenter is not None and datamodule.masks.missing(images):
         try:
-            _prepare(experiment, datamodule, images)
+            _prepare(experiment, datamodule, images, may_train)
         except UserError as error:
             raise UserError(f"data.masks.segmenter ({masks.segmenter}): {error}") from error
     view = experiment.data.view
@@ -58,13 +67,18 @@ def prepare_masks(experiment: Experiment, datamodule: MultiTaskDataModule, split
             log.warning(f"data.view={view.value}: no lung was found in {len(empty)} of {len(images)} images; left out")
 
 
-def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str]) -> None:
+def in_this_place(masks: Masks) -> Masks:
+    """What a checkpoint says of masks, with the default cache where its own is not here: it makes no folders."""
+    return masks if Path(masks.cache).expanduser().is_dir() else replace(masks, cache=Masks.cache)
+
+
+def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str], may_train: bool) -> None:
     from covidmt.lungs import segment_files  # segmentation-models-pytorch takes seconds to import
     from lightning_modules.segmenters import load_segmenter, segmenter_id
 
     cache = Path(experiment.data.masks.cache).expanduser()
     cache.mkdir(parents=True, exist_ok=True)
-    segmenter = named_or_trained(experiment, cache)
+    segmenter = named_or_trained(experiment, cache, may_train=may_train)
     datamodule.segmenter = segmenter_id(segmenter)
     with FileLock(cache / ".lock"):
         missing = datamodule.masks.missing(images)
@@ -73,14 +87,24 @@ def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: li
                 write_mask(cache_path(cache, datamodule.segmenter, path), mask)
 
 
-def named_or_trained(experiment: Experiment, cache: Path) -> str | Path:
-    """The segmenter's name or checkpoint; that of a lungs experiment is trained where it is not there yet."""
+def named_or_trained(experiment: Experiment, cache: Path, *, may_train: bool = True) -> str | Path:
+    """The segmenter's name or checkpoint; that of a lungs experiment is trained where it is not there yet.
+
+    Raises:
+        UserError: It would have to be trained, and a checkpoint names it (``may_train`` is false): a checkpoint may
+            come from others, and a training runs the code that its YAML names.
+    """
     segmenter = str(experiment.data.masks.segmenter)
     if not segmenter.endswith((".yaml", ".yml")):
         return segmenter
     lungs = load_lungs_experiment(Path(segmenter).expanduser(), [f"data.root={experiment.data.root}", *_ONE_PROCESS])
     digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
     checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
+    if not may_train and not checkpoint.exists():
+        raise UserError(
+            f"the checkpoint names this lungs experiment, which is not trained here ({checkpoint} is not there), and a "
+            "checkpoint must not choose what is run; give data.masks.segmenter=..., or --segmenter to `covidmt panel`"
+        )
     lungs.tracking.uri = experiment.tracking.uri
     if global_rank() == 0:
         with FileLock(cache / ".training"):

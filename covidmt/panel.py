@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from callbacks.pair_picture import blend
 from covidmt.checkpoints import find_checkpoint
 from covidmt.configurations import network_names
 from covidmt.hide_and_seek import VIEWS
-from covidmt.masks import named_or_trained, prepare_masks
+from covidmt.masks import in_this_place, named_or_trained, prepare_masks
 from covidmt.predictor import Explained, Predictor
 from covidmt.results import Trial, collect
 from datamodules.evaluation import EvaluationDataModule
@@ -60,7 +61,7 @@ def panel(
     """
     chosen = _trials(collect(names, uri).counted, network, seed)
     modules = {view: load_module(find_checkpoint(trial.run_id, uri).path) for view, trial in chosen.items()}
-    titled = {name: Path(name).name for name in images} or _drawn(next(iter(modules.values())), rows)
+    titled = {name: Path(name).name for name in images} or _drawn(next(iter(modules.values())), rows, segmenter)
     columns: dict[str, list[Explained]] = {}
     for view, module in modules.items():
         found = dict(_predictor(module, segmenter)(list(titled)))
@@ -85,7 +86,8 @@ def _predictor(module: MultiTaskModule, segmenter: str | None) -> Predictor:
     settings = module.experiment.data.masks
     own = None
     if settings.segmenter is not None:
-        own = load_segmenter(named_or_trained(module.experiment, Path(settings.cache).expanduser()))
+        cache = Path(settings.cache).expanduser()
+        own = load_segmenter(named_or_trained(module.experiment, cache, may_train=False))
     return Predictor(module.eval(), {}, own, LungMasks(settings))
 
 
@@ -108,12 +110,14 @@ def _trials(trials: Sequence[Trial], network: str | None, seed: str | None) -> d
     return {view: most[view] for view in VIEWS if view in most}
 
 
-def _drawn(module: MultiTaskModule, rows: int) -> dict[str, str]:
+def _drawn(module: MultiTaskModule, rows: int, segmenter: str | None) -> dict[str, str]:
     """Test images of each class that have lungs, and the class; drawn by seed."""
-    experiment = module.experiment
+    masks = in_this_place(module.experiment.data.masks)
+    masks = replace(masks, segmenter=segmenter or masks.segmenter)
+    experiment = replace(module.experiment, data=replace(module.experiment.data, masks=masks))
     data = EvaluationDataModule(experiment, "test")
     data.setup()
-    prepare_masks(experiment, data, ["test"])
+    prepare_masks(experiment, data, ["test"], may_train=False)
     task = experiment.tasks[experiment.robustness.task]
     table, size, top = data.tables[task.source], experiment.data.image_size, experiment.data.crop_top
     table = table[table["split"] == "test"]

@@ -10,7 +10,9 @@ import pydicom
 import pytest
 import torch
 
+from covidmt.panel import _predictor
 from datamodules.synthetic import write_demo
+from experiments.errors import UserError
 from experiments.load import to_dict
 from lightning_modules.multitask import MultiTaskModule
 from tests.conftest import REPO
@@ -59,6 +61,29 @@ def test_a_checkpoint_chooses_no_code(
     assert "trainer.plugins: the checkpoint's own names code to run, which is not done" in caplog.text
     assert "no folder nowhere/" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_has_no_segmenter_trained(
+    covidmt: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Neither the code that the lungs experiment names is run, nor a folder made where the checkpoint says."""
+    write_demo(tmp_path / "data", seed=0, size=32, patients=48)
+    settings = ["active_tasks=[covidx]", "data.masks.folders=[]", "data.masks.segmenter=lungs.yaml"]
+    module = MultiTaskModule(experiment(*settings, f"data.masks.cache={tmp_path}/elsewhere"), pretrained=False)
+    torch.save({"state_dict": module.state_dict(), "experiment": to_dict(module.experiment)}, tmp_path / "best.ckpt")
+    code = f"{{class_path: os.mkdir, init_args: {{path: {tmp_path}/run}}}}"
+    (tmp_path / "lungs.yaml").write_text(
+        f"extends: {REPO}/experiments/lungs_demo.yaml\ntrainer: {{callbacks: [{code}]}}"
+    )
+    assert covidmt("evaluate", "best.ckpt", "data.root=data", "data.num_workers=0") == 2
+    assert "data.masks.segmenter (lungs.yaml): the checkpoint names this lungs experiment" in capfd.readouterr().err
+    with pytest.raises(UserError, match="must not choose what is run"):
+        _predictor(module, None)  # of `covidmt panel`
+    assert not (tmp_path / "run").exists()
+    assert covidmt("evaluate", "best.ckpt", "data.root=data", "data.masks.segmenter=lungs.yaml") == 2
+    assert "trainer.callbacks" in capfd.readouterr().err
+    assert (tmp_path / "run").exists()  # what is given by hand is run
+    assert not (tmp_path / "elsewhere").exists()
 
 
 WHO = {
