@@ -190,15 +190,15 @@ def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str
         "trainer": {name: trials[0].experiment.trainer[name] for name in ("num_nodes", "devices")},
         **study,
     }
+    # Broken off from here on, this is gone on with: `_record` finds each run that has been made.
+    folder.save_settings({**settings, "trials": old.get("trials", [])})
     runs = {run.info.run_id for run in children(settings)}
     changed: dict[str, None] = {}
     for trial in trials:
+        if states.get(trial.id) in ALIVE:  # even where its run has been deleted
+            continue
         record = _record(folder, trial, runs)
-        if (
-            record is not None
-            and states.get(trial.id) not in ALIVE
-            and (keys := _changed_defaults(folder, sweep, trial))
-        ):
+        if record is not None and (keys := _changed_defaults(folder, sweep, trial)):
             record, changed = None, changed | dict.fromkeys(keys)
         if record is None:
             record = _make_run(client, sweep, settings, trial)
@@ -227,11 +227,13 @@ def _parent(client: MlflowClient, sweep: Sweep, old: dict[str, Any], experiment_
     if old:
         try:
             run = client.get_run(old["run_id"])
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # else the store was deleted
+                raise
+        else:
             if run.info.lifecycle_stage == "active":
                 client.update_run(run.info.run_id, status="RUNNING")
                 return run.info.run_id
-        except MlflowException:  # the store was deleted
-            pass
     tags = {**author(), "covidmt.kind": "sweep", "sweep": sweep.name}
     return client.create_run(experiment_id, run_name=sweep.name, tags=tags).info.run_id
 

@@ -191,8 +191,8 @@ class SweepFolder:
         _write(self.path / f"{trial}.state.json", json.dumps(asdict(outcome), indent=1))
 
     def forget(self, trial: str) -> None:
-        """Before a trial is made anew."""
-        for ending in ("json", "draw.json", "state.json", "yaml"):
+        """Before a trial is made anew: all but its record, which is replaced."""
+        for ending in ("draw.json", "state.json", "yaml"):
             (self.path / f"{trial}.{ending}").unlink(missing_ok=True)
 
     def forget_outcome(self, trial: str) -> None:

@@ -134,6 +134,7 @@ def _end(sweep: SweepFolder, trial: str, outcome: Outcome, state: str, reason: s
         client = make_client(settings["uri"])
         run_id = sweep.record(trial).run_id
         if state == "failed":
+            client.set_terminated(run_id, "FAILED")  # nobody else does before the logger is there, or after it has left
             client.set_tag(run_id, "failure", str(reason))
         elif "failure" in client.get_run(run_id).data.tags:  # of an earlier start
             client.delete_tag(run_id, "failure")

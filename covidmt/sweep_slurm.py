@@ -28,6 +28,8 @@ FATES = {
     "PREEMPTED": "preempted by the cluster, which does not requeue",
     "CANCELLED": "cancelled",
 }
+COMPLETED = "completed without a word of how its training ended; see its log"
+ENDED = {*FATES, "COMPLETED", "FAILED", "REVOKED"}  # SLURM's words for a job's end; all others are on the way there
 
 
 @dataclass(frozen=True)
@@ -134,25 +136,41 @@ def queue(jobs: Iterable[str], user: int) -> dict[str, Queued]:
 
 
 def fate(job: str) -> str | None:
-    """Why a job that is gone has ended: from accounting, else from what the controller remembers; None: nothing."""
-    try:
-        lines = _output("sacct", "--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", "--jobs", job)
-        state, code = (lines.splitlines() or [""])[-1].split("|")
-    except (UserError, ValueError):
-        state = code = ""
-    if not state:
-        try:
-            said = dict(re.findall(r"(\w+)=(\S+)", _output("scontrol", "show", "job", "--oneliner", job)))
-            state, code = said.get("JobState", ""), said.get("ExitCode", "")
-        except UserError:
-            return None
-    word = state.split()[0].rstrip("+") if state else ""
+    """Why a job that is not in the queue has ended: from accounting, else from what the controller remembers.
+
+    Returns:
+        Empty: SLURM has forgotten the job. None: it has not ended yet; accounting is behind, or the job is cleaned up.
+    """
+    word, code = _accounted(job)
+    if word not in ENDED:
+        word, code = _remembered(job)
+    if word not in ENDED:
+        return None if word else ""
     if word in FATES:
         return FATES[word]
     status, _, number = code.partition(":")
     if number not in ("", "0") or (status.isdecimal() and int(status) > 128):
         return f"killed by signal {number if number != '0' else int(status) - 128}; see its log"
-    return f"{word.lower() or 'ended'} with exit status {status}; see its log"
+    return COMPLETED if word == "COMPLETED" else f"{word.lower()} with exit status {status}; see its log"
+
+
+def _accounted(job: str) -> tuple[str, str]:
+    """SLURM's word for the job's state, and its exit code, from accounting; empty where that has nothing."""
+    try:
+        lines = _output("sacct", "--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", "--jobs", job)
+        state, code = (lines.splitlines() or [""])[-1].split("|")
+    except (UserError, ValueError):
+        return "", ""
+    return (state.split() or [""])[0].rstrip("+"), code  # CANCELLED by 1000
+
+
+def _remembered(job: str) -> tuple[str, str]:
+    """The same from the controller, which forgets after its MinJobAge."""
+    try:
+        said = dict(re.findall(r"(\w+)=(\S+)", _output("scontrol", "show", "job", "--oneliner", job)))
+    except UserError:
+        return "", ""
+    return said.get("JobState", ""), said.get("ExitCode", "")
 
 
 def cancel(jobs: Iterable[str]) -> None:

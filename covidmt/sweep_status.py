@@ -27,6 +27,7 @@ from experiments.load import nearest
 log = logging.getLogger(__name__)
 
 ALIVE = ("waiting", "running")  # states that another `run` leaves alone
+SETTLES = 120  # seconds that network file systems may show old files, with room
 COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "cancelled": "yellow", "stopped": "yellow"}
 
 
@@ -182,11 +183,10 @@ def _status(
             return Status("waiting", record, reason="" if job.reason in ("None", "Resources") else job.reason)
         seconds = time.time() - outcome.begin if outcome and not outcome.end else None
         return Status("running", record, job.nodes, seconds)
-    if record.launcher == "local":
-        if sweep.locked(trial):
-            return _said(outcome, record) if outcome else Status("running", record)
-        if outcome is None:  # not begun: it will be, unless its launcher has ended
-            return Status("waiting" if launcher else "missing", record)
+    if sweep.locked(trial):  # on SLURM by a job whose submitter was killed before it had noted the job's id
+        return _said(outcome, record) if outcome else Status("running", record)
+    if record.launcher == "local" and outcome is None:  # not begun: it will be, unless its launcher has ended
+        return Status("waiting" if launcher else "missing", record)
     if outcome and outcome.state in ("failed", "cancelled") and not str(outcome.reason).startswith(LOST):
         return _said(outcome, record)
     return _settled(record, outcome)
@@ -200,19 +200,23 @@ def _said(outcome: Outcome, record: Record) -> Status:
 def _settled(record: Record, outcome: Outcome | None) -> Status:
     """The trial's job is gone and did not say how it ended."""
     outcome = outcome or Outcome("running", "", 0)
-    reason = sweep_slurm.fate(str(record.job)) if record.launcher == "slurm" else None
+    reason = sweep_slurm.fate(str(record.job)) if record.launcher == "slurm" else ""
+    last_word = max(outcome.begin, _log_time(record))
+    # A job that has ended well has said so, and shared disks may show it late.
+    if reason is None or (reason == sweep_slurm.COMPLETED and time.time() - last_word < SETTLES):
+        return Status("running", record, outcome.node, time.time() - outcome.begin)
     if outcome.state == "preempted" and reason != "cancelled":
         return _said(outcome, record)
     reason = reason or outcome.reason or "gone without a word: killed, or its machine failed; see its log"
     state = "cancelled" if reason == "cancelled" else "failed"
-    ended = replace(outcome, state=state, reason=reason, end=outcome.end or _last_word(record, outcome))
+    ended = replace(outcome, state=state, reason=reason, end=outcome.end or last_word)
     return replace(_said(ended, record), died=ended)
 
 
-def _last_word(record: Record, outcome: Outcome) -> float:
-    """About when a trial ended that could not say it: seconds since 1970."""
+def _log_time(record: Record) -> float:
+    """When a trial's log was last written, seconds since 1970; 0: there is none."""
     log = Path(record.log) if record.log else None
-    return max(outcome.begin, log.stat().st_mtime) if log and log.exists() else time.time()
+    return log.stat().st_mtime if log and log.exists() else 0.0
 
 
 def _note(sweep: SweepFolder, trial: str, status: Status) -> bool:
