@@ -102,10 +102,17 @@ class Spool:
         """
         line = json.dumps({"op": op, **payload}).encode() + b"\n"
         with self._mutex:
-            if self._file.write(line) != len(line):  # the disk is full: leave no half line behind
-                os.ftruncate(self._file.fileno(), self._size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._events))
-            self._size += len(line)
+            descriptor = self._file.fileno()
+            before = os.fstat(descriptor).st_size
+            try:
+                if self._file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._events))
+            except BaseException:  # the disk is full, or a signal's handler leaves from here: no half line
+                if os.fstat(descriptor).st_size != before + len(line):
+                    os.ftruncate(descriptor, before)
+                raise
+            finally:
+                self._size = os.fstat(descriptor).st_size
 
     def new_file(self, name: str) -> tuple[Path, str]:
         """A place in the spool for a file of that name: its path, and what an ``artifact`` event calls it."""

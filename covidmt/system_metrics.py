@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 
 class SystemMetrics(threading.Thread):
@@ -40,7 +43,11 @@ class SystemMetrics(threading.Thread):
                 monitor.collect_metrics()
                 values |= monitor.aggregate_metrics()
                 monitor.clear_metrics()
-            self._write({f"system/{key}": value for key, value in values.items()})
+            try:
+                self._write({f"system/{key}": value for key, value in values.items()})
+            except OSError as error:  # a full disk, say, which ends the training with its own message
+                log.warning("The machine's load is no longer logged: %s", error)
+                return
 
     def stop(self) -> None:
         """Ends the thread."""

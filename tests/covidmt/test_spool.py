@@ -347,3 +347,27 @@ def test_server_killed_in_mid_run_costs_nothing(
     pictures = [file.path for file in client.list_artifacts(logger.run_id, "images")]
     assert sorted(int(path.split("+")[2]) for path in pictures) == sorted(2 * starts)
     assert not list((tmp_path / "mlruns" / "spool").iterdir())
+
+
+def test_a_signal_that_leaves_from_the_middle_of_an_event(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "run", "sqlite:///nowhere.db")
+
+    def leave(*_: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, leave)
+    try:
+        for turn in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 * (10 + turn))
+                while True:
+                    spool.append("metrics", points=[["a", 1.0, 0, 0]])
+            except InterruptedError:
+                pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    spool.append("status", status="SCHEDULED", time=0)  # what a preempted run writes next
+    content = (tmp_path / "run" / "events.jsonl").read_bytes()
+    assert len([json.loads(line) for line in content.splitlines()]) > 300
+    assert spool.pending == len(content)
