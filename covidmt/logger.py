@@ -10,7 +10,6 @@ import shutil
 import time
 import traceback
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -109,7 +108,8 @@ class MlflowSpoolLogger(Logger):
         self._params: dict[str, str] = {}
         self._status = "RUNNING"
         self._clock = resume_at or 0
-        self._repeats: Counter[tuple[str, int]] = Counter()
+        self._repeats: dict[tuple[str, int], list[int]] = {}  # timestamps of what will be logged again, oldest first
+        self._repeated_to = self._repeats_end = 0
         self._open_run(tracking.run_name or run_name, {**tracking.tags, **(tags or {})}, resume_at)
 
     @property
@@ -134,8 +134,8 @@ class MlflowSpoolLogger(Logger):
 
     @property
     def position(self) -> int:
-        """Timestamp of the newest metric or picture, in ms; a later one has a larger one."""
-        return self._clock
+        """A timestamp in ms: all that is logged after this moment has, or had before it was repeated, a larger one."""
+        return self._clock if self._repeated_to == self._repeats_end else self._repeated_to
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -359,13 +359,16 @@ class MlflowSpoolLogger(Logger):
         later = [
             (key, step, stamp) for key, step, stamp in logged if stamp > self._clock and not key.startswith("system/")
         ]
-        self._repeats = Counter((key, step) for key, step, _ in later)
-        self._clock = max([self._clock, *(stamp for _, _, stamp in later)])
+        for key, step, stamp in sorted(later, key=lambda point: point[2]):
+            self._repeats.setdefault((key, step), []).append(stamp)
+        self._repeated_to = self._clock
+        self._clock = self._repeats_end = max([self._clock, *(stamp for _, _, stamp in later)])
 
     def _repeated(self, key: str, step: int) -> bool:
-        if not self._repeats[key, step]:
+        stamps = self._repeats.get((key, step))
+        if not stamps:
             return False
-        self._repeats[key, step] -= 1
+        self._repeated_to = max(self._repeated_to, stamps.pop(0))
         return True
 
     def _tick(self) -> int:

@@ -359,3 +359,29 @@ def test_what_went_wrong_first_is_said_where_the_spool_cannot_be_written(caplog:
     with pytest.raises(ZeroDivisionError), tracked(logger):
         raise ZeroDivisionError
     assert f"How run {logger.run_id} ended could not be noted in its spool" in caplog.text
+
+
+def test_a_checkpoint_that_is_written_while_a_run_repeats_itself() -> None:
+    """Killed at step 9, gone on from 4; told to go at 6, gone on from there: 7 and 8 come a third time."""
+    first = MlflowSpoolLogger(QUIET)
+    positions = {}
+    for step in range(9):
+        first.log_metrics({"a": float(step), "b": 1.0}, step)
+        first.log_image("picture", [np.zeros((8, 8), np.uint8)], step)
+        positions[step] = first.position
+    first.close()
+    second = MlflowSpoolLogger(QUIET, run_id=first.run_id, resume_at=positions[3])
+    for step in (4, 5):
+        second.log_metrics({"a": float(step), "b": 1.0}, step)
+        second.log_image("picture", [np.zeros((8, 8), np.uint8)], step)
+    assert positions[4] < second.position <= positions[5]
+    second.close()
+    third = MlflowSpoolLogger(QUIET, run_id=first.run_id, resume_at=second.position)
+    for step in range(6, 12):
+        third.log_metrics({"a": float(step), "b": 1.0}, step)
+        third.log_image("picture", [np.zeros((8, 8), np.uint8)], step)
+    assert third.position > positions[8]
+    third.close()
+    for key in ("a", "b"):
+        assert [step for step, _ in _history(first, key)] == [*range(12)]
+    assert len(_artifacts(first, "images")) == 2 * 12

@@ -57,6 +57,8 @@ SETTINGS = {
     ],
     "max_steps": ["trainer.max_epochs=-1", "trainer.max_steps=12", "checkpoint.every_n_steps=1"],
     "extra losses": ["losses.weighting=uncertainty", "losses.consistency=1", "losses.attention=1"],
+    # long behind its checkpoint when it is killed, and told to go while it catches up
+    "behind": ["trainer.max_epochs=1", "data.epoch_length=10", "checkpoint.every_n_steps=200"],
     "private": ["model.norm=group", "model.pretrained=false", "privacy.noise_multiplier=0.5"],
 }
 SMALL = ["experiments/small_data.yaml", *TINY[2:]]
@@ -111,6 +113,7 @@ SIGNALS: dict[str, list[Point]] = {
         ("on_test_batch_end", 1, 0, TERM),
     ],
     "rich": [("on_train_batch_end", 3, 0, TERM), ("on_validation_end", 1, 1, USR2)],
+    "behind": [("on_train_batch_end", 9, 0, KILL), ("on_train_batch_start", 3, 0, TERM)],
 }
 
 
