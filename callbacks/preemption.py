@@ -46,6 +46,16 @@ class Preempted(BaseException):
         self.signum = signum
 
 
+class Kept:
+    """A signal's handler until a training listens, which then has received what came before."""
+
+    received = 0
+
+    def __call__(self, signum: int, frame: Any) -> None:
+        """Notes it."""
+        self.received = signum
+
+
 class Preemption(Callback):
     """Raises :class:`Preempted` after a signal: before the next training step, in a validation or test at once.
 
@@ -87,6 +97,9 @@ class Preemption(Callback):
             yield
             return
         before = {number: signal.signal(number, self._receive) for number in self.signals}
+        for early in before.values():
+            if isinstance(early, Kept) and early.received:
+                self.received = early.received
         try:
             yield
         except UserError:

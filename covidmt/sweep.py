@@ -17,10 +17,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
+import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +37,7 @@ from covidmt.sweep_folder import Outcome, Record, SweepFolder
 from covidmt.sweep_local import run_local, trials_at_a_time
 from covidmt.sweep_slurm import cancel as cancel_jobs
 from covidmt.sweep_slurm import submit
-from covidmt.sweep_status import ALIVE, Status, children, close_parent, find_trial, mark, statuses, table
+from covidmt.sweep_status import ALIVE, children, close_parent, find_trial, mark, statuses, table
 from covidmt.tracking import (
     author,
     make_client,
@@ -122,37 +124,44 @@ def cancel(name: str, trials: Sequence[str] = ()) -> None:
     folder = SweepFolder.named(name)
     chosen = {find_trial([folder], trial)[1] for trial in trials} or set(folder.settings["trials"])
     alive = {t: s for t, s in statuses(folder).items() if t in chosen and s.state in ALIVE}
-    cancel_jobs([str(status.record.job) for status in alive.values() if status.record.launcher == "slurm"])
-    local = {trial: status for trial, status in alive.items() if status.record.launcher == "local"}
-    if local:
-        _cancel_local(folder, local, everything=not trials)
+    slurm = {trial: status for trial, status in alive.items() if status.record.launcher == "slurm"}
+    pids = _local_pids(folder, alive.keys() - slurm.keys(), everything=not trials)
+    for trial in alive:
+        folder.cancel(trial)
+    cancel_jobs([str(status.record.job) for status in slurm.values()])
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     for trial, status in alive.items():
-        if status.record.launcher == "slurm":
+        if status.state == "waiting":  # those that run say it themselves when they have written a checkpoint
             outcome = folder.outcome(trial) or Outcome("cancelled", "", 0)
             outcome.state, outcome.end, outcome.reason = "cancelled", time.time(), "cancelled"
             folder.save_outcome(trial, outcome)
             mark(folder, status.record, "cancelled", "cancelled")
     typer.echo(f"{len(alive)} trial(s) cancelled")
+    close_parent(folder, statuses(folder))
 
 
-def _cancel_local(folder: SweepFolder, alive: dict[str, Status], *, everything: bool) -> None:
-    """SIGTERM to the launcher, which passes it on, or to single trials: they write a checkpoint."""
-    import signal
-    import socket
+def _local_pids(folder: SweepFolder, trials: Iterable[str], *, everything: bool) -> set[int]:
+    """Whom to tell that trials of this machine are to end: the launcher, which passes it on, or each trial.
 
-    pids = set()
-    for trial, status in alive.items():
+    The lock tells that a process is what it is noted as; process ids are used again.
+    """
+    here, pids = socket.gethostname(), set()
+    for trial in trials:
         outcome = folder.outcome(trial)
-        if outcome and outcome.node != socket.gethostname():
-            raise UserError(f"trial {trial} runs on {outcome.node}: cancel it there")
-        if everything:
-            pids.add(int(str(status.record.job)))
+        if everything and folder.locked("launcher"):
+            node, _, pid = str(folder.record(trial).job).rpartition(":")
+        elif outcome and folder.locked(trial):
+            node, pid = outcome.node, outcome.pid
         elif outcome:
-            pids.add(outcome.pid)
+            continue
         else:
             raise UserError(f"trial {trial} has not begun: cancel the whole sweep, or wait")
-    for pid in pids:
-        os.kill(pid, signal.SIGTERM)
+        if node != here:
+            raise UserError(f"trial {trial} runs on {node}: cancel it there")
+        pids.add(int(pid))
+    return pids
 
 
 def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str]:

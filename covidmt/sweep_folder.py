@@ -5,6 +5,7 @@
 - ``<trial>.json``: written by the submitter alone (`Record`).
 - ``<trial>.draw.json``: of a search, written by the job (`Drawn`), before ``<trial>.yaml``.
 - ``<trial>.state.json``: written by the job's first process, or for it when it died without a word (`Outcome`).
+- ``<trial>.cancelled``: there once a person has cancelled the trial, until it is started again.
 - ``<trial>.lock``: held by that process while it lives.
 - ``code/<digest>/``: the packages as they were at submission; jobs import these.
 - ``jobs/``: submitit's files and SLURM's logs; ``logs/``: those of the local launcher.
@@ -29,6 +30,7 @@ from experiments.errors import UserError
 from experiments.load import from_dict, nearest, to_yaml
 from experiments.schema import Experiment
 
+ENDINGS = {"failed": "FAILED", "cancelled": "KILLED"}  # of trials that did not finish: the status of their MLflow runs
 LOST = "another of its processes died"  # begins the reason of a process that only saw that
 
 
@@ -41,7 +43,8 @@ class Record:
         label: What varies, without the seed.
         overrides: What the sweep sets.
         run_id: The MLflow run, made at submission.
-        job: SLURM's job id (``12_3`` in an array), or the local launcher's process id; None: never submitted.
+        job: SLURM's job id (``12_3`` in an array), or the local launcher's ``<host>:<process id>``; None: never
+            submitted.
         launcher: ``slurm`` or ``local``.
         log: The first process's log file.
     """
@@ -81,6 +84,7 @@ class Outcome:
         begin: Of the last start, seconds since 1970.
         end: None while it runs.
         reason: Why it did not finish.
+        requeues: So often it has had itself requeued since it was submitted.
     """
 
     state: str
@@ -89,6 +93,7 @@ class Outcome:
     begin: float = field(default_factory=time.time)
     end: float | None = None
     reason: str | None = None
+    requeues: int = 0
 
 
 def parent_status(states: set[str]) -> str:
@@ -192,12 +197,22 @@ class SweepFolder:
 
     def forget(self, trial: str) -> None:
         """Before a trial is made anew: all but its record, which is replaced."""
-        for ending in ("draw.json", "state.json", "yaml"):
+        self.forget_outcome(trial)
+        for ending in ("draw.json", "yaml"):
             (self.path / f"{trial}.{ending}").unlink(missing_ok=True)
 
     def forget_outcome(self, trial: str) -> None:
         """Before a trial is started again."""
-        (self.path / f"{trial}.state.json").unlink(missing_ok=True)
+        for ending in ("state.json", "cancelled"):
+            (self.path / f"{trial}.{ending}").unlink(missing_ok=True)
+
+    def cancel(self, trial: str) -> None:
+        """Has the trial's job end as cancelled when it is told to go."""
+        (self.path / f"{trial}.cancelled").touch()
+
+    def cancelled(self, trial: str) -> bool:
+        """Whether a person has cancelled it since it was started."""
+        return (self.path / f"{trial}.cancelled").exists()
 
     def has_experiment(self, trial: str) -> bool:
         """Whether it is settled what the trial runs: in a search, Optuna has drawn."""

@@ -6,7 +6,7 @@ calls RUNNING after a signal is requeued by its first process, once all have lef
 USR2, which comes ``launcher.signal_seconds`` before the time limit, and after the SIGTERM with which a preemption's
 GraceTime begins. submitit's own handler, which would requeue too, is taken away at once, and Lightning's requeueing is
 off (`covidmt.trainer`). Before the training listens (`callbacks.preemption`) there is nothing to save: SIGTERM ends the
-process, USR2 is too early to matter.
+process, USR2 is kept and has the training leave at its first step.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from callbacks.preemption import Preempted
+from callbacks.preemption import Kept, Preempted
 from covidmt.logger import global_rank
-from covidmt.sweep_folder import LOST, Outcome, SweepFolder, parent_status
+from covidmt.sweep_folder import ENDINGS, LOST, Outcome, SweepFolder, parent_status
 from covidmt.tracking import make_client
 from experiments.errors import UserError
 from experiments.schema import Experiment
@@ -44,7 +44,7 @@ def run_trial(folder: str, trial: str) -> None:
         UserError: Another live process trains it.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, Kept())
     sweep = SweepFolder(Path(folder))
     if (said := sweep.outcome(trial)) and said.state == "finished":  # a job that was requeued after its end
         return
@@ -53,7 +53,7 @@ def run_trial(folder: str, trial: str) -> None:
     from covidmt.train import train
 
     lock = sweep.lock(trial)
-    outcome = Outcome("running", socket.gethostname(), os.getpid())
+    outcome = Outcome("running", socket.gethostname(), os.getpid(), requeues=said.requeues if said else 0)
     if first:
         try:
             lock.acquire(timeout=60)
@@ -64,6 +64,9 @@ def run_trial(folder: str, trial: str) -> None:
         train(_experiment(sweep, trial, first), run_id=sweep.record(trial).run_id)
     except Preempted as error:
         if first or _alone(sweep, trial):
+            if sweep.cancelled(trial):
+                _end(sweep, trial, outcome, "cancelled", "cancelled")
+                return
             reason = f"checkpointed on {signal.Signals(error.signum).name}"
             outcome.state, outcome.end, outcome.reason = "preempted", time.time(), reason
             sweep.save_outcome(trial, outcome)
@@ -133,8 +136,8 @@ def _end(sweep: SweepFolder, trial: str, outcome: Outcome, state: str, reason: s
     try:
         client = make_client(settings["uri"])
         run_id = sweep.record(trial).run_id
-        if state == "failed":
-            client.set_terminated(run_id, "FAILED")  # nobody else does before the logger is there, or after it has left
+        if state in ENDINGS:  # the logger does not say it before it is there, nor after it has left
+            client.set_terminated(run_id, ENDINGS[state])
             client.set_tag(run_id, "failure", str(reason))
         elif "failure" in client.get_run(run_id).data.tags:  # of an earlier start
             client.delete_tag(run_id, "failure")
@@ -155,9 +158,11 @@ def _requeue(sweep: SweepFolder, trial: str, outcome: Outcome) -> None:
         if "JobState=RUNNING" not in _scontrol("show", "job", "--oneliner", name):
             return
         limit = sweep.settings["launcher"]["requeues"]
-        if int(os.environ.get("SLURM_RESTART_COUNT", 0)) >= limit:
+        if outcome.requeues >= limit:
             _end(sweep, trial, outcome, "failed", f"time limit: requeued {limit} times (launcher.requeues)")
             return
+        outcome.requeues += 1
+        sweep.save_outcome(trial, outcome)
         _scontrol("requeue", name)
     except (OSError, subprocess.SubprocessError) as error:
         text = getattr(error, "stderr", None) or error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,7 +53,7 @@ def run_local(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher, slo
     interrupts = _Interrupts(launcher.signal_seconds)
     for trial in waiting:
         record = sweep.record(trial)
-        record.job, record.launcher = str(os.getpid()), "local"
+        record.job, record.launcher = f"{socket.gethostname()}:{os.getpid()}", "local"
         record.log = str(sweep.path / "logs" / f"{trial}.log")
         sweep.save_record(trial, record)
     with interrupts:
@@ -111,12 +112,13 @@ def trials_at_a_time(launcher: Launcher, trainer: dict[str, Any]) -> int:
 
 
 def _start(sweep: SweepFolder, trial: str, gpus: list[str], slots: int) -> _Running:
-    record, experiment = sweep.record(trial), sweep.settings
-    environment = os.environ | job_environment(Path(experiment["code"]))
+    record, settings = sweep.record(trial), sweep.settings
+    environment = os.environ | job_environment(Path(settings["code"]))
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     # PyTorch takes every core for each process unless it is told.
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // slots)))
+    processes = slots * settings["trainer"]["devices"]
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     path = Path(str(record.log))
     path.parent.mkdir(exist_ok=True)
     output = path.open("ab")
@@ -140,11 +142,12 @@ def _close(sweep: SweepFolder, entry: _Running, *, stopping: bool) -> None:
         os.killpg(entry.process.pid, signal.SIGKILL)
     if outcome is None or outcome.state == "running":
         outcome = outcome or Outcome("failed", os.uname().nodename, entry.process.pid)
-        outcome.state, outcome.end = "preempted" if stopping else "failed", time.time()
+        ended = "cancelled" if sweep.cancelled(entry.trial) else "preempted" if stopping else "failed"
+        outcome.state, outcome.end = ended, time.time()
         outcome.reason = killed_by(-status) if status < 0 else f"ended with exit status {status}; see its log"
         sweep.save_outcome(entry.trial, outcome)
-        if outcome.state == "failed":
-            mark(sweep, sweep.record(entry.trial), "failed", outcome.reason)
+        if outcome.state != "preempted":
+            mark(sweep, sweep.record(entry.trial), outcome.state, outcome.reason)
     seconds = (outcome.end or time.time()) - outcome.begin
     reason = f": {outcome.reason}" if outcome.reason else ""
     typer.echo(f"{entry.trial}  {sweep.record(entry.trial).name}: {outcome.state} after {seconds:.0f} s{reason}")

@@ -50,6 +50,8 @@ class Queued:
 def submit(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> None:
     """Submits trials as one array, or as several where the cluster's MaxArraySize is smaller; notes each job's id.
 
+    Several share ``launcher.array_parallelism``; where they are more than that, one begins at another's end.
+
     Raises:
         UserError: There is no SLURM here, or it refuses the job.
     """
@@ -62,10 +64,16 @@ def submit(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> Non
         shapes.setdefault((trainer["num_nodes"], trainer["devices"]), []).append(trial)
     most = max_array_size()
     arrays = [
-        (shape, group[start : start + most]) for shape, group in shapes.items() for start in range(0, len(group), most)
+        (shape, group[first::parts])
+        for shape, group in shapes.items()
+        for parts in [-(-len(group) // most)]
+        for first in range(parts)
     ]
-    for (nodes, tasks), part in arrays:
-        executor = make_executor(sweep, launcher, nodes, tasks, max(1, launcher.array_parallelism // len(arrays)))
+    chains, after = min(launcher.array_parallelism, len(arrays)), dict[int, str]()
+    for number, ((nodes, tasks), part) in enumerate(arrays):
+        chain = number % chains
+        share = launcher.array_parallelism // chains + (chain < launcher.array_parallelism % chains)
+        executor = make_executor(sweep, launcher, nodes, tasks, share, after.get(chain))
         try:
             jobs = executor.map_array(_run, [str(sweep.path)] * len(part), part)
         except (FailedJobError, FailedSubmissionError, OSError, subprocess.SubprocessError) as error:
@@ -74,10 +82,21 @@ def submit(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> Non
             record = sweep.record(trial)
             record.job, record.launcher, record.log = job.job_id, "slurm", str(job.task(0).paths.stdout)
             sweep.save_record(trial, record)
+        after[chain] = jobs[0].job_id.partition("_")[0]
 
 
-def make_executor(sweep: SweepFolder, launcher: Launcher, nodes: int, tasks: int, parallelism: int) -> SlurmExecutor:
+def make_executor(
+    sweep: SweepFolder, launcher: Launcher, nodes: int, tasks: int, parallelism: int, after: str | None = None
+) -> SlurmExecutor:
     """Submitit's executor for trials of that many machines and processes a machine.
+
+    Args:
+        sweep: Where they are.
+        launcher: What each gets.
+        nodes: Machines of a trial.
+        tasks: Its processes on each.
+        parallelism: Trials at a time.
+        after: A job, or array of jobs, whose end they wait for.
 
     Raises:
         UserError: There is no SLURM on this machine.
@@ -88,7 +107,9 @@ def make_executor(sweep: SweepFolder, launcher: Launcher, nodes: int, tasks: int
         executor = SlurmExecutor(sweep.path / "jobs", python=launcher.python)
     except RuntimeError as error:
         raise UserError("launcher.kind=slurm: this machine has no srun; submit from a login node") from error
-    environment = job_environment(Path(sweep.settings["code"]))
+    environment, options = job_environment(Path(sweep.settings["code"])), dict(launcher.options)
+    if after:
+        options["dependency"] = ",".join([*filter(None, [options.get("dependency")]), f"afterany:{after}"])
     gpus = {"gpus_per_node": launcher.gpus_per_node} if launcher.gpus_per_node else {}
     chosen = {
         "cpus_per_task": launcher.cpus_per_task,
@@ -112,7 +133,7 @@ def make_executor(sweep: SweepFolder, launcher: Launcher, nodes: int, tasks: int
             "--kill-on-bad-exit=1",
             *([f"--cpus-per-task={launcher.cpus_per_task}"] if launcher.cpus_per_task else []),
         ],
-        additional_parameters={"requeue": True, **launcher.options},
+        additional_parameters={"requeue": True, **options},
         **gpus,
         **{name: value for name, value in chosen.items() if value is not None},
     )

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from covidmt import sweep_slurm
 from covidmt.spool import sync_run
-from covidmt.sweep_folder import LOST, Outcome, Record, SweepFolder, parent_status
+from covidmt.sweep_folder import ENDINGS, LOST, Outcome, Record, SweepFolder, parent_status
 from covidmt.tracking import make_client, mlruns_dir, without_password
 from experiments.errors import UserError
 from experiments.load import nearest
@@ -189,7 +189,7 @@ def _status(
         return Status("waiting" if launcher else "missing", record)
     if outcome and outcome.state in ("failed", "cancelled") and not str(outcome.reason).startswith(LOST):
         return _said(outcome, record)
-    return _settled(record, outcome)
+    return _settled(record, outcome, sweep.cancelled(trial))
 
 
 def _said(outcome: Outcome, record: Record) -> Status:
@@ -197,10 +197,12 @@ def _said(outcome: Outcome, record: Record) -> Status:
     return Status(state, record, outcome.node, (outcome.end or time.time()) - outcome.begin, outcome.reason or "")
 
 
-def _settled(record: Record, outcome: Outcome | None) -> Status:
+def _settled(record: Record, outcome: Outcome | None, cancelled: bool) -> Status:
     """The trial's job is gone and did not say how it ended."""
     outcome = outcome or Outcome("running", "", 0)
-    reason = sweep_slurm.fate(str(record.job)) if record.launcher == "slurm" else ""
+    reason: str | None = "cancelled" if cancelled else ""
+    if record.launcher == "slurm" and not cancelled:
+        reason = sweep_slurm.fate(str(record.job))
     last_word = max(outcome.begin, _log_time(record))
     # A job that has ended well has said so, and shared disks may show it late.
     if reason is None or (reason == sweep_slurm.COMPLETED and time.time() - last_word < SETTLES):
@@ -237,7 +239,7 @@ def mark(sweep: SweepFolder, record: Record, state: str, reason: str) -> None:
         if spool.exists():
             sync_run(spool)
         client = make_client(sweep.settings["uri"])
-        client.set_terminated(record.run_id, "KILLED" if state == "cancelled" else "FAILED")
+        client.set_terminated(record.run_id, ENDINGS[state])
         client.set_tag(record.run_id, "failure", reason)
     except Exception as error:
         log.warning("The tracking store is not told that %s has %s: %s", record.name, state, error)

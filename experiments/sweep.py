@@ -92,7 +92,10 @@ class Search:
 
 @dataclass
 class Launcher:
-    """Where trials run, and what one trial gets. What is only for SLURM is ignored by the local launcher.
+    """Where trials run, and what one trial gets.
+
+    The local launcher knows ``processes``, ``gpus_per_node``, ``tasks_per_node`` and ``signal_seconds``; all others are
+    for SLURM, and it ignores them.
 
     Attributes:
         processes: Local: trials at a time; null: as many as the GPUs suffice for, one without GPUs.
@@ -104,9 +107,11 @@ class Launcher:
         mem_gb: Memory of a trial on a machine; null: the cluster's default.
         time_hours: Time limit of one job. A trial that needs longer is requeued and goes on from its checkpoint.
         signal_seconds: So long before the time limit a trial is told: a training step and a checkpoint must fit in; a
-            validation or test need not, it is left and done again. Local: so long it has after Ctrl-C.
-        requeues: A trial is requeued at its time limit at most so often.
-        array_parallelism: Trials at a time.
+            validation or test need not, it is left and done again. Less than the time limit. Local: so long it has
+            after Ctrl-C.
+        requeues: At most so often a trial has itself requeued, at its time limit or in a preemption's GraceTime; what
+            SLURM or a person requeues does not count.
+        array_parallelism: Trials at a time, at most.
         setup: Shell lines before the training: ``module load ...``, ``source ...``.
         python: Interpreter on the cluster; null: this one, which must lie on a shared disk.
         options: Any further sbatch option: ``{qos: high, mail-type: END}``.
@@ -376,6 +381,12 @@ def _check(sweep: Sweep, where: str) -> None:
             refuse(f"launcher.{key}", f"must be above 0, is {value}")
     if launcher.kind is LauncherKind.local and launcher.nodes > 1:
         refuse("launcher.nodes", "a trial on several machines needs launcher.kind=slurm")
+    if launcher.kind is LauncherKind.slurm and launcher.signal_seconds >= 3600 * launcher.time_hours:
+        refuse(
+            "launcher.signal_seconds",
+            f"a trial would be told {launcher.signal_seconds} s before the end of a job that lasts "
+            f"{3600 * launcher.time_hours:.0f} s (launcher.time_hours): before it has begun",
+        )
     if sweep.search:
         _check_search(sweep, refuse)
 

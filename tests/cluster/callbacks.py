@@ -19,6 +19,13 @@ class BreaksUntilMended(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class IsToldEarly(Callback):
+    """While the training is set up, before it listens: USR2, as ahead of a time limit."""
+
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+
 class Holds(Callback):
     """In the middle of the first epoch: says so in a file ``held-<seed>``, and waits for a file ``go-<seed>``."""
 

@@ -87,21 +87,29 @@ def test_large_arrays_are_split_options_passed_on_and_all_cancelled(
 ):
     assert max_array_size() == 5
     options = {"begin": "now+1hour", "comment": "a test"}
-    launcher = {"kind": "slurm", "array_parallelism": 4, "options": options}
+    launcher = {"kind": "slurm", "array_parallelism": 3, "options": options}
     sweep = write_sweep(tmp_path / "six.yaml", demo_data, seeds=[*range(6)], launcher=launcher)
     assert covidmt("sweep", "run", sweep) == 0
     arrays = {job.partition("_")[0] for job in jobs(tmp_path, "six").values()}
     assert len(arrays) == 2
     shown = subprocess.run(["scontrol", "show", "job"], capture_output=True, text=True, check=True).stdout
-    assert "ArrayTaskThrottle=2" in shown
+    assert set(re.findall(r"ArrayTaskThrottle=(\d+)", shown)) == {"1", "2"}
+    assert "afterany" not in shown
     assert "Comment=a test" in shown
     assert covidmt("sweep", "run", sweep) == 0  # leaves waiting ones alone
     assert "nothing to start" in capfd.readouterr().out
     assert covidmt("sweep", "cancel", "six") == 0
+    assert {run.info.status for run in children(tmp_path, "six").values()} == {"KILLED"}
+    assert parent(tmp_path, "six").info.status == "KILLED"
     wait_for(queue_is_empty, "the end of cancelled jobs")
     assert covidmt("sweep", "status", "six") == 0
     assert "6 cancelled" in capfd.readouterr().out
-    assert {run.info.status for run in children(tmp_path, "six").values()} == {"KILLED"}
+    assert covidmt("sweep", "run", sweep, "launcher.array_parallelism=1") == 0
+    first = jobs(tmp_path, "six")[0].partition("_")[0]
+    shown = subprocess.run(["scontrol", "show", "job"], capture_output=True, text=True, check=True).stdout
+    assert f"Dependency=afterany:{first}" in shown  # never two trials at a time
+    assert covidmt("sweep", "cancel", "six") == 0
+    wait_for(queue_is_empty, "the end of cancelled jobs")
 
 
 @pytest.mark.slow
@@ -217,6 +225,7 @@ def test_the_last_requeue_is_the_last(
     said = capfd.readouterr().out
     assert "1 failed" in said
     assert "time limit: requeued 0 times (launcher.requeues)" in said
+    assert children(tmp_path, "once")[0].info.status == "FAILED"
     assert covidmt("sweep", "run", sweep) == 0  # what it had computed is not lost
     wait_for(queue_is_empty, "the rest")
     (run,) = children(tmp_path, "once").values()

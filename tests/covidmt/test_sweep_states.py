@@ -1,6 +1,8 @@
 """A sweep's files and runs where the store, the submitter or a job breaks off; nothing is trained."""
 
+import signal
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -9,11 +11,12 @@ import pytest
 from covidmt import sweep_status
 from covidmt.sweep import _prepare, run
 from covidmt.sweep_folder import Outcome, SweepFolder
+from covidmt.sweep_job import run_trial
 from covidmt.sweep_slurm import COMPLETED, fate
 from covidmt.sweep_status import statuses
 from experiments.errors import UserError
 from experiments.sweep import load_sweep
-from tests.covidmt.trials import children, parent, store, write_sweep
+from tests.covidmt.trials import children, parent, steps, store, write_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +157,43 @@ def test_a_job_that_is_still_ending_is_settled_at_a_later_look(tmp_path: Path, m
     assert statuses(folder)[trial].reason == COMPLETED
     assert folder.outcome(trial).state == "failed"
     assert children(tmp_path, "s")[folder.experiment(trial).seed].info.status == "FAILED"
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """What `run_trial` does to those of its process is undone."""
+    numbers = (signal.SIGTERM, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_trial_that_fails_before_it_has_a_logger_is_failed_in_mlflow(tmp_path: Path):
+    folder, (trial,) = submitted(write_sweep(tmp_path / "s.yaml", tmp_path / "none", seeds=[0]))
+    with pytest.raises(UserError, match=r"data\.root"):
+        run_trial(str(folder.path), trial)
+    run = children(tmp_path, "s")[0]
+    assert run.info.status == "FAILED"
+    assert "data.root" in run.data.tags["failure"]
+    assert parent(tmp_path, "s").info.status == "FAILED"
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_trial_that_is_told_before_it_listens_leaves_at_its_first_step(tmp_path: Path, demo_data: Path):
+    told = {"callbacks": [{"class_path": "tests.cluster.callbacks.IsToldEarly"}]}
+    folder, (trial,) = submitted(write_sweep(tmp_path / "s.yaml", demo_data, seeds=[0], trainer=told))
+    run_trial(str(folder.path), trial)
+    assert folder.outcome(trial).reason == "checkpointed on SIGUSR2"
+    assert children(tmp_path, "s")[0].info.status == "SCHEDULED"
+    assert statuses(folder)[trial].state == "stopped"
+    folder.cancel(trial)  # by a person: this, and no requeue
+    run_trial(str(folder.path), trial)
+    assert statuses(folder)[trial].state == "cancelled"
+    run = children(tmp_path, "s")[0]
+    assert run.info.status == "KILLED"
+    assert steps(tmp_path, run, "train/loss") == []
+    assert submitted(tmp_path / "s.yaml")[1] == [trial]
+    assert not folder.cancelled(trial)

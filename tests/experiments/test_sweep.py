@@ -137,6 +137,7 @@ def test_overrides_go_where_they_belong(sweep):
         ("zip: {optimizer.lr: [0.1], seed: [1, 2]}", ["zip", "one length"]),
         ("seeds: [1, 1]", ["seeds", "twice"]),
         ("launcher: {nodes: 2}", ["launcher.nodes", "slurm"]),
+        ("launcher: {kind: slurm, time_hours: 0.1, signal_seconds: 360}", ["launcher.signal_seconds", "time_hours"]),
         ("launcher: {time: 3}", ["launcher.time", "time_hours"]),
         ("launcher: {kind: slrum}", ["launcher.kind", "slrum"]),
         ("overrides: {trainer: {devices: auto}}", ["trainer.devices", "launcher.gpus_per_node"]),
