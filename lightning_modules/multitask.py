@@ -108,8 +108,8 @@ class MultiTaskModule(LightningModule):
         maps = self.features(images)
         return {name: task(maps) for name, task in self.tasks.items()}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The task losses of one batch, which holds all active tasks, as one, and the extra losses (``losses``)."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The losses of one batch, which holds all active tasks, as one: ``loss``; and what is logged, by its key."""
         if self.private is not None:
             return self._private_step(batch)
         settings, decider = self.experiment.losses, self.experiment.robustness.task
@@ -137,10 +137,18 @@ class MultiTaskModule(LightningModule):
         logged |= {f"train/{name}": value for name, value in extra.items()}
         if (weights := self.weighting.weights()) is not None:
             logged |= {f"train/{name}/weight": weight for name, weight in zip(losses, weights, strict=True)}
-        self.log_dict({name: value.detach() for name, value in logged.items()}, batch_size=n)
-        return loss
+        return {"loss": loss} | {name: value.detach() for name, value in logged.items()}
 
-    def _private_step(self, batch: Batch) -> Tensor:
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log the steps that the loggers take, and an epoch's last: Lightning's notes of a step take milliseconds.
+
+        So ``trainer.callback_metrics`` has the ``train/`` values of the last step that was logged.
+        """
+        if self.trainer._logger_connector.should_update_logs or self.trainer.is_last_batch:
+            logged = {name: value for name, value in outputs.items() if name != "loss"}
+            self.log_dict(logged, batch_size=max(len(batch.images), 1))
+
+    def _private_step(self, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of a batch of any size, the gradient of each image at hand for :meth:`backward`."""
         from lightning_modules.privacy import PerImage
 
@@ -149,10 +157,9 @@ class MultiTaskModule(LightningModule):
         per_image = PerImage(self.backbone, task)
         self._per_image, losses, logits = per_image.gradients(self._normalised(batch.images), targets.targets)
         loss = losses.sum() / max(len(losses), 1)
-        logged = {"train/loss": loss, f"train/{name}/loss": loss, "train/images": float(len(losses))}
+        logged = {"train/loss": loss, f"train/{name}/loss": loss, "train/images": torch.tensor(float(len(losses)))}
         logged |= {f"train/{name}/{key}": value for key, value in task.progress(logits, targets).items()}
-        self.log_dict(logged, batch_size=max(len(losses), 1))
-        return loss
+        return {"loss": loss} | {name: value.detach() for name, value in logged.items()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Plain, or with surgery in the base network (``losses.gradients``); private: the gradient of each image."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from types import SimpleNamespace
 
 import pytest
@@ -72,10 +73,10 @@ def test_images_are_normalised():
 @pytest.mark.parametrize(("weighting", "divisor"), [("mean", 7), ("sum", 1)])
 def test_one_forward_and_the_losses_as_one(weighting, divisor):
     module = MultiTaskModule(experiment("tasks.nodule.loss_weight=2.0", f"losses.weighting={weighting}"))
-    logged, forwards = {}, []
-    module.log_dict = lambda values, **_: logged.update(values)
+    forwards = []
     module.backbone.register_forward_hook(lambda *_: forwards.append(1))
-    loss = module.training_step(batch(), 0)
+    logged = module.training_step(batch(), 0)
+    loss = logged.pop("loss")
     assert len(forwards) == 1
     assert set(logged) == {"train/loss", *(f"train/{name}/loss" for name in TASKS)}
     total = sum(logged[f"train/{name}/loss"] * (2 if name == "nodule" else 1) for name in TASKS)
@@ -89,19 +90,15 @@ def test_rows_belong_to_their_task():
     one = batch()
     other = Batch(one.images.clone(), one.tasks)
     other.images[one.tasks["covidx"].rows] = 0
-    logs = []
-    module.log_dict = lambda values, **_: logs.append(values)
-    for step in (one, other):
-        module.training_step(step, 0)
+    logs = [module.training_step(step, 0) for step in (one, other)]
     changed = {key for key in logs[0] if logs[0][key] != logs[1][key]}
-    assert changed == {"train/covidx/loss", "train/loss"}
+    assert changed == {"train/covidx/loss", "train/loss", "loss"}
 
 
 @pytest.mark.parametrize("overrides", [[], ["model.boxes.objectness=false"]])
 def test_every_parameter_has_a_gradient_where_nothing_is_known(overrides):
     module = MultiTaskModule(experiment(*overrides))
-    module.log_dict = lambda *_, **__: None
-    loss = module.training_step(batch(known=False), 0)
+    loss = module.training_step(batch(known=False), 0)["loss"]
     loss.backward()
     assert loss.isfinite()
     assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
@@ -352,9 +349,8 @@ def test_extra_losses_train(tmp_path, one, precision):
 
 def test_extra_losses_add_up_and_reach_every_parameter():
     module = MultiTaskModule(experiment("losses.consistency=2.0", "losses.attention=0.5"))
-    logged = {}
-    module.log_dict = lambda values, **_: logged.update(values)
-    loss = module.training_step(accompanied(0), 0)
+    logged = module.training_step(accompanied(0), 0)
+    loss = logged["loss"]
     tasks = sum(logged[f"train/{name}/loss"] for name in TASKS) / 6
     torch.testing.assert_close(loss, tasks + 2 * logged["train/consistency"] + 0.5 * logged["train/attention"])
     loss.backward()
@@ -397,10 +393,32 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("kind", ["multilabel", "multiclass"])
 def test_a_training_step_waits_for_nothing(kind):
     module = MultiTaskModule(experiment(f"tasks.covidx.kind={kind}"))
-    module.log_dict = lambda *_, **__: None
     with Waits() as waits:
-        module.training_step(batch(), 0).backward()
+        module.training_step(batch(), 0)["loss"].backward()
     assert not waits.found
     with Waits() as waits:
         torch.tensor([1.0, 2.0])[torch.tensor([True, False])].sum().item()
     assert len(waits.found) >= 2  # what it would find
+
+
+class Stops(Callback):
+    """As a time limit does: after a step that is not one of those that are logged."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        trainer.should_stop = batch_idx == 4
+        self.last = float(outputs["train/loss"])
+
+
+def test_the_steps_that_are_logged(tmp_path):
+    def steps(**settings) -> list[tuple[str, str]]:
+        logger = CSVLogger(tmp_path, version=None)
+        run = trainer(tmp_path, logger=logger, log_every_n_steps=3, **settings)
+        run.fit(MultiTaskModule(experiment("active_tasks=[covidx]")), loader([batch(i) for i in range(8)]))
+        with (tmp_path / logger.name / f"version_{logger.version}" / "metrics.csv").open() as file:
+            return [(row["step"], row["train/loss"]) for row in csv.DictReader(file)]
+
+    assert [step for step, _ in steps()] == ["2", "5"]
+    stops = Stops()
+    logged = steps(callbacks=[stops])
+    assert [step for step, _ in logged] == ["2", "4"]
+    assert float(logged[-1][1]) == pytest.approx(stops.last)  # this step's, not the last logged one's
