@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,17 +104,29 @@ KILLS: dict[str, list[Point]] = {
         ("on_test_batch_end", 1, 0, KILL),
     ],
 }
-SIGNALS: dict[str, list[Point]] = {
-    "plain": [
-        ("on_train_batch_start", 3, 1, USR2),
+RICH_SIGNALS: list[Point] = [("on_train_batch_end", 3, 0, TERM), ("on_validation_end", 1, 1, USR2)]
+BEHIND_SIGNALS: list[Point] = [("on_train_batch_end", 9, 0, KILL), ("on_train_batch_start", 3, 0, TERM)]
+SIGNALS: dict[tuple[str, int], list[Point]] = {
+    ("plain", 1): [
+        ("on_train_batch_start", 3, 0, USR2),
         ("on_validation_batch_end", 1, 0, TERM),
         ("on_validation_epoch_end", 1, 0, USR2),  # PI and OLS done
-        ("on_train_batch_end", 2, 1, TERM),
+        ("on_train_batch_end", 2, 0, TERM),
         ("on_validation_end", 2, 0, USR2),  # the last one: the test is not begun
         ("on_test_batch_end", 1, 0, TERM),
     ],
-    "rich": [("on_train_batch_end", 3, 0, TERM), ("on_validation_end", 1, 1, USR2)],
-    "behind": [("on_train_batch_end", 9, 0, KILL), ("on_train_batch_start", 3, 0, TERM)],
+    # One of torchrun's processes may be alone with a signal: there a validation is finished first, and a test.
+    ("plain", 2): [
+        ("on_train_batch_start", 3, 1, USR2),
+        ("on_validation_batch_end", 1, 0, TERM),
+        ("on_validation_epoch_end", 1, 0, USR2),
+        ("on_train_batch_end", 2, 1, TERM),
+        ("on_validation_end", 1, 0, USR2),  # the last one
+    ],
+    ("rich", 1): RICH_SIGNALS,
+    ("rich", 2): RICH_SIGNALS,
+    ("behind", 1): BEHIND_SIGNALS,
+    ("behind", 2): BEHIND_SIGNALS,
 }
 
 
@@ -207,12 +220,9 @@ def test_kills(unbroken: Unbroken, demo_data: Path, tmp_path: Path, settings: st
 
 @pytest.mark.kill
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("settings", list(SIGNALS))
+@pytest.mark.parametrize(("settings", "processes"), list(SIGNALS))
 def test_preemption(unbroken: Unbroken, demo_data: Path, tmp_path: Path, settings: str, processes: int):
-    # one of torchrun's processes may be alone with the signal: there a test is done to its end
-    points = [point for point in SIGNALS[settings] if processes == 1 or point[0] != "on_test_batch_end"]
-    check(unbroken, demo_data, tmp_path, settings, points, processes)
+    check(unbroken, demo_data, tmp_path, settings, SIGNALS[settings, processes], processes)
 
 
 @pytest.mark.kill
@@ -274,3 +284,33 @@ def test_what_auto_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     RunFolder(others).last.touch()
     assert chosen("never", others) == others
     assert not RunFolder(others).last.exists()
+
+
+def test_a_disk_that_fills_up_in_a_training_and_has_room_again(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]  # the store and the spool, and no checkpoint
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system cannot be mounted here (needs root)")
+    try:
+        monkeypatch.chdir(disk)
+        arguments = ["train", *TINY, "trainer.max_epochs=1", "model.transition_channels=64", f"data.root={demo_data}"]
+        assert covidmt(*arguments) == 2
+        said = capfd.readouterr().err
+        assert "Traceback" not in said
+        assert "covidmt: " in said.splitlines()[-1]
+        assert "No space left on device" in said.splitlines()[-1]
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        assert covidmt(*arguments) == 0
+        assert "has no checkpoint yet: it begins with its first step" in capfd.readouterr().out
+        ended = outcome(disk)
+        assert ended["status"] == "FINISHED"
+        logged = [
+            step for (key, step, _), count in ended["metrics"].items() if key == "train/loss" for _ in range(count)
+        ]
+        assert sorted(logged) == [*range(5)]
+    finally:
+        monkeypatch.chdir(tmp_path)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
