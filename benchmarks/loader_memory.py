@@ -2,12 +2,13 @@
 
     python benchmarks/loader_memory.py [--rows 112120] [--epochs 20] [--workers 2] [--steps 45]
 
-Writes NIH ChestX-ray14 at full size (all files one small picture), fills ``data.cache``, and goes through epochs that
-together show every training row about once. The baseline is the usual data set over a list of records, with the same
-sampler: each look at a Python object writes its reference count, and copies the page that it lies on into the worker.
+Writes NIH ChestX-ray14 at full size (small pictures, each another file), fills ``data.cache`` (a row an image), goes
+through epochs that together show every training row about once. The baseline is the usual data set over a list of
+records, with the same sampler: each look at a Python object writes its reference count, and copies the page that it
+lies on into the worker.
 
-Figures are anonymous proportional memory (``Pss_Anon``; pages of files, that is of the cache, can always be dropped),
-and what the worker alone has (USS: private pages), of all workers together, in MB.
+Figures are sums over all workers in MB: what a worker alone has (``USS``, private pages), its share of anonymous memory
+(``Pss_Anon``), and all that counts as its memory, mapped pages of the cache with it (``Rss``); and of the main process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from nih_table import IMAGES, write_tree
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.cache import ImageCache
 from datamodules.multitask import MultiTaskDataModule
 from datamodules.sampler import Item
 from experiments.load import SHIPPED, load_experiment
@@ -47,8 +47,8 @@ class Records(Dataset):
 
 
 def memory(pids: Sequence[int]) -> dict[str, float]:
-    """MB of all processes together."""
-    sums = {"Pss_Anon": 0.0, "USS": 0.0}
+    """MB of all these processes together."""
+    sums = {"USS": 0.0, "Pss_Anon": 0.0, "Rss": 0.0}
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
             name, kilobytes = line.split()[:2]
@@ -59,14 +59,15 @@ def memory(pids: Sequence[int]) -> dict[str, float]:
 
 
 def epochs(loader: DataLoader, count: int) -> list[dict[str, float]]:
-    """Memory of the workers after each epoch."""
+    """Memory of the workers and of the main process after each epoch."""
     found = []
     for epoch in range(count):
         loader.batch_sampler.set_epoch(epoch)  # ty: ignore
         for _ in loader:
             pass
         pids = [worker.pid for worker in loader._iterator._workers]  # ty: ignore
-        found.append(memory(pids))
+        workers, main = memory(pids), memory([os.getpid()])
+        found.append({f"workers' {kind}": value for kind, value in workers.items()} | {"main USS": main["USS"]})
     return found
 
 
@@ -107,8 +108,9 @@ if __name__ == "__main__":
                 *(f"tasks.{name}.batch_size=96" for name in NIH),
             ],
         )
-        one = next((Path(place) / "nih").rglob("*.png"))
-        ImageCache(f"{place}/cache", "nih", 32).fill([str(one)], processes=1)  # the others have the same content
+        for number, path in enumerate((Path(place) / "nih").rglob("*.png")):
+            with path.open("ab") as file:  # after the picture's end: other content, the same pixels
+                file.write(number.to_bytes(4))
         datamodule = MultiTaskDataModule(experiment)
         datamodule.setup()
         loader = datamodule.train_dataloader()
