@@ -21,6 +21,7 @@ SMALL = [
     "active_tasks=[covidx,rsna_boxes]",
     "data.image_size=64",
     "data.num_workers=1",
+    "data.cache=cache",
     "data.epoch_length=2",
     "data.pairs.limit=2",
     "model.backbone=timm:mobilenetv3_small_050",
