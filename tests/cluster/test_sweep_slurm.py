@@ -156,6 +156,8 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
     for seed in range(4):
         (tmp_path / f"go-{seed}").touch()
     wait_for(queue_is_empty, "what was requeued")
+    assert children(tmp_path, "broken")[3].info.status == "KILLED"  # not SCHEDULED, and before anybody looks
+    assert folder.outcome(names[3]).state == "cancelled"
     capfd.readouterr()
     assert covidmt("sweep", "status", "broken") == 0
     said = capfd.readouterr().out

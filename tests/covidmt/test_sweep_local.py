@@ -28,6 +28,14 @@ with open("devices", "a") as file:
 while len(open("devices").readlines()) < 2:
     time.sleep(0.05)
 """
+STAYS = """
+import signal, time
+from pathlib import Path
+signal.signal(signal.SIGTERM, lambda *_: Path("told").touch())
+Path("begun").touch()
+while True:
+    time.sleep(0.05)
+"""
 HOLDS = """
 import sys, time
 from filelock import FileLock
@@ -53,6 +61,31 @@ def test_each_trial_has_gpus_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     devices = (tmp_path / "devices").read_text().splitlines()
     assert sorted(devices[:2]) == ["3,5 3", "7,GPU-9 3"]  # twelve cores for two trials of two processes
     assert devices[2] in devices[:2]
+
+
+def test_the_first_ctrl_c_tells_the_trials_and_the_second_ends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    folder, trials = submitted(write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1]))
+    (Path(folder.settings["code"]) / "covidmt" / "sweep_job.py").write_text(STAYS)
+
+    def interrupt_twice() -> None:
+        for sign in ("begun", "told"):
+            while not (tmp_path / sign).exists():
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt_twice, daemon=True)
+    thread.start()
+    run_local(folder, trials, Launcher(), 1)
+    thread.join()
+    assert "stopped; the same command goes on" in capfd.readouterr().out
+    outcome = folder.outcome(trials[0])
+    assert outcome is not None
+    assert (outcome.state, outcome.reason) == ("preempted", "killed by SIGKILL: out of memory, or by hand")
+    assert folder.outcome(trials[1]) is None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_launchers_process_id_that_another_process_has_now_is_not_signalled(
