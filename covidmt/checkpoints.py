@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from covidmt.tracking import make_client, mlruns_dir, prepare_store, resolve_uri, sqlite_path, without_password
 from experiments.errors import UserError
+from experiments.paths import expand
 from experiments.schema import Tracking
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def find_checkpoint(reference: str, uri: str | None = None) -> FoundCheckpoint:
         UserError: No such file or run, a run without a checkpoint, or a store that does not answer.
     """
     uri = resolve_uri(Tracking(uri=uri))
-    path = Path(reference).expanduser()
+    path = expand(reference)
     if path.is_file():
         folder = path.absolute().parent.name
         return FoundCheckpoint(path, folder if RUN_ID.fullmatch(folder) else None, uri)

@@ -461,8 +461,10 @@ def main() -> None:
         message = str(error).rpartition("experiments.errors.UserError: ")[2].strip()
         _refuse(message)
     except OSError as error:
-        if len(arguments) < len(sys.argv) - 1 or error.errno not in _STORAGE:
+        if len(arguments) < len(sys.argv) - 1 or not (error.filename or error.errno in _STORAGE):
             raise
+        if error.errno not in _STORAGE:  # such as a file in place of a folder
+            _refuse(f"{error.filename}: cannot be used ({error.strerror}); name another place, or put this one right")
         where, use = error.filename or "the output", "read or written" if error.errno in _RIGHTS else "written"
         _refuse(f"{where}: cannot be {use} ({error.strerror}); make room or set the folder's rights, then start again")
 

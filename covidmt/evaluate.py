@@ -34,6 +34,7 @@ from datamodules.evaluation import EvaluationDataModule
 from datamodules.table import load_tables
 from experiments.errors import UserError
 from experiments.load import override
+from experiments.paths import expand
 from experiments.schema import Experiment, View, WacxrSource
 from lightning_modules.multitask import load_module, refuse_sharding
 from metrics.bootstrap import PatientBootstrap
@@ -183,7 +184,7 @@ def _seen(subject: Evaluated, data: EvaluationDataModule) -> list[str]:
     present = {
         name
         for name in {task.source for task in own.active} | {own.data.pairs.val}
-        if Path(own.data.sources[name].root).expanduser().exists()
+        if expand(own.data.sources[name].root).exists()
     }
     split = pd.concat(
         [table[["patient", "split"]] for table in load_tables(own.data, present).values()] or [_NO_PATIENT]
@@ -223,7 +224,7 @@ def _with_pairs(experiment: Experiment, pairs: str | None) -> Experiment:
     if pairs is None:
         return experiment
     if pairs not in sources:
-        root = Path(pairs).expanduser()
+        root = expand(pairs)
         folders = sorted(path.name for path in root.glob("covid_binary_test_*") if path.is_dir())
         if not folders:
             raise UserError(

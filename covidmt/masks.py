@@ -18,6 +18,7 @@ from datamodules.masks import cache_path, write_mask
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import load_lungs_experiment, to_dict
+from experiments.paths import expand
 from experiments.schema import Experiment, LungsExperiment, Masks, View
 
 log = logging.getLogger("covidmt")
@@ -69,14 +70,14 @@ def prepare_masks(
 
 def in_this_place(masks: Masks) -> Masks:
     """What a checkpoint says of masks, with the default cache where its own is not here: it makes no folders."""
-    return masks if Path(masks.cache).expanduser().is_dir() else replace(masks, cache=Masks.cache)
+    return masks if expand(masks.cache).is_dir() else replace(masks, cache=Masks.cache)
 
 
 def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str], may_train: bool) -> None:
     from covidmt.lungs import segment_files  # segmentation-models-pytorch takes seconds to import
     from lightning_modules.segmenters import load_segmenter, segmenter_id
 
-    cache = Path(experiment.data.masks.cache).expanduser()
+    cache = expand(experiment.data.masks.cache)
     cache.mkdir(parents=True, exist_ok=True)
     segmenter = named_or_trained(experiment, cache, may_train=may_train)
     datamodule.segmenter = segmenter_id(segmenter)
@@ -97,7 +98,7 @@ def named_or_trained(experiment: Experiment, cache: Path, *, may_train: bool = T
     segmenter = str(experiment.data.masks.segmenter)
     if not segmenter.endswith((".yaml", ".yml")):
         return segmenter
-    lungs = load_lungs_experiment(Path(segmenter).expanduser(), [f"data.root={experiment.data.root}", *_ONE_PROCESS])
+    lungs = load_lungs_experiment(expand(segmenter), [f"data.root={experiment.data.root}", *_ONE_PROCESS])
     digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
     checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
     if not may_train and not checkpoint.exists():

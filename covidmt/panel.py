@@ -22,6 +22,7 @@ from datamodules.evaluation import EvaluationDataModule
 from datamodules.masks import LungMasks
 from experiments.errors import UserError
 from experiments.load import nearest
+from experiments.paths import expand
 from lightning_modules.multitask import MultiTaskModule, load_module
 from lightning_modules.segmenters import load_segmenter
 
@@ -86,7 +87,7 @@ def _predictor(module: MultiTaskModule, segmenter: str | None) -> Predictor:
     settings = module.experiment.data.masks
     own = None
     if settings.segmenter is not None:
-        cache = Path(settings.cache).expanduser()
+        cache = expand(settings.cache)
         own = load_segmenter(named_or_trained(module.experiment, cache, may_train=False))
     return Predictor(module.eval(), {}, own, LungMasks(settings))
 

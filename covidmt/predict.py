@@ -27,6 +27,7 @@ from datamodules.channels import get_channel
 from datamodules.files import IMAGE_SUFFIXES, list_images
 from datamodules.pairs import unique_names
 from experiments.errors import UserError
+from experiments.paths import expand
 from lightning_modules.multitask import load_module
 from lightning_modules.segmenters import SHIPPED, load_segmenter, segmenter_id
 
@@ -63,7 +64,7 @@ def predict(
         UserError: The checkpoint, a channel, a folder or the segmenter cannot be used; or images that cannot be read,
             after all others are done.
     """
-    out = out.expanduser()
+    out = expand(out)
     sent = {name: get_channel(name, "--channel") for name in channels}
     names = find_images(images)
     found = find_checkpoint(reference)
@@ -106,7 +107,7 @@ def find_images(given: Iterable[str]) -> list[str]:
     """
     names: dict[Path, str] = {}
     for name in given:
-        path = Path(name).expanduser()
+        path = expand(name)
         inside = [str(Path(name, file)) for file in sorted(list_images(path))] if path.is_dir() else [name]
         if not inside:
             raise UserError(
@@ -114,7 +115,7 @@ def find_images(given: Iterable[str]) -> list[str]:
                 "subfolders, or files with other endings one by one"
             )
         for file in inside:
-            names.setdefault(Path(file).expanduser().resolve(), file)
+            names.setdefault(expand(file).resolve(), file)
     if not names:
         raise UserError("no images given: name files or folders")
     return list(names.values())
@@ -163,7 +164,7 @@ def _new_lines(out: Path, names: list[str]) -> FileIO:
     Raises:
         UserError: The folder has predictions, holds the images, or cannot be written to.
     """
-    if any(Path(name).expanduser().resolve().parent == out.resolve() for name in names):
+    if any(expand(name).resolve().parent == out.resolve() for name in names):
         raise UserError(f"--out {out}: the pictures would lie among the images; name another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from datamodules.decode import crop_top, decode, resize
 from datamodules.masks import LungMasks
 from datamodules.views import show
 from experiments.errors import UserError
+from experiments.paths import expand
 from experiments.schema import View
 from lightning_modules.multitask import MultiTaskModule
 from lightning_modules.segmenters import Segmenter
@@ -183,7 +184,7 @@ class Predictor:
 
     def _load(self, name: str) -> Loaded | UserError:
         try:
-            grey = decode(Path(name).expanduser())
+            grey = decode(expand(name))
         except UserError as error:
             return error
         sent = []
@@ -193,7 +194,7 @@ class Predictor:
             except Exception as error:  # of one image, as of one that is too large for the format: others are not lost
                 return UserError(f"{name}: cannot be sent through {title} ({error}); make it smaller, or leave it out")
         inputs = np.stack([resize(crop_top(image, self.top), self.size) for image in (grey, *sent)])
-        return Loaded(grey, inputs, coloured=_coloured(Path(name).expanduser()))
+        return Loaded(grey, inputs, coloured=_coloured(expand(name)))
 
 
 def _coloured(path: Path) -> bool:

@@ -32,6 +32,7 @@ from datamodules.decode import DECODER, crop_top, decode, resize
 from datamodules.files import sample
 from datamodules.processes import in_processes
 from experiments.errors import UserError
+from experiments.paths import expand
 
 logger = logging.getLogger("covidmt")
 
@@ -64,7 +65,7 @@ class ImageCache:
         decoder = sha256(DECODER.encode()).hexdigest()[:12]
         self.size, self.top = size, top
         cropped = f"-top{top:g}" if top else ""
-        self.pixels = Path(folder).expanduser().absolute() / f"{source}-{size}px{cropped}-{decoder}.pixels"
+        self.pixels = expand(folder).absolute() / f"{source}-{size}px{cropped}-{decoder}.pixels"
         self.index = self.pixels.with_suffix(".index")
 
     def fill(self, images: Iterable[str | bytes], *, processes: int | None = None, verify: bool = False) -> int:

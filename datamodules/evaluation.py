@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -15,6 +14,7 @@ from datamodules.multitask import MultiTaskDataModule
 from datamodules.pairs import ChannelDataset
 from datamodules.table import load_tables
 from experiments.errors import UserError
+from experiments.paths import expand
 from experiments.schema import Experiment, Task, TaskKind
 
 
@@ -47,7 +47,7 @@ class EvaluationDataModule(MultiTaskDataModule):
         if self.tables:
             return
         data, active = self.experiment.data, self.experiment.active
-        present = {task.source for task in active if Path(data.sources[task.source].root).expanduser().exists()}
+        present = {task.source for task in active if expand(data.sources[task.source].root).exists()}
         self.notes += [
             f"task {task.name} is left out: no folder {data.sources[task.source].root}"
             for task in active

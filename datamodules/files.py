@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.errors import UserError
+from experiments.paths import expand
 from experiments.schema import Source
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp")
@@ -30,7 +31,7 @@ def check_labels(labels: Iterable[str], where: object) -> None:
 
 def root_of(source: Source, name: str) -> Path:
     """The source's folder, which must exist."""
-    root = Path(source.root).expanduser()
+    root = expand(source.root)
     if not root.is_dir():
         raise UserError(f"data.sources.{name}.root: no folder {root}; set it, or data.root, to where the data set lies")
     return root

@@ -19,6 +19,7 @@ from datamodules.decode import decode, resize
 from datamodules.files import below, list_images, read_csv
 from datamodules.masks import check_fit, read_mask
 from experiments.errors import UserError
+from experiments.paths import expand
 from experiments.schema import Augment, LungData, LungFolder, LungsExperiment
 
 SPLITS = ("train", "val", "test")
@@ -172,7 +173,7 @@ def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np
 
 
 def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
-    key, root = f"data.folders.{name}", Path(folder.root).expanduser()
+    key, root = f"data.folders.{name}", expand(folder.root)
     if not root.is_dir():
         raise UserError(f"{key}.root: no folder {root}; set it, or data.root, to where the data set lies")
     if folder.repeat < 1:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from datamodules.decode import crop_top, decode
 from experiments.errors import UserError
+from experiments.paths import expand
 from experiments.schema import Masks
 
 logger = logging.getLogger("covidmt")
@@ -42,7 +43,7 @@ class LungMasks:
         self.segmenter = segmenter
         self._computed: dict[str, Path] = {}  # looked up by the content of the image, so once
         self.own: dict[str, Path] = {}
-        folders = [Path(folder).expanduser() for folder in masks.folders]
+        folders = [expand(folder) for folder in masks.folders]
         present = [folder for folder in folders if folder.is_dir()]
         for folder in folders:
             if folder in present:
@@ -145,7 +146,7 @@ def cache_path(cache: str | Path, segmenter: str, image: str | Path) -> Path:
         digest = sha256(Path(image).read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"{image}: this image cannot be read ({error.strerror})") from error
-    return Path(cache).expanduser() / segmenter / f"{digest}.png"
+    return expand(cache) / segmenter / f"{digest}.png"
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import pandas as pd
@@ -24,6 +25,7 @@ from datamodules.sampler import BalancedStream, Item, PoissonSampler, StepSample
 from datamodules.table import load_tables
 from experiments.batch import Batch, Pair
 from experiments.errors import UserError
+from experiments.paths import expand
 from experiments.schema import Data, Experiment, Task, View
 
 
@@ -71,7 +73,7 @@ class MultiTaskDataModule(LightningDataModule):
         data = self.experiment.data
         names = {task.source for task in self.experiment.active} | {data.pairs.val}
         test = data.pairs.test
-        if test and Path(data.sources[test].root).expanduser().exists():  # training can do without it
+        if test and expand(data.sources[test].root).exists():  # training can do without it
             names.add(test)
         self.tables = load_tables(data, names)
         self._build()
@@ -309,6 +311,15 @@ def _next_step(trainer: Trainer, length: int) -> int:
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     begun = batches.processed if epochs.ready > epochs.processed else 0  # ty: ignore[missing-attribute]
     return epochs.processed * length + begun  # ty: ignore[missing-attribute]
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Those of loaders that an error has left behind: they ignore SIGTERM, so Python would wait for them for ever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler says that a worker was killed
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _init_worker(worker: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from experiments.errors import UserError
+from experiments.paths import expand
 
 
 def read_checkpoint(path: str | Path, command: str) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def read_checkpoint(path: str | Path, command: str) -> dict[str, Any]:
     Raises:
         UserError: No such file, unreadable, cut short, or something else than a checkpoint.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; `{command}` writes one")
     try:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.errors import UserError
+from experiments.paths import expand
 from lightning_modules.lung_unet import LungUNet, two_largest
 
 SHIPPED = "covidmt"
@@ -73,7 +74,7 @@ def segmenter_id(name: str | Path) -> str:
 
 
 def _file(name: str | Path) -> Path:
-    return _SHIPPED_FILE if str(name) == SHIPPED else Path(name).expanduser()
+    return _SHIPPED_FILE if str(name) == SHIPPED else expand(name)
 
 
 class ChestXDetPSPNet(nn.Module):

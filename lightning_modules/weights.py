@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 from experiments.errors import UserError
 from experiments.load import nearest
+from experiments.paths import expand
 from experiments.schema import Model
 from lightning_modules.covidnet import VARIANTS, covidnet
 
@@ -102,7 +103,7 @@ def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
     Raises:
         UserError: No such file or package, or not a file of tensors.
     """
-    path = _package_file(source, key) if source.startswith("package:") else Path(source).expanduser()
+    path = _package_file(source, key) if source.startswith("package:") else expand(source)
     if not path.is_file():
         raise UserError(f"{key}: no such file: {source}")
     try:

@@ -7,14 +7,17 @@ nothing half-written. In a command and a message ``DATA`` is the data set's fold
 
 from __future__ import annotations
 
+import ctypes
 import http.server
 import os
 import re
 import shlex
 import shutil
 import socket
+import sqlite3
 import struct
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -30,6 +33,7 @@ from PIL import Image
 
 from datamodules.synthetic import write_demo
 from lightning_modules.multitask import MultiTaskModule
+from tests.conftest import REPO
 from tests.lightning_modules.tiny import experiment
 
 Damage = Callable[[Path], object]
@@ -506,6 +510,10 @@ def shortened(name: str) -> Callable[[Path], object]:
     return do
 
 
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 200)
+
+
 def animated(path: Path) -> None:
     PICTURE.save(path, save_all=True, append_images=[Image.new("L", (64, 64))])
 
@@ -579,6 +587,13 @@ MASKS = [
 # -- what a training cannot do -----------------------------------------------------------------------------------------
 
 TRAININGS = [
+    Row(
+        "a DICOM cut short, met by a worker",
+        f"{TRAIN} active_tasks=[covidx,rsna_boxes] data.num_workers=1",
+        f"DATA/rsna/stage_2_train_images/....dcm: {UNREADABLE}",
+        each("data/rsna/stage_2_train_images/*", cut_short),
+        RUN_FOLDER,
+    ),
     Row(
         "more GPUs than there are",
         f"{TRAIN} trainer.accelerator=gpu trainer.devices=64",
@@ -724,6 +739,36 @@ PLACES = [
         f"{TRAIN} data.masks.folders=[] data.masks.segmenter=covidmt data.masks.cache=READONLY/m",
         "READONLY/m: cannot be written (Read-only file system); make room or set the "
         "folder's rights, then start again"),
+    Row("a file in place of the pairs' folder", "pairs make images image.png",
+        "image.png: cannot be used (File exists); name another place, or put this one right", one_image),
+    Row("a file in place of the masks' cache",
+        f"{TRAIN} data.masks.folders=[] data.masks.segmenter=covidmt data.masks.cache=image.png",
+        "image.png: cannot be used (File exists); name another place, or put this one right"),
+    Row("a file in the way of a cross-validation",
+        "lungs cross-validate experiments/lungs_demo.yaml data.root=DATA",
+        "HERE/mlruns/cross_validation/lungs_demo-5-...: cannot be used (Not a directory); name another place, or put "
+        "this one right", file("mlruns/cross_validation", "x")),
+    Row("no such user: data", "data check experiments/demo.yaml data.root=~nosuchuser/cxr",
+        "~nosuchuser/cxr/rsna: its '~' stands for no home folder here; write the path in full"),
+    Row("no such user: cache of images", f"{TRAIN} data.cache=~nosuchuser/c",
+        "~nosuchuser/c: its '~' stands for no home folder here; write the path in full"),
+    Row("no such user: masks", f"{TRAIN} data.masks.folders=[~nosuchuser/m]",
+        "~nosuchuser/m: its '~' stands for no home folder here; write the path in full"),
+    Row("no such user: cache of masks",
+        f"{TRAIN} data.masks.folders=[] data.masks.segmenter=covidmt data.masks.cache=~nosuchuser/m",
+        "data.masks.segmenter (covidmt): ~nosuchuser/m: its '~' stands for no home folder here; write the path in "
+        "full"),
+    Row("no such user: predict", "predict CHECKPOINT ~nosuchuser/a.png --segmenter none",
+        "~nosuchuser/a.png: its '~' stands for no home folder here; write the path in full"),
+    Row("no right to read a folder", CHECK,
+        "DATA/covidx/train: cannot be read or written (Permission denied); make room or set the folder's rights, then "
+        "start again", lambda here: (here / "data/covidx/train").chmod(0)),
+    Row("no right to read an image", "predict CHECKPOINT image.png --segmenter none",
+        "1 of 1 images could not be predicted: image.png: not a readable image ([Errno 13] Permission denied: "
+        "'image.png'); replace it or take it out of the list", lambda here: (here / "image.png").chmod(0),
+        ("predictions", "predictions/predictions.jsonl")),
+    Row("a name too long", f"data check experiments/demo.yaml data.root={'x' * 300}",
+        f"{'x' * 300}/rsna: cannot be used (File name too long); name another place, or put this one right"),
     Row("a file in place of the output folder", "predict CHECKPOINT image.png --segmenter none --out image.png",
         "--out image.png: image.png is there already; name another folder, or delete it"),
 ]  # fmt: skip
@@ -794,6 +839,18 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     taken.close()
 
 
+@pytest.fixture(autouse=True)
+def without_override() -> Iterator[None]:
+    """A file's rights hold for root, too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, before = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()  # capabilities(7), of this thread
+    assert libc.capget(header, before) == 0
+    after = type(before)(before[0] & ~0b110, *before[1:])  # effective, without DAC_OVERRIDE and DAC_READ_SEARCH
+    assert libc.capset(header, after) == 0
+    yield
+    assert libc.capset(header, before) == 0
+
+
 def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
@@ -843,6 +900,29 @@ def test_a_mistake_is_one_message(
     for name in ("FULL", "READONLY"):
         if name in row.command:
             assert not [path for path in files(Path(places[name])) if "." in path and not path.endswith(".lock")]
+
+
+def test_a_broken_image_in_a_worker_ends_the_training(made_up: Path, tmp_path: Path):
+    """With one message, and the run has failed; nothing waits for the workers that are left."""
+    shutil.copytree(made_up, tmp_path / "data")
+    each("data/covidx/train/*", cut_short)(tmp_path)
+    command = TRAIN.replace("DATA", "data").replace("num_workers=0", "num_workers=1")
+    ended = subprocess.run(
+        [sys.executable, "-m", "covidmt.cli", *command.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    message = ended.stderr.rpartition("covidmt: ")[2].strip()
+    reason = "not a readable image (...); replace it or take it out of the list"
+    assert fnmatch(message, f"data/covidx/train/*: {reason.replace('...', '*')}")
+    with sqlite3.connect(tmp_path / "mlruns/mlflow.db") as store:
+        assert store.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
 
 
 def test_the_table_is_long_and_every_row_another():
