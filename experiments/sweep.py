@@ -270,15 +270,23 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as nested mappings."""
+    """Dotted keys, mappings or both as nested mappings; of two values of one setting the last counts."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
-        *parents, last = key.split(".")
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(nested, value)
     return nested
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in values.items():
+        known = into.get(key)
+        if isinstance(value, Mapping):
+            into[key] = _merge(known if isinstance(known, dict) else {}, value)
+        else:
+            into[key] = value
+    return into
 
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -167,6 +168,22 @@ def test_a_varied_key_cannot_be_overridden(sweep):
 def test_dotted_and_nested_are_the_same(values: dict):
     nested = {"x": values, "y": 1} if values else {"y": 1}
     assert nest(flatten(nested)) == nested
+
+
+def test_dotted_keys_and_mappings_side_by_side_lose_nothing(tmp_path: Path):
+    dotted, mapping = {"data.augment.jpeg": 0.5}, {"data": {"image_size": 96}}
+    for overrides in ({**dotted, **mapping}, {**mapping, **dotted}):
+        assert nest(overrides) == {"data": {"augment": {"jpeg": 0.5}, "image_size": 96}}
+        path = tmp_path / "mixed.yaml"
+        path.write_text(
+            yaml.safe_dump({"experiment": str(SHIPPED / "demo.yaml"), "overrides": overrides}, sort_keys=False)
+        )
+        (trial,) = load_sweep(path)[1]
+        assert (trial.experiment.data.augment.jpeg, trial.experiment.data.image_size) == (0.5, 96)
+    assert nest({"data.image_size": 64, "data": {"image_size": 96}}) == {"data": {"image_size": 96}}
+    tags = {"tracking": {"tags": {"a.b": "c"}}}
+    assert nest({"tracking.run_name": "d", **tags}) == {"tracking": {"run_name": "d", "tags": {"a.b": "c"}}}
+    assert nest({"data": {"image_size": 96}, "data.image_size": 64}) == {"data": {"image_size": 64}}
 
 
 def test_a_search_has_numbered_trials(sweep):
