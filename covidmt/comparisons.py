@@ -33,7 +33,8 @@ class Comparison:
         values: The first's mean over seeds, and the second's, percent; with tables of pairs on those that all have.
         low: 95 % interval of the difference; NaN where it cannot be told.
         high: Its upper end.
-        basis: What the interval was drawn from: ``patients and seeds``, ``patients``, ``seeds``; or empty.
+        basis: What the interval was drawn from: ``patients and seeds``, ``patients and the seeds of one`` (the other
+            has a single one), ``patients``, ``seeds``; or empty.
         discordant: Pairs with the event in more seeds of the first, and in more of the second; None without tables.
         p: McNemar's, or Welch's without tables; NaN where it cannot be told.
         p_adjusted: Adjusted for the number of comparisons in the same table (Holm).
@@ -70,7 +71,7 @@ class Comparison:
         if np.isnan(self.low) and np.isnan(self.p_adjusted):
             return "unknown"
         sure = [self.low > 0 or self.high < 0, self.p_adjusted < ALPHA]
-        if self.basis == "patients and seeds" and not sure[0]:
+        if "seeds" in self.basis and not sure[0]:
             return "not shown"
         return ("not shown", "likely", "clear")[sum(sure)]
 
@@ -107,11 +108,12 @@ class PairedResults:
                 values = bootstrap.values(lambda w, h=happened, d=defined: 100 * (w @ h.T) / (w @ d.T))
             self._drawn |= {(score, trial.run_id): column for trial, column in zip(trials, values.T, strict=True)}
 
-    def drawn(self, configuration: Configuration, score: str) -> np.ndarray | None:
+    def drawn(self, configuration: Configuration, score: str, freedom: int) -> np.ndarray | None:
         """The mean over seeds for every draw of patients and seeds, (1 + resamples,); the first is what was measured.
 
         Seeds are drawn with replacement and their spread enlarged by sqrt(n / (n - 1)), the factor by which a bootstrap
-        of n underestimates it, and by Student's quantile over the normal one, for two configurations of n seeds.
+        of n underestimates it, and by Student's quantile over the normal one, for the degrees of freedom that the two
+        configurations of a comparison have together.
         """
         rows = [self._drawn.get((score, trial.run_id)) for trial in configuration.trials]
         if any(row is None for row in rows):
@@ -122,7 +124,7 @@ class PairedResults:
         if n > 1:
             chosen = np.random.default_rng(zlib.crc32(configuration.label.encode())).integers(n, size=(n, draws))
             chosen[:, 0] = np.arange(n)
-            wider = sqrt(n / (n - 1)) * student.ppf(1 - ALPHA / 2, 2 * (n - 1)) / norm.ppf(1 - ALPHA / 2)
+            wider = sqrt(n / (n - 1)) * student.ppf(1 - ALPHA / 2, freedom) / norm.ppf(1 - ALPHA / 2)
             mean = mean + wider * (np.take_along_axis(values, chosen, axis=0).mean(axis=0) - mean)
         return mean
 
@@ -141,7 +143,8 @@ def compare(couples: Sequence[tuple[Configuration, Configuration]], paired: Pair
 def _compare(score: str, first: Configuration, second: Configuration, paired: PairedResults) -> Comparison:
     a, b = first.scores[score], second.scores[score]
     result = Comparison(score, first, second, (a.value, b.value))
-    draws = paired.drawn(first, score), paired.drawn(second, score)
+    freedom = len(first.trials) + len(second.trials) - 2
+    draws = paired.drawn(first, score, freedom), paired.drawn(second, score, freedom)
     if draws[0] is not None and draws[1] is not None:
         result.values = (float(draws[0][0]), float(draws[1][0]))
         difference = draws[1] - draws[0]
@@ -149,7 +152,8 @@ def _compare(score: str, first: Configuration, second: Configuration, paired: Pa
         if result.low == result.high:  # the same in every draw, as where no pair ever changes: that is no certainty
             half = 100 * wilson(0, paired.n_patients)[1]
             result.low, result.high = result.low - half, result.high + half
-        result.basis = "patients and seeds" if min(len(a.values), len(b.values)) > 1 else "patients"
+        several = (len(a.values) > 1) + (len(b.values) > 1)
+        result.basis = ("patients", "patients and the seeds of one", "patients and seeds")[several]
         row = ROBUSTNESS.index(score)
         matched = _match(first.trials, second.trials)
         test = mcnemar(*(np.stack([paired.events[trial.run_id][row] for trial in side]) for side in matched))

@@ -295,16 +295,18 @@ def _alone(made: Report) -> list[dict[str, Any]]:
     rows = []
     for c in made.single:
         cells = {s: (mean_text(c.scores.get(s), s), _fact(paper_value(s, [c.network], 1))) for s in ROBUSTNESS}
-        rows.append({"name": c.network, "cells": cells})
+        values = {s: c.scores[s].value for s in ROBUSTNESS if s in c.scores}
+        rows.append({"name": c.network, "cells": cells, "values": values})
     five = [c for c in made.single if c.network in BASELINES]
     over = "the five" if len(five) == 5 else f"{len(five)} of the paper's five"
     for statistic, choose in (("mean", fmean), ("worst", max)) if len(five) > 1 else ():
+        known = [s for s in ROBUSTNESS if all(s in c.scores for c in five)]
+        values = {s: choose(c.scores[s].value for c in five) for s in known}
         cells = {}
         for score in ROBUSTNESS:
-            values = [c.scores[score].value for c in five if score in c.scores]
-            paper = _fact(paper_value(score, BASELINES, 1, statistic))
-            cells[score] = (f"{choose(values):.{SCORES[score].digits}f}" if len(values) == len(five) else "–", paper)
-        rows.append({"name": f"{statistic} of {over}", "cells": cells})
+            ours = f"{values[score]:.{SCORES[score].digits}f}" if score in values else "–"
+            cells[score] = (ours, _fact(paper_value(score, BASELINES, 1, statistic)))
+        rows.append({"name": f"{statistic} of {over}", "cells": cells, "values": values})
     return rows
 
 
@@ -345,6 +347,16 @@ def tables(made: Report) -> dict[str, pd.DataFrame]:
         }
         for row in beside_paper(made)
         for side in (0, 1)
+    ]  # fmt: skip
+    known = {(row["score"], row["networks"], row["n_tasks"]) for row in paper}
+    paper += [
+        {
+            "score": score, "networks": row["name"], "n_tasks": 1, "ours": ours,
+            "paper": row["cells"][score][1]["text"], "source": row["cells"][score][1]["source"],
+        }
+        for row in _alone(made)
+        for score, ours in row["values"].items()
+        if (score, row["name"], 1) not in known
     ]  # fmt: skip
     named = {"trials": trials, "configurations": means, "comparisons": rows, "paper": paper}
     named["hide_and_seek"] = hide_and_seek.table(_hidden(made))

@@ -99,6 +99,30 @@ def test_the_same_pairs_by_hand(store: Store):
     assert any("single seed" in text for text in warnings(made))
 
 
+def test_one_seed_against_several_is_no_proof_by_the_seed_that_they_share(store: Store):
+    """Of forty pairs ten change; in three seeds two (McNemar's p with the first: 2 / 2^8), eighteen and eighteen."""
+    runs = [store.trial(pairs=flipped(*range(10)))]
+    runs += [store.trial(n_tasks=6, seed=seed, pairs=flipped(*range(n))) for seed, n in enumerate((2, 18, 18))]
+    (pi,) = [row for row in analyse(collect(runs, store.uri)).against_base if row.score == "pi"]
+    assert pi.difference == pytest.approx(100 * (38 / 3 - 10) / 40)
+    assert pi.p_adjusted == pytest.approx(2 / 2**8)
+    assert pi.low < 0 < pi.high
+    assert (pi.basis, pi.verdict) == ("patients and the seeds of one", "not shown")
+
+
+def test_the_baselines_alone_stand_beside_the_paper_in_a_table(store: Store, tmp_path: Path):
+    parent = store.sweep("alone")
+    for backbone, pi in (("resnet50", 4), ("resnext50_32x4d", 6), ("vgg19_bn", 11)):
+        store.trial(parent=parent, sweep="alone", backbone=backbone, metrics=scores(pi, 60 + pi))
+    report(["alone"], tmp_path, store.uri)
+    rows = pd.read_csv(tmp_path / "paper.csv").set_index(["score", "networks", "n_tasks"])
+    assert not rows.index.duplicated().any()
+    assert rows.loc[("ols_original", "ResNeXt-50", 1), ["ours", "paper"]].tolist() == [66, "67.11"]
+    assert rows.loc[("pi", "VGG-19", 1), ["ours", "paper"]].tolist() == [11, "not in text"]
+    assert rows.loc[("pi", "mean of 3 of the paper's five", 1), "ours"] == 7
+    assert rows.loc[("pi", "worst of 3 of the paper's five", 1), ["ours", "paper"]].tolist() == [11, "10"]
+
+
 def test_an_interval_over_seeds_is_wider_and_patients_stay_together(store: Store):
     events = {(n, seed): np.isin(np.arange(N), range(seed, 12 - n + seed)) for n in (1, 6) for seed in (0, 1, 2)}
 
