@@ -64,7 +64,7 @@ class ImageCache:
     def __init__(self, folder: str | Path, source: str, size: int, top: float = 0.0) -> None:
         decoder = sha256(DECODER.encode()).hexdigest()[:12]
         self.size, self.top = size, top
-        cropped = f"-top{top:g}" if top else ""
+        cropped = f"-top{top}" if top else ""
         self.pixels = expand(folder).absolute() / f"{source}-{size}px{cropped}-{decoder}.pixels"
         self.index = self.pixels.with_suffix(".index")
 
@@ -131,7 +131,7 @@ class ImageCache:
     def _add(self, index: np.ndarray, paths: np.ndarray, processes: int | None) -> None:
         if not len(paths):
             return
-        self._require_room(len(paths))
+        self._require_room(self._unknown(index, paths))
         # Never a row that was in use: a training may still read it by an older index.
         first = -(-self.pixels.stat().st_size // _stride(self.size)) if self.pixels.exists() else 0
         problems: list[str] = []
@@ -195,6 +195,11 @@ class ImageCache:
         """Which entries' pixels have their checksum."""
         found = CachedImages(self.pixels, self.size, index["row"], index["check"], np.empty((len(index), 2)))
         return np.array([crc32(found.read(i).data) == index["check"][i] for i in range(len(index))], bool)
+
+    def _unknown(self, index: np.ndarray, paths: np.ndarray) -> int:
+        """How many of the paths hold other content than any that is cached, by their sizes: others may have moved."""
+        stamps = [_stamp(os.fsdecode(path)) for path in paths]
+        return int(np.isin([stamp[0] for stamp in stamps if stamp], index["bytes"], invert=True).sum())
 
     def _require_room(self, images: int) -> None:
         state = os.statvfs(self.pixels.parent)

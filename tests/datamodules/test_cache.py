@@ -90,6 +90,19 @@ def test_a_moved_data_set_is_not_decoded_again(cache, paths, tmp_path):
     assert same(cache, moved)
 
 
+def test_on_a_full_disk_a_moved_data_set_is_taken_and_a_new_image_is_not(cache, paths, tmp_path, monkeypatch):
+    cache.fill(paths)
+    state = os.statvfs(cache.pixels.parent)
+    full = os.statvfs_result((*state[:3], 1, 0, *state[5:]))  # a page is left, and that for root
+    monkeypatch.setattr(os, "statvfs", lambda place: full)
+    shutil.move(tmp_path / "images", tmp_path / "moved")
+    moved = [path.replace("/images/", "/moved/") for path in paths]
+    assert cache.fill(moved) == 6
+    assert same(cache, moved)
+    with pytest.raises(UserError, match=r"data.cache: 2 images of 48 px take 8.2 kB, but .* has 0 bytes left"):
+        cache.fill([*moved, *write_images(tmp_path / "new", 2, side=70)])
+
+
 def test_another_decoder_has_another_file(cache, paths, monkeypatch):
     cache.fill(paths)
     monkeypatch.setattr(datamodules.cache, "DECODER", "another")
