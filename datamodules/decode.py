@@ -7,6 +7,7 @@ instability, so :data:`DECODER` is logged with every run.
 from __future__ import annotations
 
 import io
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import PIL
 import pydicom
 from PIL import Image, ImageOps, features
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.uid import UID, RLELossless
 
 from experiments.errors import UserError
 
 VERSION = 1  # of this file: another one where it gives other pixels; the images in caches are decoded anew then
 DECODER = (
     f"covidmt {VERSION}, pillow {PIL.__version__} (BILINEAR, antialiased; libjpeg-turbo "
-    f"{features.version('libjpeg_turbo')}), pydicom {pydicom.__version__}"
+    f"{features.version('libjpeg_turbo')}), pydicom {pydicom.__version__} (pylibjpeg: "
+    f"libjpeg {version('pylibjpeg-libjpeg')}, openjpeg {version('pylibjpeg-openjpeg')})"
 )
 _BIT_DEPTHS = np.array([8, 10, 12, 14, 16])  # of X-ray detectors; a file may store 12 bits in 16
 
@@ -94,7 +97,7 @@ def _decode_dicom(data: bytes, name: str) -> np.ndarray:
     dataset = pydicom.dcmread(io.BytesIO(data))
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise UserError(f"{name}: holds several frames; export the one to use")
-    stored = pixel_array(dataset)
+    stored = pixel_array(dataset, decoding_plugin=_plugin(dataset.file_meta.TransferSyntaxUID))
     if stored.ndim == 3:
         return np.asarray(Image.fromarray(stored.astype(np.uint8)).convert("L"))
     if not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
@@ -106,6 +109,13 @@ def _decode_dicom(data: bytes, name: str) -> np.ndarray:
         low, high = np.sort(apply_modality_lut(_stored_range(stored, dataset), dataset))
     image = _to_uint8(values, low, high)
     return 255 - image if dataset.PhotometricInterpretation == "MONOCHROME1" else image
+
+
+def _plugin(syntax: UID) -> str:
+    """What decompresses: pydicom would take the first installed of several, whose pixels differ."""
+    if not syntax.is_compressed:
+        return ""
+    return "pydicom" if syntax == RLELossless else "pylibjpeg"
 
 
 def _stored_range(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, generate_uid
 
 from datamodules.decode import DECODER, VERSION, decode, resize
@@ -178,7 +180,8 @@ def test_resize_is_antialiased() -> None:
     assert small.dtype == np.uint8
     assert np.abs(small[1:-1, 1:-1].astype(int) - 127).max() <= 2
     assert resize(np.full((10, 30), 77, np.uint8), 16).tolist() == [[77] * 16] * 16
-    assert "pillow" in DECODER
+    for name in ("pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg"):
+        assert f"{name.removeprefix('pylibjpeg-')} {metadata.version(name)}" in DECODER
 
 
 def test_threads_get_the_same_pixels() -> None:
@@ -190,6 +193,18 @@ def test_threads_get_the_same_pixels() -> None:
 def test_real_dicom_is_the_nih_picture(mini_cxr: Path) -> None:
     path = min((mini_cxr / "rsna" / "stage_2_train_images").iterdir())
     assert np.array_equal(decode(path), dcmread(path).pixel_array)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless])
+def test_what_decompresses_is_what_the_decoder_names(syntax, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other plugin is installed: one that comes first in pydicom's own order is not asked."""
+    data = dicom(GREY, syntax=syntax)
+    expected = decode(data)
+    decoder = get_decoder(syntax)
+    other = {"gdcm": lambda *arguments: bytearray(GREY.size)} | decoder._available
+    monkeypatch.setattr(decoder, "_available", other)
+    assert not dcmread(io.BytesIO(data)).pixel_array.any()  # pydicom's choice
+    assert np.array_equal(decode(data), expected)
 
 
 def test_other_pixels_are_another_version() -> None:
