@@ -42,7 +42,7 @@ WRONG = [
     ),
     (["data", "check", DEMO, "data.root=nowhere"], ["nowhere"]),
     (["data", "cache", DEMO, "data.root={root}"], ["data.cache is null"]),
-    (["data", "cache", DEMO, "data.root={root}", "data.cache=/proc/none"], ["/proc/none", "cannot be written"]),
+    (["data", "cache", DEMO, "data.root={root}", "data.cache=/proc/none"], ["/proc/none", "cannot be used"]),
     (["lungs", "train", "experiments/lungs_dmo.yaml"], ["lungs_dmo.yaml", "lungs_demo.yaml"]),
     (["lungs", "masks", "nowhere", "out", "--segmenter", "nowhere.ckpt"], ["nowhere.ckpt"]),
     (
