@@ -199,7 +199,7 @@ def _said(outcome: Outcome, record: Record) -> Status:
 
 def _settled(record: Record, outcome: Outcome | None, cancelled: bool) -> Status:
     """The trial's job is gone and did not say how it ended."""
-    outcome = outcome or Outcome("running", "", 0)
+    outcome = outcome or Outcome("running", "", 0, begin=_log_time(record) or time.time())
     reason: str | None = "cancelled" if cancelled else ""
     if record.launcher == "slurm" and not cancelled:
         reason = sweep_slurm.fate(str(record.job))

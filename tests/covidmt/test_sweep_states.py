@@ -1,5 +1,6 @@
 """A sweep's files and runs where the store, the submitter or a job breaks off; nothing is trained."""
 
+import os
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from covidmt import sweep_status
 from covidmt.sweep import _prepare, run
 from covidmt.sweep_folder import Outcome, SweepFolder
 from covidmt.sweep_job import run_trial
@@ -145,15 +145,15 @@ def test_a_time_limit_names_its_settings(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_job_that_is_still_ending_is_settled_at_a_later_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder, (trial,) = submitted(write_sweep(tmp_path / "s.yaml", tmp_path))
     record = folder.record(trial)
-    record.job, record.launcher = "7", "slurm"
+    record.job, record.launcher, record.log = "7", "slurm", str(tmp_path / "log")
+    Path(record.log).touch()
     folder.save_record(trial, record)
-    folder.save_outcome(trial, Outcome("running", "n1", 1))
     slurm_says(tmp_path, monkeypatch, "RUNNING|0:0", "JobState=COMPLETING ExitCode=0:0")
     assert statuses(folder)[trial].state == "running"
     slurm_says(tmp_path, monkeypatch, "COMPLETED|0:0", FORGOTTEN)  # the file on the shared disk may be an old one
     assert statuses(folder)[trial].state == "running"
-    assert folder.outcome(trial).state == "running"
-    monkeypatch.setattr(sweep_status, "SETTLES", 0)
+    assert folder.outcome(trial) is None
+    os.utime(record.log, (1, 1))  # long ago
     assert statuses(folder)[trial].reason == COMPLETED
     assert folder.outcome(trial).state == "failed"
     assert children(tmp_path, "s")[folder.experiment(trial).seed].info.status == "FAILED"
