@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callbacks.pruning import PRUNED, VALUE, open_storage
@@ -17,6 +16,7 @@ from covidmt.sweep_folder import Drawn, SweepFolder
 from covidmt.tracking import make_client, mlruns_dir, network_file_system, sqlite_path
 from experiments.errors import UserError
 from experiments.load import from_dict, nearest, override
+from experiments.paths import expand
 from experiments.schema import Experiment
 from experiments.sweep import Algorithm, Distribution, Draw, Search
 
@@ -148,9 +148,9 @@ def _place(search: Search) -> str:
     if "://" not in search.storage:
         if not search.storage.endswith(".journal"):
             raise UserError(f"search.storage: takes a URL or a file *.journal, not {search.storage!r}")
-        return str(Path(search.storage).expanduser().absolute())
+        return str(expand(search.storage).absolute())
     path = sqlite_path(search.storage)
-    return f"sqlite:///{path.expanduser().absolute()}" if path else search.storage
+    return f"sqlite:///{expand(path).absolute()}" if path else search.storage
 
 
 def _make(key: str, algorithm: Algorithm | None) -> Any:
