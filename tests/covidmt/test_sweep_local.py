@@ -69,6 +69,7 @@ def test_the_first_ctrl_c_tells_the_trials_and_the_second_ends_them(
     monkeypatch.chdir(tmp_path)
     folder, trials = submitted(write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1]))
     (Path(folder.settings["code"]) / "covidmt" / "sweep_job.py").write_text(STAYS)
+    before = signal.getsignal(signal.SIGINT)
 
     def interrupt_twice() -> None:
         for sign in ("begun", "told"):
@@ -85,7 +86,7 @@ def test_the_first_ctrl_c_tells_the_trials_and_the_second_ends_them(
     assert outcome is not None
     assert (outcome.state, outcome.reason) == ("preempted", "killed by SIGKILL: out of memory, or by hand")
     assert folder.outcome(trials[1]) is None
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_launchers_process_id_that_another_process_has_now_is_not_signalled(
