@@ -75,13 +75,14 @@ class BareLoop:
         parameters = list(self.module.parameters())
         self.optimizer = torch.optim.Adam(parameters, experiment.optimizer.lr)
         self.batches, self.device = batches, torch.device(options.device)
-        self.bf16 = options.precision == "bf16-mixed"
+        self.bf16, self.late = options.precision == "bf16-mixed", options.late_zero_grad
 
     def steps(self, count: int) -> None:
         """So many steps."""
         for index in range(count):
             item = to_device(self.batches[index % len(self.batches)], self.device)
-            self.optimizer.zero_grad()
+            if not self.late:
+                self.optimizer.zero_grad()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 maps = self.module.features(item.images)
                 losses = []
@@ -89,6 +90,8 @@ class BareLoop:
                     targets = item.tasks[name]
                     losses.append(task.loss(task([m[targets.rows] for m in maps]), targets))
                 loss = torch.stack(losses).mean()
+            if self.late:
+                self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
 
@@ -206,6 +209,9 @@ if __name__ == "__main__":
     parser.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"])
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--compile", action="store_true", help="torch.compile of the base network")
+    parser.add_argument(
+        "--late-zero-grad", action="store_true", help="in the bare loop after the forward, as Lightning"
+    )
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--every", type=int, default=5, help="steps of a turn")
     parser.add_argument("--threads", type=int, default=1)
