@@ -92,13 +92,15 @@ def prepare_store(uri: str) -> None:
     a file lock, builds it under another name and moves it in place: a database that is there is complete.
 
     Raises:
-        StoreAway: The server does not answer.
-        UserError: The database file cannot be made.
+        StoreAway: The server, of MLflow or of a database, does not answer.
+        UserError: The database file cannot be made, or a database server's driver is not installed.
     """
     path = sqlite_path(uri)
     if path is None:
         if uri.startswith("http"):
             _check_server(uri)
+        elif not uri.startswith("databricks"):
+            _check_database_server(uri)
         return
     kind = network_file_system(path)
     if kind:
@@ -225,6 +227,26 @@ def _check_database(path: Path) -> None:
         raise UserError(
             f"tracking store {path} cannot be read as a sqlite database ({error}): restore it from a copy, or set "
             "tracking.uri to another file"
+        ) from error
+
+
+def _check_database_server(uri: str) -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError, DBAPIError
+
+    try:
+        engine = create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+    except DBAPIError as error:
+        raise StoreAway(
+            f"tracking store {without_password(uri)} does not answer ({str(error.orig).splitlines()[0]}): start it, or "
+            "put tracking.uri or MLFLOW_TRACKING_URI right"
+        ) from error
+    except (ImportError, ArgumentError) as error:
+        raise UserError(
+            f"tracking store {without_password(uri)}: its database driver cannot be used ({error}): install it "
+            "(`pip install covidmt[postgresql]` has that of postgresql+psycopg2://...), or name an MLflow server"
         ) from error
 
 

@@ -694,6 +694,9 @@ PLACES = [
     Row("database: no database", f"{TRAIN}",
         "tracking store HERE/mlruns/mlflow.db cannot be read as a sqlite database (file is not a database): restore it "
         "from a copy, or set tracking.uri to another file", file("mlruns/mlflow.db", "x" * 5000), RUN_FOLDER),
+    Row("database server: no driver", f"{TRAIN} tracking.uri=mysql+oursql://me:secret@127.0.0.1:9/runs",
+        "tracking store mysql+oursql://me:***@127.0.0.1:9/runs: its database driver cannot be used (...): install it "
+        "(`pip install covidmt[postgresql]` has that of postgresql+psycopg2://...), or name an MLflow server"),
     Row("database: a folder", f"{TRAIN}",
         "tracking store HERE/mlruns/mlflow.db cannot be read as a sqlite database (disk I/O error): "
         "restore it from a copy, or set tracking.uri to another file",
