@@ -222,8 +222,8 @@ def _check_database(path: Path) -> None:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             database.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return  # MLflow waits its turn
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY):
+            return  # MLflow waits its turn, and takes back what a killed process had half written
         raise UserError(
             f"tracking store {path} cannot be read as a sqlite database ({error}): restore it from a copy, or set "
             "tracking.uri to another file"

@@ -1,6 +1,9 @@
 import multiprocessing
+import shutil
 import socket
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -155,3 +158,19 @@ def test_network_store_is_warned_about(caplog: pytest.LogCaptureFixture, monkeyp
 def test_password_is_not_shown() -> None:
     assert without_password("postgresql://me:secret@db/runs") == "postgresql://me:***@db/runs"
     assert without_password("http://host:5000") == "http://host:5000"
+
+
+def test_a_database_that_a_killed_process_left_half_written_can_be_used(tmp_path: Path):
+    prepare_store(f"sqlite:///{tmp_path}/mlflow.db")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("PRAGMA cache_size = 1")  # pages go to the file before the end of the transaction
+        rows = [(f"experiment {number}", 10 + number, "x" * 2000) for number in range(200)]
+        database.executemany("INSERT INTO experiments (name, experiment_id, artifact_location) VALUES (?, ?, ?)", rows)
+        for name in ("mlflow.db", "mlflow.db-journal"):
+            shutil.copyfile(tmp_path / name, tmp_path / f"killed-{name}")
+    killed = tmp_path / "killed-mlflow.db"
+    reader = sqlite3.connect(f"file:{killed}?mode=ro", uri=True)
+    with closing(reader), pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.execute("PRAGMA schema_version")
+    prepare_store(f"sqlite:///{killed}")
+    assert [each.name for each in make_client(f"sqlite:///{killed}").search_experiments()] == ["Default"]
