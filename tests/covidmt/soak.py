@@ -28,7 +28,7 @@ class Watch(Callback):
                     process.num_threads(),
                     len(children),
                     sum(path.stat().st_size for path in Path("mlruns").glob("mlflow.db*")),
-                    sum(_size(path) for path in Path("mlruns/spool").rglob("*")),
+                    sum(_size(path) for path in Path("mlruns/spool").glob("*/events.jsonl")),
                 )
             )
 
