@@ -21,7 +21,7 @@ test: env
 	$(BIN)/pytest -n 2
 
 kill-test: env  # trainings killed at many moments, on one and two processes
-	$(BIN)/pytest -m kill tests/covidmt/test_resume.py
+	$(BIN)/pytest -m kill tests/covidmt/training/test_resume.py
 
 cluster-test: env  # on a SLURM started for it (apt-get install slurm-wlm munge)
 	$(BIN)/pytest -m cluster tests/cluster
@@ -30,7 +30,7 @@ fuzz: env  # more than 10,000 broken experiments, tables, images and checkpoints
 	$(BIN)/pytest -m fuzz --hypothesis-profile=fuzz tests/test_fuzz.py
 
 soak: env  # 200 epochs: memory, open files, threads and database must stay flat
-	$(BIN)/pytest -m soak -s tests/covidmt/test_soak.py
+	$(BIN)/pytest -m soak -s tests/covidmt/training/test_soak.py
 
 audit: env  # known holes in the pinned packages, from PyPI's advisories
 	$(BIN)/uv tool run pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nih_table import IMAGES, write_tree
 
-from datamodules.synthetic import write_demo
+from datamodules.demo.write import write_demo
 
 RSNA, POSITIVE, COVIDX = 26_684, 6_012, 15_000  # images; of RSNA's those with boxes; about as many as COVIDx 3 has
 

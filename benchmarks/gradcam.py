@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from metrics.decision import Decision
-from metrics.gradcam import gradcam
+from explain.decision import Decision
+from explain.gradcam import gradcam
 from metrics.instability import PredictionInstability
 from metrics.saliency import OutOfLungSaliency, heat_map, heat_region
 

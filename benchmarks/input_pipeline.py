@@ -30,9 +30,9 @@ import pydicom
 import torch
 from timing import ratio, rounds
 
-from datamodules.augment import A, seeded, training_transform
-from datamodules.cache import ImageCache
 from datamodules.dataset import Group, ImageDataset
+from datamodules.images.augment import A, seeded, training_transform
+from datamodules.images.cache import ImageCache
 from datamodules.sampler import Item
 from experiments.schema import Augment, Task
 

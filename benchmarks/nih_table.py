@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from datamodules.nih import LABELS, NO_FINDING
-from datamodules.table import load_tables
+from datamodules.sources.nih import LABELS, NO_FINDING
+from datamodules.sources.table import load_tables
 from experiments.schema import Data, NihSource
 
 IMAGES, FOLDERS, TEST = 112_120, 12, 25_596

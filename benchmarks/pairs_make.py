@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from covidmt.pairs import make
-from datamodules.phantom import Anatomy, draw_chest
+from covidmt.pairs.make import make
+from datamodules.demo.phantom import Anatomy, draw_chest
 
 WACXR, ROUNDS, SIDE = 6_562, 3, 1220
 

@@ -29,7 +29,7 @@ import torch.multiprocessing as mp
 from input_pipeline import batches, data_set
 from timing import rounds
 
-from datamodules.cache import ImageCache
+from datamodules.images.cache import ImageCache
 from experiments.load import SHIPPED, load_experiment
 from lightning_modules.multitask import MultiTaskModule
 

@@ -32,10 +32,10 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from timing import interval, ratio, rounds
 from torch.utils.data import DataLoader
 
-from callbacks.checkpoints import ResumeCheckpoint
 from callbacks.history import MetricHistory
 from callbacks.preemption import Preemption
-from covidmt.logger import MlflowSpoolLogger
+from callbacks.resume import ResumeCheckpoint
+from covidmt.tracking.logger import MlflowSpoolLogger
 from covidmt.trainer import make_trainer
 from experiments.batch import Batch, TaskBatch
 from experiments.load import SHIPPED, load_experiment

@@ -6,7 +6,8 @@
 ``postgresql``: a real ``mlflow server`` on a real PostgreSQL (Debian: ``apt-get install postgresql``; Python: the extra
 ``postgresql``), both started here in a temporary folder, the database by the unprivileged user ``postgres`` where this
 is run by root. ``sqlite``: the embedded store. Runs are made as a sweep's submitter makes them; every client is a
-process that logs like a trial through `covidmt.logger.MlflowSpoolLogger`: parameters, tags, training metrics by step,
+process that logs like a trial through `covidmt.tracking.logger.MlflowSpoolLogger`: parameters, tags, training
+metrics by step,
 validation metrics and pictures by epoch, artifacts. Then the database's own rows and the stored files are counted
 against what was logged; the exit status is 1 if anything is missing, double or not finished.
 """
@@ -39,7 +40,7 @@ def trial(folder: str, uri: str, run_id: str, number: int, epochs: int, steps: i
     """What one training logs, without the training."""
     import numpy as np
 
-    from covidmt.logger import MlflowSpoolLogger, tracked
+    from covidmt.tracking.logger import MlflowSpoolLogger, tracked
 
     os.chdir(folder)
     picture = np.random.default_rng(number).integers(0, 256, (120, 240, 3), np.uint8)
@@ -194,8 +195,8 @@ def main() -> None:
 
 def load(folder: Path, uri: str, database: str, options: argparse.Namespace) -> int:
     """Runs the clients, counts, prints; the exit status."""
-    from covidmt.spool import sync
-    from covidmt.tracking import make_client, open_experiment, prepare_store
+    from covidmt.tracking.spool import sync
+    from covidmt.tracking.store import make_client, open_experiment, prepare_store
 
     prepare_store(uri)
     client = make_client(uri)
@@ -204,7 +205,7 @@ def load(folder: Path, uri: str, database: str, options: argparse.Namespace) -> 
     tags = {"mlflow.parentRunId": parent, "sweep": "load"}
     runs = [client.create_run(experiment, tags=tags).info.run_id for _ in range(options.clients)]
     context = multiprocessing.get_context("forkserver")  # MLflow is imported once for all clients
-    context.set_forkserver_preload(["covidmt.logger", "mlflow.tracking", "mlflow.tracking.multimedia"])
+    context.set_forkserver_preload(["covidmt.tracking.logger", "mlflow.tracking", "mlflow.tracking.multimedia"])
     shared = options.epochs, options.steps, options.pause
     processes = [
         context.Process(target=trial, args=(str(folder), uri, run, number, *shared)) for number, run in enumerate(runs)

@@ -12,10 +12,10 @@ from torch.utils.data import default_collate
 from typing_extensions import override
 
 from callbacks.pair_maps import Explained, PairMaps, pair_source, require_pairs, undisturbed
-from callbacks.pair_picture import Side, draw
 from datamodules.pairs import balanced_draw
 from experiments.batch import Pair
 from experiments.schema import Robustness, Task
+from explain.picture import Side, draw
 from metrics.saliency import heat_region, iol
 
 

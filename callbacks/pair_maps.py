@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from experiments.batch import Pair
 from experiments.errors import UserError
 from experiments.schema import Robustness, Task
-from metrics.cam import Cam
-from metrics.decision import Decision
-from metrics.gradcam import GradCam
+from explain.cam import Cam
+from explain.decision import Decision
+from explain.gradcam import GradCam
 from metrics.saliency import heat_map
 
 

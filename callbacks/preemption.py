@@ -19,7 +19,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEn
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from typing_extensions import override
 
-from callbacks.checkpoints import ResumeCheckpoint
+from callbacks.resume import ResumeCheckpoint
 from experiments.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -68,10 +68,10 @@ class Preemption(Callback):
 
     A validation or test can take longer than a scheduler waits, and its processes cannot agree in it, having unequally
     many batches. It needs no agreement: its checkpoint was written before it, and what it has logged is dropped when it
-    is logged again (`covidmt.logger`), so that leaving is as safe as being killed. That takes that all processes are
-    told: by SLURM, which signals every process of a job, or by the first one, which passes a signal on to those that
-    Lightning started from it. Elsewhere (torchrun) one process may be alone with the signal: there the evaluation is
-    finished first, a test with what follows it.
+    is logged again (`covidmt.tracking.logger`), so that leaving is as safe as being killed. That takes that all
+    processes are told: by SLURM, which signals every process of a job, or by the first one, which passes a signal on to
+    those that Lightning started from it. Elsewhere (torchrun) one process may be alone with the signal: there the
+    evaluation is finished first, a test with what follows it.
 
     Args:
         checkpoint: Saves; comes before this callback.

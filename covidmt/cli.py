@@ -70,8 +70,8 @@ def train(
         typer.echo(to_yaml(loaded), nl=False)
         return
     from callbacks.preemption import Preempted
-    from covidmt.logger import global_rank
-    from covidmt.train import train
+    from covidmt.tracking.logger import global_rank
+    from covidmt.training.train import train
 
     try:
         train(loaded, resume)
@@ -99,7 +99,7 @@ def predict(
 
     Research software, not a medical device: no answer is a diagnosis.
     """
-    from covidmt.predict import predict
+    from covidmt.prediction.predict import predict
 
     predict(
         checkpoint,
@@ -129,7 +129,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder; default: below mlruns/evaluations.")] = None,
 ) -> None:
     """Every score of a trained network with its interval and controls: table, JSON, CSV and an HTML report."""
-    from covidmt.evaluate import evaluate
+    from covidmt.evaluation.evaluate import evaluate
 
     evaluate(
         reference,
@@ -150,8 +150,8 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on localhost.")] = 5000,
 ) -> None:
     """Open the MLflow UI on the project's own store."""
-    from covidmt.tracking import resolve_uri
-    from covidmt.ui import open_ui
+    from covidmt.tracking.store import resolve_uri
+    from covidmt.tracking.ui import open_ui
     from experiments.schema import Tracking
 
     open_ui(resolve_uri(Tracking(uri=uri)), port)
@@ -164,8 +164,8 @@ def report(
     uri: Annotated[str | None, typer.Option(help="Tracking URI; default: as for training.")] = None,
 ) -> None:
     """Which configuration is more stable, by how much, how sure: a page, figures and tables beside the paper's."""
-    from covidmt.report import report as write_report
-    from covidmt.tracking import resolve_uri
+    from covidmt.comparison.report import report as write_report
+    from covidmt.tracking.store import resolve_uri
     from experiments.schema import Tracking
 
     typer.echo(f"report: {write_report(names, out, resolve_uri(Tracking(uri=uri)))}")
@@ -185,8 +185,8 @@ def panel(
     uri: Annotated[str | None, typer.Option(help="Tracking URI; default: as for training.")] = None,
 ) -> None:
     """ROI Hide-and-Seek: images in their representations, with the answers and Grad-CAMs of each one's network."""
-    from covidmt.panel import panel as draw_panel
-    from covidmt.tracking import resolve_uri
+    from covidmt.comparison.panel import panel as draw_panel
+    from covidmt.tracking.store import resolve_uri
     from experiments.schema import Tracking
 
     store = resolve_uri(Tracking(uri=uri))
@@ -196,8 +196,8 @@ def panel(
 @app.command()
 def sync() -> None:
     """Send what a run could not send while its tracking server was away."""
-    from covidmt.spool import sync as send
-    from covidmt.tracking import mlruns_dir
+    from covidmt.tracking.spool import sync as send
+    from covidmt.tracking.store import mlruns_dir
 
     left = 0
     for run in send(mlruns_dir() / "spool"):
@@ -245,7 +245,7 @@ def cache(
     """Decode all images of an experiment into data.cache. Train does it too; the same command goes on."""
     from datamodules.dataset import batch_groups
     from datamodules.multitask import fill_cache
-    from datamodules.table import load_tables
+    from datamodules.sources.table import load_tables
     from experiments.load import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
@@ -262,7 +262,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed draws other chests.")] = 0,
 ) -> None:
     """Write made-up chest X-rays in each data set's own layout, with lung masks."""
-    from datamodules.synthetic import write_demo
+    from datamodules.demo.write import write_demo
 
     write_demo(directory, seed=seed)
     typer.echo(f"made-up data sets: {directory}")
@@ -280,7 +280,7 @@ def lungs_train(experiment: ExperimentFile, overrides: Overrides = None, print_c
         check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
         return
-    from covidmt.lungs import train
+    from covidmt.lungs.train import train
 
     train(loaded)
 
@@ -292,7 +292,7 @@ def lungs_cross_validate(
     folds: Annotated[int, typer.Option(help="Number of folds, of whole patients.")] = 5,
 ) -> None:
     """Train and score a lung experiment fold by fold; ends with the mean Dice per image and its interval."""
-    from covidmt.lung_scores import cross_validate
+    from covidmt.lungs.scores import cross_validate
     from experiments.load import load_lungs_experiment
 
     cross_validate(load_lungs_experiment(experiment, overrides or []), folds)
@@ -306,7 +306,7 @@ def lungs_score(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
 ) -> None:
     """Score a segmenter on the masks of a lung experiment: mean Dice per image and its interval."""
-    from covidmt.lung_scores import score
+    from covidmt.lungs.scores import score
     from experiments.load import load_lungs_experiment
 
     score(load_lungs_experiment(experiment, overrides or []), segmenter, split)
@@ -319,7 +319,7 @@ def lungs_masks(
     segmenter: LungSegmenter = "covidmt",
 ) -> None:
     """Write a lung mask for every image of a folder."""
-    from covidmt.lungs import write_masks
+    from covidmt.lungs.train import write_masks
 
     write_masks(segmenter, images, out)
 
@@ -330,7 +330,7 @@ def lungs_export(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
 ) -> None:
     """Write a trained segmenter in half precision, to be passed on."""
-    from covidmt.lungs import export
+    from covidmt.lungs.train import export
 
     export(checkpoint, out)
 
@@ -341,7 +341,7 @@ def weights_fetch(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the file goes.")],
 ) -> None:
     """Download ImageNet weights into a folder, to be carried to a machine without internet."""
-    from lightning_modules.weights import fetch
+    from lightning_modules.networks.weights import fetch
 
     path = fetch(name, directory)
     typer.echo(f"{path}\nuse it with: model.weights={path}")
@@ -363,7 +363,7 @@ def pairs_make(
     processes: Processes = None,
 ) -> None:
     """Send images through a simulated channel. The same command goes on with an interrupted run."""
-    from covidmt.pairs import make
+    from covidmt.pairs.make import make
 
     make(source, out, channel, positive=positive, link=link, processes=processes)
 
@@ -382,14 +382,14 @@ def pairs_match(
     processes: Processes = None,
 ) -> None:
     """Pair files that really went through a phone with their originals, by perceptual hash and order of time."""
-    from covidmt.pair_match import match
+    from covidmt.pairs.match import match
 
     match(originals, received, out, channel=channel, positive=positive, by_time=by_time, link=link, processes=processes)
 
 
 @sweep_app.command("run")
 def sweep_run(
-    sweep: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep YAML (experiments/sweep.py has its keys).")],
+    sweep: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep YAML (experiments/trials.py has its keys).")],
     overrides: Overrides = None,
     launcher: Annotated[str | None, typer.Option(metavar="local|slurm", help="As launcher.kind=...")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trials and stop.")] = False,
@@ -402,7 +402,7 @@ def sweep_run(
     ] = "auto",
 ) -> None:
     """Start a sweep's trials. The same command again starts those that are not finished and do not run."""
-    from covidmt.sweep import run
+    from covidmt.sweeps.run import run
 
     chosen = [*(overrides or []), *([f"launcher.kind={launcher}"] if launcher else [])]
     run(sweep, chosen, resume=resume, dry_run=dry_run)
@@ -418,8 +418,8 @@ def sweep_status(
     interval: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10,
 ) -> None:
     """State, epoch, PI, OLS, node, time and log of every trial; why one failed."""
-    from covidmt.sweep_folder import SweepFolder
-    from covidmt.sweep_status import show
+    from covidmt.sweeps.folder import SweepFolder
+    from covidmt.sweeps.status import show
 
     show(SweepFolder.named(sweep), interval if watch else None)
 
@@ -430,7 +430,7 @@ def sweep_cancel(
     trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL]...", help="Only these.")] = None,
 ) -> None:
     """End trials; `covidmt sweep run` goes on with them."""
-    from covidmt.sweep import cancel
+    from covidmt.sweeps.run import cancel
 
     cancel(sweep, trials or [])
 
@@ -441,7 +441,7 @@ def sweep_logs(
     rank: Annotated[int, typer.Option(min=0, help="Of which process (SLURM).")] = 0,
 ) -> None:
     """Print what a trial's process wrote."""
-    from covidmt.sweep_status import print_log
+    from covidmt.sweeps.status import print_log
 
     print_log(trial, rank)
 

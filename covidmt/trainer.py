@@ -20,7 +20,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from callbacks.checkpoints import AtomicCheckpointIO
+from callbacks.resume import AtomicCheckpointIO
 from experiments.errors import UserError
 from experiments.load import nearest
 

@@ -17,10 +17,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from datamodules.dataset import batch_groups, outside
-from datamodules.decode import decode
-from datamodules.files import sample
-from datamodules.split import SPLITS, ranked, shared_patients
-from datamodules.table import assemble, label_columns
+from datamodules.images.decode import decode
+from datamodules.sources.files import sample
+from datamodules.sources.split import SPLITS, ranked, shared_patients
+from datamodules.sources.table import assemble, label_columns
 from experiments.errors import UserError
 from experiments.schema import Experiment, SplitPolicy
 

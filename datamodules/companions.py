@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.augment import seeded
-from datamodules.channels import Channel
+from datamodules.channels.messaging import Channel
 from datamodules.dataset import ImageDataset, Sample
-from datamodules.decode import decode
-from datamodules.masks import LungMasks
+from datamodules.images.augment import seeded
+from datamodules.images.decode import decode
+from datamodules.images.masks import LungMasks
 from datamodules.sampler import Item
 from experiments.batch import Batch
 

@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.augment import MIN_VISIBILITY, seeded, training_transform
-from datamodules.cache import CachedImages
-from datamodules.decode import crop_top, decode, resize
-from datamodules.masks import LungMasks
+from datamodules.images.augment import MIN_VISIBILITY, seeded, training_transform
+from datamodules.images.cache import CachedImages
+from datamodules.images.decode import crop_top, decode, resize
+from datamodules.images.masks import LungMasks
+from datamodules.images.views import show
 from datamodules.sampler import BalancedStream, Item, Stream
-from datamodules.table import label_columns
-from datamodules.views import show
+from datamodules.sources.table import label_columns
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
 from experiments.load import nearest

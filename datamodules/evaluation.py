@@ -8,11 +8,11 @@ import numpy as np
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from datamodules.channels import get_channel
+from datamodules.channels.messaging import get_channel
 from datamodules.dataset import batch_groups
 from datamodules.multitask import MultiTaskDataModule
 from datamodules.pairs import ChannelDataset
-from datamodules.table import load_tables
+from datamodules.sources.table import load_tables
 from experiments.errors import UserError
 from experiments.paths import expand
 from experiments.schema import Experiment, Task, TaskKind

@@ -14,10 +14,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
-from datamodules.augment import seeded, training_transform
-from datamodules.decode import decode, resize
-from datamodules.files import below, list_images, read_csv
-from datamodules.masks import check_fit, read_mask
+from datamodules.images.augment import seeded, training_transform
+from datamodules.images.decode import decode, resize
+from datamodules.images.masks import check_fit, read_mask
+from datamodules.sources.files import below, list_images, read_csv
 from experiments.errors import UserError
 from experiments.paths import expand
 from experiments.schema import Augment, LungData, LungFolder, LungsExperiment

@@ -15,14 +15,14 @@ import torch
 from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from datamodules.cache import CachedImages, ImageCache
-from datamodules.channels import get_channel
+from datamodules.channels.messaging import get_channel
 from datamodules.companions import CompanionDataset
 from datamodules.dataset import Group, ImageDataset, batch_groups
-from datamodules.masks import LungMasks
+from datamodules.images.cache import CachedImages, ImageCache
+from datamodules.images.masks import LungMasks
 from datamodules.pairs import PairDataset, collate_pairs
 from datamodules.sampler import BalancedStream, Item, PoissonSampler, StepSampler, Stream
-from datamodules.table import load_tables
+from datamodules.sources.table import load_tables
 from experiments.batch import Batch, Pair
 from experiments.errors import UserError
 from experiments.paths import expand
@@ -133,7 +133,7 @@ class MultiTaskDataModule(LightningDataModule):
 
     @property
     def mask_source(self) -> str:
-        """What the lung masks are; see :attr:`datamodules.masks.LungMasks.source`."""
+        """What the lung masks are; see :attr:`datamodules.images.masks.LungMasks.source`."""
         return self.masks.source
 
     @property
@@ -277,7 +277,7 @@ def fill_cache(
     Args:
         data: The settings.
         groups: Batch groups.
-        processes: See :meth:`datamodules.cache.ImageCache.fill`.
+        processes: See :meth:`datamodules.images.cache.ImageCache.fill`.
         verify: See there.
 
     Raises:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.channels import Channel
-from datamodules.decode import crop_top, decode, resize
-from datamodules.masks import LungMasks
-from datamodules.views import show
+from datamodules.channels.messaging import Channel
+from datamodules.images.decode import crop_top, decode, resize
+from datamodules.images.masks import LungMasks
+from datamodules.images.views import show
 from experiments.batch import Pair
 from experiments.schema import View
 

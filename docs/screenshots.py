@@ -26,7 +26,7 @@ from playwright.sync_api import Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tracking_load import free_port, wait_for
-from covidmt.tracking import make_client
+from covidmt.tracking.store import make_client
 from experiments.load import SHIPPED
 
 DOCS = Path(__file__).parent

@@ -32,7 +32,7 @@ class SplitPolicy(Enum):
 
 
 class View(Enum):
-    """What of an image is seen (paper 001, ROI Hide-and-Seek; `datamodules/views.py`)."""
+    """What of an image is seen (paper 001, ROI Hide-and-Seek; `datamodules/images/views.py`)."""
 
     original = "original"
     lungs_isolated = "lungs_isolated"  # the lungs alone
@@ -171,7 +171,8 @@ class Pairs:
         val: Source whose validation split is sent through ``channel`` at every validation epoch.
         test: Source whose test split is tested on: one of kind ``wacxr`` brings what the phone received, of any other
             it is made by ``channel``; null: no test.
-        channel: One of ``datamodules.channels``, or several in a row: ``whatsapp+whatsapp``, ``resize:1600+jpeg:70``.
+        channel: One of ``datamodules.channels.messaging``, or several in a row: ``whatsapp+whatsapp``,
+            ``resize:1600+jpeg:70``.
         limit: At most so many validation pairs, drawn by seed and balanced over the classes; null: all.
     """
 
@@ -290,10 +291,10 @@ class Losses:
     Attributes:
         gradients: How the tasks' gradients in the base network become one.
         consistency: Factor of the divergence between the decision's answers to a training image and to its copy after
-            ``consistency_channel`` (lightning_modules/consistency.py); 0: off.
+            ``consistency_channel`` (lightning_modules/losses/consistency.py); 0: off.
         consistency_channel: As ``data.pairs.channel``.
-        attention: Factor of the share of Grad-CAM's heat outside the lungs (lightning_modules/attention.py); 0: off.
-            The training images need lung masks then, see ``data.masks``.
+        attention: Factor of the share of Grad-CAM's heat outside the lungs (lightning_modules/losses/attention.py);
+            0: off. The training images need lung masks then, see ``data.masks``.
     """
 
     weighting: Weighting = Weighting.mean

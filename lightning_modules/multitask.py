@@ -19,17 +19,17 @@ from experiments.batch import Batch
 from experiments.errors import UserError
 from experiments.load import from_dict, to_dict
 from experiments.schema import Experiment, Gradients, Norm, Weighting
-from lightning_modules.attention import heat_outside
-from lightning_modules.backbones import build_backbone
+from explain.decision import Decision
 from lightning_modules.checkpoint import fill, read_checkpoint
-from lightning_modules.consistency import consistency
 from lightning_modules.heads import BoxOutput
-from lightning_modules.norm import to_group_norm
+from lightning_modules.losses.attention import heat_outside
+from lightning_modules.losses.consistency import consistency
+from lightning_modules.losses.surgery import pcgrad_backward
+from lightning_modules.losses.weighting import LossWeighting
+from lightning_modules.networks.backbones import build_backbone
+from lightning_modules.networks.norm import to_group_norm
 from lightning_modules.optimizers import build_optimizer, build_scheduler
-from lightning_modules.surgery import pcgrad_backward
 from lightning_modules.tasks import build_tasks
-from lightning_modules.weighting import LossWeighting
-from metrics.decision import Decision
 
 if TYPE_CHECKING:
     from lightning_modules.privacy import PrivateTraining

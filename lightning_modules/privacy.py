@@ -30,7 +30,7 @@ from torchvision.ops import StochasticDepth
 from experiments.batch import TaskBatch
 from experiments.errors import UserError
 from experiments.schema import Privacy
-from lightning_modules.backbones import Backbone
+from lightning_modules.networks.backbones import Backbone
 from lightning_modules.tasks import TaskModule
 
 

@@ -13,10 +13,10 @@ from torchmetrics import Metric
 from experiments.batch import TaskBatch
 from experiments.errors import UserError
 from experiments.schema import Experiment, Task, TaskKind
-from lightning_modules import losses
-from lightning_modules.backbones import Backbone
 from lightning_modules.heads import BoxHead, BoxOutput, ClassificationHead
-from lightning_modules.losses import Term
+from lightning_modules.losses import tasks as losses
+from lightning_modules.losses.tasks import Term
+from lightning_modules.networks.backbones import Backbone
 from metrics.boxes import BoxScores
 from metrics.classification import ClassificationScores
 

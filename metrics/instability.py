@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.decision import Decision
+from explain.decision import Decision
 from metrics.exact import exact_mean, exact_sum
 from metrics.intervals import wilson
 

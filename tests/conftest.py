@@ -32,7 +32,7 @@ def mini_cxr() -> Path:
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up data sets, small."""
-    from datamodules.synthetic import write_demo
+    from datamodules.demo.write import write_demo
 
     root = tmp_path_factory.mktemp("demo")
     write_demo(root, seed=0, size=96, patients=100)
@@ -42,7 +42,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def copied_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
     """A new sqlite store is a copy of one that MLflow has built, which takes it seconds; yields the real builder."""
-    from covidmt import tracking
+    from covidmt.tracking import store as tracking
 
     build, built = tracking._create_database, tmp_path_factory.mktemp("store") / "mlflow.db"
 

@@ -31,10 +31,10 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.synthetic import write_demo
+from datamodules.demo.write import write_demo
 from lightning_modules.multitask import MultiTaskModule
 from tests.conftest import REPO
-from tests.lightning_modules.tiny import experiment
+from tests.helpers.tiny_experiment import experiment
 
 Damage = Callable[[Path], object]
 
@@ -871,7 +871,7 @@ def test_a_mistake_is_one_message(
     copied_stores: Callable[[Path], None],
 ):
     if "FULL" in row.command:
-        monkeypatch.setattr("covidmt.tracking._create_database", copied_stores)  # the real one
+        monkeypatch.setattr("covidmt.tracking.store._create_database", copied_stores)  # the real one
     for name in ("FULL", "READONLY"):
         if name in row.command and name not in places:
             pytest.skip("a file system cannot be mounted here (needs root)")

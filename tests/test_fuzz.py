@@ -23,9 +23,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datamodules import class_folder, covidx, csv_source, lungs, nih, rsna, wacxr
-from datamodules.decode import decode
-from datamodules.patients import PatientRegistry
+from datamodules import lungs
+from datamodules.images.decode import decode
+from datamodules.sources import covidx, nih, rsna, wacxr
+from datamodules.sources import user_csv as csv_source
+from datamodules.sources import user_folder as class_folder
+from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.load import SHIPPED, from_dict, load_experiment, to_dict
 from experiments.schema import (
@@ -40,7 +43,7 @@ from experiments.schema import (
 )
 from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.multitask import MultiTaskModule, load_module
-from tests.lightning_modules.tiny import experiment
+from tests.helpers.tiny_experiment import experiment
 from tests.test_bad_inputs import dicom
 
 pytestmark = pytest.mark.fuzz

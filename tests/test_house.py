@@ -11,11 +11,12 @@ from tests.conftest import REPO
 
 BELOW = {
     "experiments": set(),
-    "metrics": {"experiments"},
-    "datamodules": {"metrics", "experiments"},
-    "lightning_modules": {"metrics", "experiments"},
-    "callbacks": {"lightning_modules", "datamodules", "metrics", "experiments"},
-    "covidmt": {"callbacks", "lightning_modules", "datamodules", "metrics", "experiments"},
+    "explain": {"experiments"},
+    "metrics": {"explain", "experiments"},
+    "datamodules": {"metrics", "explain", "experiments"},
+    "lightning_modules": {"metrics", "explain", "experiments"},
+    "callbacks": {"lightning_modules", "datamodules", "metrics", "explain", "experiments"},
+    "covidmt": {"callbacks", "lightning_modules", "datamodules", "metrics", "explain", "experiments"},
 }
 
 
@@ -34,9 +35,7 @@ def test_imports_run_downward_only(room: str):
 
 
 def test_packages_are_found_from_any_folder(tmp_path: Path):
-    code = (
-        "import callbacks, covidmt, datamodules, experiments, lightning_modules, metrics; print(experiments.__file__)"
-    )
+    code = f"import {', '.join(BELOW)}; print(experiments.__file__)"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()) == REPO / "experiments" / "__init__.py"
 

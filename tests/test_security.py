@@ -10,15 +10,15 @@ import pydicom
 import pytest
 import torch
 
-from covidmt.panel import _predictor
-from datamodules.synthetic import write_demo
+from covidmt.comparison.panel import _predictor
+from datamodules.demo.write import write_demo
 from experiments.errors import UserError
 from experiments.load import to_dict
 from lightning_modules.multitask import MultiTaskModule
 from tests.conftest import REPO
-from tests.lightning_modules.tiny import experiment
+from tests.helpers.tiny_experiment import experiment
 
-ROOMS = ("callbacks", "covidmt", "datamodules", "experiments", "lightning_modules", "metrics")
+ROOMS = ("callbacks", "covidmt", "datamodules", "experiments", "explain", "lightning_modules", "metrics")
 # Each can run code of whoever wrote the file that it reads.
 UNSAFE = {"load_from_checkpoint", "read_pickle", "unsafe_load", "full_load", "eval", "exec", "Unpickler"}
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -5,10 +5,10 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks.overlays import GradCamOverlays
-from callbacks.pair_picture import HEIGHT, WIDTH, Side, draw
 from experiments.schema import Robustness
-from metrics.decision import Decision
-from tests.callbacks.tiny import TASK, Tiny, TinyData, trainer
+from explain.decision import Decision
+from explain.picture import HEIGHT, WIDTH, Side, draw
+from tests.helpers.tiny_module import TASK, Tiny, TinyData, trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

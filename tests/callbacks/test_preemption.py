@@ -5,8 +5,8 @@ import time
 
 from lightning.pytorch import Trainer
 
-from callbacks.checkpoints import ResumeCheckpoint
 from callbacks.preemption import Preemption
+from callbacks.resume import ResumeCheckpoint
 
 FORK = multiprocessing.get_context("fork")
 

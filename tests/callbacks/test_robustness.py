@@ -20,7 +20,7 @@ from experiments.errors import UserError
 from experiments.schema import Robustness, Target
 from metrics.paired import PAIR_COLUMNS
 from metrics.saliency import heat_map
-from tests.callbacks.tiny import TASK, Texts, Tiny, TinyData, trainer
+from tests.helpers.tiny_module import TASK, Texts, Tiny, TinyData, trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -216,7 +216,7 @@ def test_two_processes_score_an_odd_number_of_pairs_like_one(tmp_path):
     out = tmp_path / "two.json"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "SLURM"))}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.tiny", str(out), "2"],
+        [sys.executable, "-m", "tests.helpers.tiny_module", str(out), "2"],
         cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

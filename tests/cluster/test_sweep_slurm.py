@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from covidmt.sweep_folder import SweepFolder
-from covidmt.sweep_slurm import max_array_size
+from covidmt.sweeps.folder import SweepFolder
+from covidmt.sweeps.slurm import max_array_size
 from tests.conftest import REPO
-from tests.covidmt.trials import children, parent, steps, write_sweep
+from tests.helpers.trials import children, parent, steps, write_sweep
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm")]
 
@@ -50,7 +50,7 @@ def jobs(folder: Path, name: str) -> dict[int, str]:
 def test_an_array_a_crash_in_it_and_what_is_missing_after(
     covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    breaks = [{"class_path": "tests.cluster.callbacks.BreaksUntilMended"}]
+    breaks = [{"class_path": "tests.helpers.cluster_callbacks.BreaksUntilMended"}]
     launcher = {"kind": "slurm", "time_hours": 0.5, "setup": SETUP}
     sweep = write_sweep(
         tmp_path / "array.yaml", demo_data, seeds=[0, 1], launcher=launcher, trainer={"callbacks": breaks}
@@ -137,7 +137,7 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
 ):
     """Four trials of two processes with loader workers, each broken in the middle of its first epoch."""
     launcher = {"kind": "slurm", "tasks_per_node": 2, "time_hours": 0.5, "setup": SETUP, "array_parallelism": 4}
-    holds = {"callbacks": [{"class_path": "tests.cluster.callbacks.Holds"}], "max_epochs": 2}
+    holds = {"callbacks": [{"class_path": "tests.helpers.cluster_callbacks.Holds"}], "max_epochs": 2}
     sweep = write_sweep(tmp_path / "broken.yaml", demo_data, seeds=[0, 1, 2, 3], launcher=launcher, trainer=holds)
     overrides = ["data.epoch_length=8", "data.num_workers=1"]
     assert covidmt("sweep", "run", sweep, *overrides) == 0
@@ -191,7 +191,7 @@ def test_a_validation_is_left_at_the_time_limit_and_in_a_preemptions_grace(
     """Two trials of two processes, which would stay in their first validation; SLURM itself sends both signals."""
     launcher = {"kind": "slurm", "tasks_per_node": 2, "setup": SETUP, "requeues": 2, "signal_seconds": 60}
     launcher |= {"time_hours": 0.05, "options": {"exclusive": True}}  # three minutes; a node each
-    holds = {"callbacks": [{"class_path": "tests.cluster.callbacks.HoldsInValidation"}]}
+    holds = {"callbacks": [{"class_path": "tests.helpers.cluster_callbacks.HoldsInValidation"}]}
     sweep = write_sweep(tmp_path / "left.yaml", demo_data, seeds=[0, 1], launcher=launcher, trainer=holds)
     assert covidmt("sweep", "run", sweep) == 0
     wait_for(lambda: all((tmp_path / f"held-{seed}").exists() for seed in (0, 1)), "the validations")
@@ -216,7 +216,7 @@ def test_the_last_requeue_is_the_last(
     covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     launcher = {"kind": "slurm", "time_hours": 0.5, "setup": SETUP, "requeues": 0}
-    holds = {"callbacks": [{"class_path": "tests.cluster.callbacks.HoldsInValidation"}]}
+    holds = {"callbacks": [{"class_path": "tests.helpers.cluster_callbacks.HoldsInValidation"}]}
     sweep = write_sweep(tmp_path / "once.yaml", demo_data, seeds=[0], launcher=launcher, trainer=holds)
     assert covidmt("sweep", "run", sweep) == 0
     wait_for((tmp_path / "held-0").exists, "the validation")

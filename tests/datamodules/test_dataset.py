@@ -6,7 +6,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from datamodules.dataset import ImageDataset, batch_groups
-from datamodules.decode import decode, resize
+from datamodules.images.decode import decode, resize
 from datamodules.sampler import BalancedStream, Item, StepSampler
 from experiments.errors import UserError
 from experiments.schema import Augment, Balance, Task, TaskKind

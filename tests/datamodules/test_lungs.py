@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.decode import decode
+from datamodules.images.decode import decode
 from datamodules.lungs import LungDataModule
 from experiments.errors import UserError
 from experiments.schema import Augment, LungData, LungFolder, LungsExperiment

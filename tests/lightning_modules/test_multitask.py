@@ -15,7 +15,7 @@ from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
 from experiments.load import to_dict
 from lightning_modules.multitask import MultiTaskModule, load_module, refuse_sharding
-from tests.lightning_modules.tiny import NIH, SIZE, batch, experiment, loader
+from tests.helpers.tiny_experiment import NIH, SIZE, batch, experiment, loader
 
 TASKS = ["covidx", "rsna_boxes", *NIH]
 

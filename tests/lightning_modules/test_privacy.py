@@ -14,9 +14,9 @@ from experiments.errors import UserError
 from experiments.load import load_experiment
 from experiments.schema import Privacy
 from lightning_modules.multitask import MultiTaskModule, _per_image_name
-from lightning_modules.norm import to_group_norm
+from lightning_modules.networks.norm import to_group_norm
 from lightning_modules.privacy import PerImage, PrivateTraining, prepare_network
-from tests.lightning_modules.tiny import SIZE, experiment
+from tests.helpers.tiny_experiment import SIZE, experiment
 
 
 def module(backbone: str = "timm:test_resnet") -> MultiTaskModule:

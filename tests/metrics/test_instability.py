@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.decision import Decision
+from explain.decision import Decision
 from metrics.instability import PredictionInstability
 
 DECISION = Decision("COVID-19", 2)

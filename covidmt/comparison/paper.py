@@ -1,0 +1,48 @@
+"""The COVIDMT paper's own figures, as far as its text gives them; what it only draws is not guessed."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+BASES = ["ResNet-50", "ResNeXt-50"]
+BASELINES = [*BASES, "Xception", "VGG-19", "COVID-Net"]  # of Table 2 and Fig 4
+_QUANTITY = {
+    "pi": ("pi_score", "WaCXR"),
+    "ols_original": ("ols_score", "original"),
+    "ols_compressed": ("ols_score", "compressed"),
+}
+
+
+class Fact(NamedTuple):
+    """A figure of the paper, percent, and where it stands."""
+
+    value: float
+    source: str
+
+
+def paper_value(score: str, networks: list[str], n_tasks: int, statistic: str = "mean") -> Fact | None:
+    """The paper's figure; None: not in its text.
+
+    Args:
+        score: ``pi``, ``ols_original`` or ``ols_compressed``.
+        networks: Base networks, of several the ``statistic``.
+        n_tasks: 1 for a base network alone, 6 for COVIDMT.
+        statistic: ``mean`` or ``worst``.
+    """
+    for row in _facts():
+        if (row["quantity"], row["images"]) == _QUANTITY.get(score) and (
+            set(row["networks"].split(" + ")),
+            row["n_tasks"],
+            row["statistic"],
+        ) == (set(networks), str(n_tasks), statistic):
+            return Fact(float(row["value_percent"]), row["source"])
+    return None
+
+
+@cache
+def _facts() -> list[dict[str, str]]:
+    with open(Path(__file__).parents[1] / "reference" / "covidmt.csv", newline="") as file:
+        return list(csv.DictReader(file))

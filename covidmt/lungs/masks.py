@@ -1,0 +1,146 @@
+"""Before a training: every image that needs a lung mask gets one, computed once by the segmenter and cached."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock
+
+from covidmt.tracking.logger import global_rank
+from datamodules.images.masks import cache_path, write_mask
+from datamodules.multitask import MultiTaskDataModule
+from experiments.errors import UserError
+from experiments.load import load_lungs_experiment, to_dict
+from experiments.paths import expand
+from experiments.schema import Experiment, LungsExperiment, Masks, View
+
+log = logging.getLogger("covidmt")
+
+# A segmenter trained on the way is trained by one process, whatever the cluster started.
+_ONE_PROCESS = (
+    "trainer.devices=1",
+    "trainer.num_nodes=1",
+    "trainer.strategy=auto",
+    "trainer.plugins=[{class_path: lightning.pytorch.plugins.environments.LightningEnvironment}]",
+)
+
+
+def prepare_masks(
+    experiment: Experiment, datamodule: MultiTaskDataModule, splits: Sequence[str], *, may_train: bool = True
+) -> None:
+    """Fill the mask cache for some splits, and tell the datamodule whose masks to use.
+
+    Those of the pairs need masks (``train`` has none), and the images of `losses.attention`; all images where
+    ``data.view`` hides a part of them: those in which no lung is found are taken out of the datamodule then.
+
+    Safe when several processes or jobs come at once: one computes, the others wait and find it done.
+
+    Args:
+        experiment: The experiment.
+        datamodule: Its data, set up.
+        splits: Of ``train``, ``val`` and ``test``.
+        may_train: false: the segmenter is what a checkpoint names, see :func:`named_or_trained`.
+
+    Raises:
+        UserError: The segmenter's checkpoint or experiment is missing or broken, or an image cannot be read.
+    """
+    masks = experiment.data.masks
+    images = datamodule.images(splits) + datamodule.needing_lungs
+    if masks.segmenter is not None and datamodule.masks.missing(images):
+        try:
+            _prepare(experiment, datamodule, images, may_train)
+        except UserError as error:
+            raise UserError(f"data.masks.segmenter ({masks.segmenter}): {error}") from error
+    view = experiment.data.view
+    if view is not View.original:
+        empty = datamodule.masks.empty(images, experiment.data.image_size, experiment.data.crop_top)
+        if len(empty) == len(images):
+            raise UserError(f"data.view={view.value}: no image has a lung mask; see data.masks")
+        datamodule.leave_out(empty)
+        if empty:
+            log.warning(f"data.view={view.value}: no lung was found in {len(empty)} of {len(images)} images; left out")
+
+
+def in_this_place(masks: Masks) -> Masks:
+    """What a checkpoint says of masks, with the default cache where its own is not here: it makes no folders."""
+    return masks if expand(masks.cache).is_dir() else replace(masks, cache=Masks.cache)
+
+
+def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str], may_train: bool) -> None:
+    from covidmt.lungs.train import segment_files  # segmentation-models-pytorch takes seconds to import
+    from lightning_modules.lungs.segmenters import load_segmenter, segmenter_id
+
+    cache = expand(experiment.data.masks.cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    segmenter = named_or_trained(experiment, cache, may_train=may_train)
+    datamodule.segmenter = segmenter_id(segmenter)
+    with FileLock(cache / ".lock"):
+        missing = datamodule.masks.missing(images)
+        if missing:
+            for path, mask in segment_files(load_segmenter(segmenter), [Path(path) for path in missing]):
+                write_mask(cache_path(cache, datamodule.segmenter, path), mask)
+
+
+def named_or_trained(experiment: Experiment, cache: Path, *, may_train: bool = True) -> str | Path:
+    """The segmenter's name or checkpoint; that of a lungs experiment is trained where it is not there yet.
+
+    Raises:
+        UserError: It would have to be trained, and a checkpoint names it (``may_train`` is false): a checkpoint may
+            come from others, and a training runs the code that its YAML names.
+    """
+    segmenter = str(experiment.data.masks.segmenter)
+    if not segmenter.endswith((".yaml", ".yml")):
+        return segmenter
+    lungs = load_lungs_experiment(expand(segmenter), [f"data.root={experiment.data.root}", *_ONE_PROCESS])
+    digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
+    checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
+    if not may_train and not checkpoint.exists():
+        raise UserError(
+            f"the checkpoint names this lungs experiment, which is not trained here ({checkpoint} is not there), and a "
+            "checkpoint must not choose what is run; give data.masks.segmenter=..., or --segmenter to `covidmt panel`"
+        )
+    lungs.tracking.uri = experiment.tracking.uri
+    if global_rank() == 0:
+        with FileLock(cache / ".training"):
+            if not checkpoint.exists():
+                _train(lungs, checkpoint)
+    else:
+        _wait(checkpoint)
+    return checkpoint
+
+
+def _train(lungs: LungsExperiment, checkpoint: Path) -> None:
+    from covidmt.lungs.train import train
+
+    try:
+        trained = train(lungs)
+    except BaseException as error:
+        _failure(checkpoint).touch()
+        if isinstance(error, UserError):
+            advice = "or train it apart with `covidmt lungs train` and name its checkpoint in data.masks.segmenter"
+            raise UserError(f"while it was trained: {error}; {advice}") from error
+        raise
+    new = checkpoint.with_suffix(".new")
+    shutil.copyfile(trained, new)
+    new.replace(checkpoint)
+
+
+def _wait(checkpoint: Path) -> None:
+    """The job's other processes, until the first one has trained the segmenter."""
+    begin = time.time()
+    failure = _failure(checkpoint)
+    while not checkpoint.exists():
+        if failure.exists() and failure.stat().st_mtime > begin:
+            raise UserError("the first process could not train it, see there")
+        time.sleep(1)
+
+
+def _failure(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".failed")

@@ -1,0 +1,184 @@
+"""What is said of one image: the network's answer, what was checked about it, and what it must not be taken for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isnan
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from explain.decision import Decision
+
+NOTICE = (
+    "Research software, not a medical device. This is not a diagnosis: an answer that passes every check can still be "
+    "wrong. A radiologist must read the image."
+)
+
+PLAUSIBLE = 0.08, 0.8  # share of a chest X-ray that lungs cover; of some 200 images 0.14 to 0.66
+
+
+class Sentence(NamedTuple):
+    """A line of the report.
+
+    Attributes:
+        text: For a reader who does not know the software.
+        warning: The same in a few words where it is a warning, else empty.
+    """
+
+    text: str
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image, and the checks.
+
+    Attributes:
+        image: The file as the user named it; nothing else in the output tells where an image is from.
+        decision: What was asked.
+        probability: Of the decision's label, in [0, 1].
+        channels: The same after each simulated channel.
+        lung_share: Share of the image that the lungs cover, 0: none were found; None: they were not looked for.
+        heat_found: The heat map is not zero everywhere.
+        iol: Share of the heat-map region inside the lungs; NaN where one of them is missing.
+        eta: IOL below which the saliency is out of the lungs.
+        size: Width and height of the image, pixels.
+        input_size: Side of what the network reads, pixels.
+        coloured: The file is no grey image.
+    """
+
+    image: str
+    decision: Decision
+    probability: float
+    channels: dict[str, float]
+    lung_share: float | None
+    heat_found: bool
+    iol: float
+    eta: float
+    size: tuple[int, int]
+    input_size: int
+    coloured: bool
+
+    def answer(self, probability: float) -> str:
+        """``COVID-19`` or ``not COVID-19``."""
+        label = self.decision.label
+        return label if probability >= self.decision.threshold else f"not {label}"
+
+    def survives(self, channel: str) -> bool:
+        """The decision is the same after the channel."""
+        return self.answer(self.channels[channel]) == self.answer(self.probability)
+
+    def sentences(self) -> list[Sentence]:
+        """The report: the answer, then each check."""
+        checks = [self._after(channel) for channel in self.channels]
+        return [self._answered(), *checks, *self._where(), *self._unusual()]
+
+    def record(self) -> dict[str, Any]:
+        """For JSON; what is not defined is None."""
+        sentences = self.sentences()
+        return {
+            "image": self.image,
+            "label": self.decision.label,
+            "answer": self.answer(self.probability),
+            "probability": round(self.probability, 6),
+            "threshold": self.decision.threshold,
+            "channels": {
+                name: {"answer": self.answer(value), "probability": round(value, 6), "survives": self.survives(name)}
+                for name, value in self.channels.items()
+            },
+            "iol": None if isnan(self.iol) else round(self.iol, 6),
+            "eta": self.eta,
+            "lung_share": None if self.lung_share is None else round(self.lung_share, 6),
+            "heat_map_found": self.heat_found,
+            "warnings": [sentence.text for sentence in sentences if sentence.warning],
+            "report": " ".join(sentence.text for sentence in sentences),
+        }
+
+    def _answered(self) -> Sentence:
+        label, threshold = self.decision.label, self.decision.threshold
+        positive = self.probability >= threshold
+        side, rest = ("at or above", "") if positive else ("below", f" That does not rule {label} out.")
+        return Sentence(
+            f"The network answers {self.answer(self.probability)}: it gives {label} a probability of "
+            f"{self.probability:.3f}, {side} its threshold of {threshold:g}.{rest}"
+        )
+
+    def _after(self, channel: str) -> Sentence:
+        probability = self.channels[channel]
+        if self.survives(channel):
+            return Sentence(
+                f"Sent through {channel} (simulated), the image gets the same answer (probability {probability:.3f})."
+            )
+        return Sentence(
+            f"Sent through {channel} (simulated), the image gets another answer: {self.answer(probability)} "
+            f"(probability {probability:.3f}). The answer is not stable and should not be relied on.",
+            f"other answer after {channel}",
+        )
+
+    def _where(self) -> list[Sentence]:
+        """What the heat map and the lungs say together."""
+        missing = []
+        if self.lung_share == 0:
+            missing.append(
+                Sentence(
+                    "No lungs were found in the image, so it is not known whether the network looked at them. It may "
+                    "not be a frontal chest X-ray.",
+                    "no lungs found",
+                )
+            )
+        if not self.heat_found:
+            missing.append(
+                Sentence(
+                    "The heat map is empty: it points to no part of the image as a reason for the answer.",
+                    "empty heat map",
+                )
+            )
+        if missing:
+            return missing
+        if self.lung_share is None:
+            return [Sentence("Whether the network looked at the lungs was not checked.")]
+        inside = np.float32(self.iol) >= np.float32(self.eta)
+        texts = [f"{100 * self.iol:.{digits}f}" for digits in range(7)]
+        # Of an IOL of 0.397 not "40 %", which would be as much as the 40 % expected.
+        fitting = [text for text in texts if (float(text) >= round(100 * self.eta, 6)) == inside]
+        share = f"{[*fitting, texts[-1]][0]} % of the heat map's hottest region lies inside the lungs"
+        if inside:
+            return [Sentence(f"{share} (expected: {100 * self.eta:g} % or more).")]
+        return [
+            Sentence(
+                f"Only {share} (expected: {100 * self.eta:g} % or more). The answer may rest on something else than "
+                "the lungs.",
+                "looks outside the lungs",
+            )
+        ]
+
+    def _unusual(self) -> list[Sentence]:
+        """Ways in which the image is unlike those that networks are trained on."""
+        found = []
+        width, height = self.size
+        if self.lung_share and not PLAUSIBLE[0] <= self.lung_share <= PLAUSIBLE[1]:
+            found.append(
+                Sentence(
+                    f"What was taken for lungs covers {100 * self.lung_share:.0f} % of the image, unlike in a chest "
+                    "X-ray: it may not be one, and the share inside the lungs then says nothing.",
+                    "odd lungs",
+                )
+            )
+        if min(self.size) < self.input_size:
+            found.append(
+                Sentence(
+                    f"The image has {width} x {height} pixels, but the network reads {self.input_size} x "
+                    f"{self.input_size}: details may be missing.",
+                    "small image",
+                )
+            )
+        if self.coloured:
+            found.append(
+                Sentence(
+                    "The image is in colour, unlike the grey X-rays that the network was trained on; only its "
+                    "brightness was used.",
+                    "image in colour",
+                )
+            )
+        return found

@@ -1,0 +1,218 @@
+"""``covidmt predict``: a trained network on any images; of each a report, a picture and a line of JSON."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from io import FileIO
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from covidmt.prediction.answer import NOTICE, Prediction
+from covidmt.prediction.picture import draw
+from covidmt.prediction.predictor import Predictor
+from covidmt.tracking.checkpoints import find_checkpoint
+from datamodules.channels.messaging import get_channel
+from datamodules.pairs import unique_names
+from datamodules.sources.files import IMAGE_SUFFIXES, list_images
+from experiments.errors import UserError
+from experiments.paths import expand
+from lightning_modules.lungs.segmenters import SHIPPED, load_segmenter, segmenter_id
+from lightning_modules.multitask import load_module
+
+LINES = "predictions.jsonl"
+LISTED = 20  # unreadable images in the last message; the JSON lines name all
+IN_FULL = 5  # so many images get their sentences on the terminal; of more, each gets a row of a table
+
+
+def predict(
+    reference: str,
+    images: Sequence[str],
+    *,
+    channels: Sequence[str] = ("whatsapp",),
+    out: Path = Path("predictions"),
+    segmenter: str | None = SHIPPED,
+) -> Path:
+    """Predict every image, check each answer, print the report.
+
+    Writes ``<out>/predictions.jsonl`` with an object an image (:meth:`.Prediction.record`, or ``error``), each as soon
+    as it is known, and ``<out>/<stem>_overlay.png``. Of an image's origin only its file name is written, as it was
+    given: nothing of a DICOM header.
+
+    Args:
+        reference: A checkpoint or a run id, see :func:`.find_checkpoint`.
+        images: Files, or folders of images.
+        channels: Each as in :func:`.get_channel`; the decision is made again after each.
+        out: A folder without predictions, made where it does not exist.
+        segmenter: As in :func:`.load_segmenter`; None: lungs are not looked for.
+
+    Returns:
+        The JSON lines.
+
+    Raises:
+        UserError: The checkpoint, a channel, a folder or the segmenter cannot be used; or images that cannot be read,
+            after all others are done.
+    """
+    out = expand(out)
+    sent = {name: get_channel(name, "--channel") for name in channels}
+    names = find_images(images)
+    found = find_checkpoint(reference)
+    finder = load_segmenter(segmenter) if segmenter else None
+    predictor = Predictor(load_module(found.path), sent, finder)
+    masks = segmenter_id(segmenter) if segmenter else None
+    origin = {"checkpoint": reference, "run_id": found.run_id, "segmenter": masks, "notice": NOTICE}
+    pictures = _pictures(names, out)
+    done: dict[str, Prediction] = {}
+    failed: dict[str, str] = {}
+    with _new_lines(out, names) as lines, _kept(lines):
+        for name, result in track(predictor(names), f"Predicting {len(names)} images", total=len(names)):
+            record: dict[str, Any]
+            if isinstance(result, UserError):
+                failed[name] = str(result)
+                record = {"image": name, "error": failed[name]}
+            else:
+                drawn = Image.fromarray(draw(*result[:-1], settings=predictor.robustness))
+                try:
+                    drawn.save(pictures[name], compress_level=3)
+                except OSError:  # half of it is there
+                    pictures[name].unlink(missing_ok=True)
+                    raise
+                done[name] = result.prediction
+                record = result.prediction.record() | {"overlay": pictures[name].name}
+            _append(lines, json.dumps(record | origin, ensure_ascii=False, allow_nan=False))
+    _print(done, pictures, out)
+    if failed:
+        more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
+        listed = [*list(failed.values())[:LISTED], *more]
+        raise UserError("\n  ".join([f"{len(failed)} of {len(names)} images could not be predicted:", *listed]))
+    return out / LINES
+
+
+def find_images(given: Iterable[str]) -> list[str]:
+    """The files as they were named, and those directly in the folders; each once.
+
+    Raises:
+        UserError: A folder without images, or nothing given.
+    """
+    names: dict[Path, str] = {}
+    for name in given:
+        path = expand(name)
+        inside = [str(Path(name, file)) for file in sorted(list_images(path))] if path.is_dir() else [name]
+        if not inside:
+            raise UserError(
+                f"{name}: no images directly in this folder (endings: {' '.join(IMAGE_SUFFIXES)}); name its "
+                "subfolders, or files with other endings one by one"
+            )
+        for file in inside:
+            names.setdefault(expand(file).resolve(), file)
+    if not names:
+        raise UserError("no images given: name files or folders")
+    return list(names.values())
+
+
+def _pictures(names: list[str], out: Path) -> dict[str, Path]:
+    """A picture's path for each image; where several share a stem, the later ones are numbered."""
+    pictures: dict[str, Path] = {}
+    taken: set[Path] = set()
+    for name in names:
+        stem, number = Path(name).stem[:60], 1  # of characters that take 4 bytes each, a file name holds 63
+        while (path := out / f"{stem}{f'_{number}' if number > 1 else ''}_overlay.png") in taken:
+            number += 1
+        taken.add(path)
+        pictures[name] = path
+    return pictures
+
+
+def _append(lines: FileIO, text: str) -> None:
+    """A line, whole or not at all."""
+    line, end = f"{text}\n".encode(), lines.tell()
+    if lines.write(line) != len(line):
+        lines.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _kept(lines: FileIO) -> Generator[None]:
+    """A disk that is full: what was predicted is kept, and a file without a line is not left."""
+    try:
+        yield
+    except OSError as error:
+        place = Path(str(lines.name))
+        done = place.read_bytes().count(b"\n")
+        if not done:
+            place.unlink()
+        kept = f"; {done} predictions are in {place.name}" if done else ""
+        raise UserError(
+            f"--out {place.parent}: cannot be written to ({error.strerror}){kept}; make room, or name another folder"
+        ) from error
+
+
+def _new_lines(out: Path, names: list[str]) -> FileIO:
+    """The file of JSON lines, opened; what earlier predictions left is never replaced.
+
+    Raises:
+        UserError: The folder has predictions, holds the images, or cannot be written to.
+    """
+    if any(expand(name).resolve().parent == out.resolve() for name in names):
+        raise UserError(f"--out {out}: the pictures would lie among the images; name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return (out / LINES).open("xb", buffering=0)
+    except FileExistsError as error:
+        raise UserError(f"--out {out}: {error.filename} is there already; name another folder, or delete it") from error
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written to ({error.strerror}); name another folder") from error
+
+
+def _print(done: dict[str, Prediction], pictures: dict[str, Path], out: Path) -> None:
+    """The report of a few images in sentences, of many as a table with the warnings counted; the notice under it."""
+    if not done:
+        return
+    console = Console(highlight=False)
+    console.print()
+    if len(done) > IN_FULL:
+        console.print(_table(done))
+        warnings = Counter(s.warning for prediction in done.values() for s in prediction.sentences() if s.warning)
+        for warning, count in warnings.most_common():
+            console.print(f"{count} of {len(done)}: {escape(warning)}", soft_wrap=True)
+    else:
+        for name, prediction in done.items():
+            console.print(f"[bold]{escape(name)}[/bold]", soft_wrap=True)
+            for sentence in prediction.sentences():
+                mark = "[red]Warning:[/red] " if sentence.warning else ""
+                console.print(f"  {mark}{escape(sentence.text)}", soft_wrap=True)
+            console.print(f"  Picture: {escape(str(pictures[name]))}\n", soft_wrap=True)
+    console.print(f"[bold]{NOTICE}[/bold]", soft_wrap=True)
+    console.print(f"All of it: {escape(str(out / LINES))}, and a picture of each image beside it", soft_wrap=True)
+
+
+def _table(done: dict[str, Prediction]) -> Table:
+    """A row an image."""
+    first = next(iter(done.values()))
+    label = first.decision.label
+    title = f"Probability of {label}, then after each channel; IOL: share of the hottest region inside the lungs"
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("image", overflow="fold")
+    for column in ("answer", f"p({label})", *first.channels, "IOL", "warnings"):
+        table.add_column(escape(column), justify="left" if column in ("answer", "warnings") else "right")
+    for name, prediction in zip(unique_names(list(done)), done.values(), strict=True):
+        values = (prediction.probability, *prediction.channels.values(), prediction.iol)
+        warnings = "\n".join(sentence.warning for sentence in prediction.sentences() if sentence.warning)
+        table.add_row(
+            escape(name),
+            prediction.answer(prediction.probability),
+            *("-" if isnan(value) else f"{value:.3f}" for value in values),
+            f"[red]{escape(warnings)}[/red]",
+        )
+    return table

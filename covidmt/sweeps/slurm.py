@@ -1,0 +1,223 @@
+"""Trials as job arrays on SLURM, through submitit; what SLURM says of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covidmt.sweeps.folder import SweepFolder
+from covidmt.sweeps.snapshot import job_environment
+from experiments.errors import UserError
+from experiments.trials import Launcher
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
+
+# SLURM's word for how a job ended, and ours.
+FATES = {
+    "OUT_OF_MEMORY": "out of memory (launcher.mem_gb)",
+    "NODE_FAIL": "node failure",
+    "BOOT_FAIL": "node failure: it did not boot",
+    "TIMEOUT": "time limit (launcher.time_hours) before a checkpoint could be written (launcher.signal_seconds)",
+    "DEADLINE": "time limit: the cluster's deadline",
+    "PREEMPTED": "preempted by the cluster, which does not requeue",
+    "CANCELLED": "cancelled",
+}
+COMPLETED = "completed without a word of how its training ended; see its log"
+ENDED = {*FATES, "COMPLETED", "FAILED", "REVOKED"}  # SLURM's words for a job's end; all others are on the way there
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job that SLURM still has.
+
+    Attributes:
+        state: ``PENDING``, ``RUNNING``, ``COMPLETING``, ...
+        nodes: Where it runs; empty while it waits.
+        reason: Why it waits.
+    """
+
+    state: str
+    nodes: str
+    reason: str
+
+
+def submit(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> None:
+    """Submits trials as one array, or as several where the cluster's MaxArraySize is smaller; notes each job's id.
+
+    Several share ``launcher.array_parallelism``; where they are more than that, one begins at another's end.
+
+    Raises:
+        UserError: There is no SLURM here, or it refuses the job.
+    """
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    trials = list(trials)
+    shapes: dict[tuple[int, int], list[str]] = {}
+    for trial in trials:
+        trainer = sweep.experiment(trial).trainer if sweep.has_experiment(trial) else sweep.settings["trainer"]
+        shapes.setdefault((trainer["num_nodes"], trainer["devices"]), []).append(trial)
+    most = max_array_size()
+    arrays = [
+        (shape, group[first::parts])
+        for shape, group in shapes.items()
+        for parts in [-(-len(group) // most)]
+        for first in range(parts)
+    ]
+    chains, after = min(launcher.array_parallelism, len(arrays)), dict[int, str]()
+    for number, ((nodes, tasks), part) in enumerate(arrays):
+        chain = number % chains
+        share = launcher.array_parallelism // chains + (chain < launcher.array_parallelism % chains)
+        executor = make_executor(sweep, launcher, nodes, tasks, share, after.get(chain))
+        try:
+            jobs = executor.map_array(_run, [str(sweep.path)] * len(part), part)
+        except (FailedJobError, FailedSubmissionError, OSError, subprocess.SubprocessError) as error:
+            raise UserError(f"launcher: SLURM does not take the job: {' '.join(str(error).split())[-500:]}") from error
+        for trial, job in zip(part, jobs, strict=True):
+            record = sweep.record(trial)
+            record.job, record.launcher, record.log = job.job_id, "slurm", str(job.task(0).paths.stdout)
+            sweep.save_record(trial, record)
+        after[chain] = jobs[0].job_id.partition("_")[0]
+
+
+def make_executor(
+    sweep: SweepFolder, launcher: Launcher, nodes: int, tasks: int, parallelism: int, after: str | None = None
+) -> SlurmExecutor:
+    """Submitit's executor for trials of that many machines and processes a machine.
+
+    Args:
+        sweep: Where they are.
+        launcher: What each gets.
+        nodes: Machines of a trial.
+        tasks: Its processes on each.
+        parallelism: Trials at a time.
+        after: A job, or array of jobs, whose end they wait for.
+
+    Raises:
+        UserError: There is no SLURM on this machine.
+    """
+    from submitit import SlurmExecutor
+
+    try:
+        executor = SlurmExecutor(sweep.path / "jobs", python=launcher.python)
+    except RuntimeError as error:
+        raise UserError("launcher.kind=slurm: this machine has no srun; submit from a login node") from error
+    environment, options = job_environment(Path(sweep.settings["code"])), dict(launcher.options)
+    if after:
+        options["dependency"] = ",".join([*filter(None, [options.get("dependency")]), f"afterany:{after}"])
+    gpus = {"gpus_per_node": launcher.gpus_per_node} if launcher.gpus_per_node else {}
+    chosen = {
+        "cpus_per_task": launcher.cpus_per_task,
+        "mem": f"{round(launcher.mem_gb * 1024)}M" if launcher.mem_gb else None,
+        "partition": launcher.partition,
+        "account": launcher.account,
+        "constraint": launcher.constraint,
+    }
+    executor.update_parameters(
+        job_name=sweep.name,
+        time=max(1, round(launcher.time_hours * 60)),
+        nodes=nodes,
+        ntasks_per_node=tasks,
+        signal_delay_s=launcher.signal_seconds,
+        array_parallelism=parallelism,
+        stderr_to_stdout=True,
+        setup=[*(f"export {name}={shlex.quote(value)}" for name, value in environment.items()), *launcher.setup],
+        # A process that dies takes the others with it, which would else wait for it until the time limit. From 22.05 on
+        # srun does not take the cores of a task from the job that it is in.
+        srun_args=[
+            "--kill-on-bad-exit=1",
+            *([f"--cpus-per-task={launcher.cpus_per_task}"] if launcher.cpus_per_task else []),
+        ],
+        additional_parameters={"requeue": True, **options},
+        **gpus,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+    return executor
+
+
+def queue(jobs: Iterable[str], user: int) -> dict[str, Queued]:
+    """Those jobs that SLURM has in its queue, by id.
+
+    Args:
+        jobs: Job ids.
+        user: Id of the user who submitted them.
+    """
+    arrays = {job.partition("_")[0] for job in jobs}
+    if not arrays:
+        return {}
+    # The job ids are not given to squeue, which fails on one that it has forgotten.
+    text = _output("squeue", "--noheader", "--array", f"--user={user}", "--format=%i|%T|%N|%r")
+    entries = (line.split("|", 3) for line in text.splitlines())
+    return {job: Queued(*said) for job, *said in entries if job.partition("_")[0] in arrays}
+
+
+def fate(job: str) -> str | None:
+    """Why a job that is not in the queue has ended: from accounting, else from what the controller remembers.
+
+    Returns:
+        Empty: SLURM has forgotten the job. None: it has not ended yet; accounting is behind, or the job is cleaned up.
+    """
+    word, code = _accounted(job)
+    if word not in ENDED:
+        word, code = _remembered(job)
+    if word not in ENDED:
+        return None if word else ""
+    if word in FATES:
+        return FATES[word]
+    status, _, number = code.partition(":")
+    if number not in ("", "0") or (status.isdecimal() and int(status) > 128):
+        return f"killed by signal {number if number != '0' else int(status) - 128}; see its log"
+    return COMPLETED if word == "COMPLETED" else f"{word.lower()} with exit status {status}; see its log"
+
+
+def _accounted(job: str) -> tuple[str, str]:
+    """SLURM's word for the job's state, and its exit code, from accounting; empty where that has nothing."""
+    try:
+        lines = _output("sacct", "--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", "--jobs", job)
+        state, code = (lines.splitlines() or [""])[-1].split("|")
+    except (UserError, ValueError):
+        return "", ""
+    return (state.split() or [""])[0].rstrip("+"), code  # CANCELLED by 1000
+
+
+def _remembered(job: str) -> tuple[str, str]:
+    """The same from the controller, which forgets after its MinJobAge."""
+    try:
+        said = dict(re.findall(r"(\w+)=(\S+)", _output("scontrol", "show", "job", "--oneliner", job)))
+    except UserError:
+        return "", ""
+    return said.get("JobState", ""), said.get("ExitCode", "")
+
+
+def cancel(jobs: Iterable[str]) -> None:
+    """Has SLURM end those jobs; running ones write a checkpoint if they can within the cluster's KillWait."""
+    if jobs := list(jobs):
+        _output("scancel", *jobs)
+
+
+def max_array_size() -> int:
+    """The most jobs that an array of this cluster can have."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _output("scontrol", "show", "config"))
+    return max(1, int(found.group(1))) if found else 1001
+
+
+def _run(folder: str, trial: str) -> None:
+    """What submitit calls; the import is in here, so that the submitter needs no torch."""
+    from covidmt.sweeps.job import run_trial
+
+    run_trial(folder, trial)
+
+
+def _output(*command: Any) -> str:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    except FileNotFoundError as error:
+        raise UserError(f"{command[0]}: no such command on this machine: is SLURM here?") from error
+    except subprocess.SubprocessError as error:
+        said = " ".join((getattr(error, "stderr", None) or str(error)).split())
+        raise UserError(f"{' '.join(command)}: {said}") from error

@@ -1,0 +1,144 @@
+"""What a run was made of: code, environment, settings, data; logged so that another person can make it again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from covidmt.tracking.logger import MlflowSpoolLogger
+from covidmt.tracking.store import without_password
+from experiments.errors import UserError
+from experiments.paths import expand
+
+CODE = Path(__file__).parents[2]
+SNAPSHOT = "git.json"  # in a copy of the code (`covidmt.sweeps.snapshot`): the git state that it was made from
+
+
+def log_code(logger: MlflowSpoolLogger, experiment_yaml: str) -> None:
+    """Logs ``experiment.yaml`` (the resolved one), ``environment.txt`` and the code's git state."""
+    logger.set_tags(git_tags())
+    logger.log_text(without_password(experiment_yaml), "experiment.yaml")
+    logger.log_text(environment(), "environment.txt")
+
+
+def log_datasets(
+    logger: MlflowSpoolLogger, tables: Mapping[str, pd.DataFrame], roots: Mapping[str, str | Path]
+) -> None:
+    """Logs every source's sample table as an input of the run.
+
+    Args:
+        logger: The run.
+        tables: Source name -> sample table (`datamodules.sources.table.load_tables`).
+        roots: Source name -> its folder.
+    """
+    logger.log_inputs([dataset_input(name, table, roots[name]) for name, table in tables.items()])
+
+
+def git_tags(root: Path = CODE) -> dict[str, str]:
+    """The code's commit, and whether files differ from it, as tags; empty outside a git checkout."""
+    if (root / SNAPSHOT).is_file():
+        return json.loads((root / SNAPSHOT).read_text())
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", root, *command], capture_output=True, text=True, check=True, timeout=30).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"mlflow.source.git.commit": commit.strip(), "git.dirty": str(bool(changes.strip())).lower()}
+
+
+@cache
+def environment() -> str:
+    """Python, platform, torch and accelerators as comments, then every installed package pinned, as pip reads it.
+
+    The machine's name is left out: the text is equal where the environment is.
+    """
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    head = {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+        "gpus": ", ".join(gpus) or None,
+    }
+    # Each access to a distribution's metadata parses its file.
+    found = [dist.metadata for dist in importlib.metadata.distributions()]
+    packages = {f"{metadata['Name']}=={metadata['Version']}" for metadata in found if metadata["Name"]}
+    return "\n".join([*(f"# {key}: {value}" for key, value in head.items()), *sorted(packages, key=str.lower), ""])
+
+
+def dataset_digest(table: pd.DataFrame, root: str | Path) -> str:
+    """32 hexadecimal digits of the sample table's content: the same on every machine, whatever folder it lies in.
+
+    SHA-256 over the sorted rows: image paths relative to ``root``, patients, splits, labels, boxes, and every image
+    file's size. The pixels themselves are not read (42 GB in NIH); a file replaced by one of another size shows.
+
+    Raises:
+        UserError: An image file that is gone.
+    """
+    rows = table.drop(columns="source", errors="ignore").copy()
+    for column in rows.columns.intersection(["image", "received"]):
+        with ThreadPoolExecutor(16) as pool:  # a network file system answers one call in milliseconds
+            parts = pool.map(_sizes, np.array_split(rows[column].to_numpy(), 64))
+        rows[f"{column}_bytes"] = np.concatenate(list(parts))
+        rows[column] = [_below(path, str(expand(root))) for path in rows[column]]
+    if "boxes" in rows:
+        rows["boxes"] = [boxes.tolist() for boxes in rows["boxes"]]
+    rows = rows.sort_values("image")[sorted(rows.columns)]
+    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:32]
+
+
+def _sizes(paths: np.ndarray) -> np.ndarray:
+    path = ""
+    try:
+        return np.array([os.path.getsize(path := each) for each in paths], np.int64)
+    except OSError as error:  # a link to nowhere, or deleted meanwhile
+        raise UserError(f"{path}: this image cannot be read ({error.strerror}); restore it or take it away") from error
+
+
+def _below(path: str, root: str) -> str:
+    """``os.path.relpath``, which takes a second for NIH, where there is nothing to work out."""
+    plain = path.startswith(f"{root}{os.sep}") and "/." not in path[len(root) :] and "//" not in path[len(root) :]
+    return path[len(root) + 1 :] if plain else os.path.relpath(path, root)
+
+
+def dataset_input(name: str, table: pd.DataFrame, root: str | Path) -> dict[str, Any]:
+    """A source as an ``inputs`` event: the fields of MLflow's Dataset, and the splits as its context tag.
+
+    The profile counts images and positives a label in every split.
+    """
+    labels = [column for column in table if table[column].dtype.kind == "f"]
+    counts = {
+        split: {"images": len(rows), **{label: int((rows[label] == 1).sum()) for label in labels}}
+        for split, rows in table.groupby("split")
+    }
+    schema = {"mlflow_colspec": [{"name": str(column), "type": _column_type(table[column])} for column in table]}
+    return {
+        "dataset": {
+            "name": name,
+            "digest": dataset_digest(table, root),
+            "source_type": "local",
+            "source": json.dumps({"uri": str(root)}),
+            "schema": json.dumps(schema),
+            "profile": json.dumps({"num_rows": len(table), **counts}),
+        },
+        "tags": {"mlflow.data.context": ", ".join(map(str, counts))},
+    }
+
+
+def _column_type(column: pd.Series) -> str:
+    return {"f": "double", "i": "long", "b": "boolean"}.get(column.dtype.kind, "string")

@@ -1,0 +1,43 @@
+"""``covidmt ui``: the MLflow UI on the project's own store."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from covidmt.tracking.store import sqlite_path, without_password
+from experiments.errors import UserError
+
+
+def open_ui(uri: str, port: int = 5000, host: str = "127.0.0.1") -> None:
+    """Becomes MLflow's server of this store; Ctrl-C ends it. Does not return.
+
+    Args:
+        uri: As `covidmt.tracking.store.resolve_uri` gives it.
+        port: TCP port.
+        host: Address to listen on: this machine alone by default, for MLflow asks nobody for a password.
+
+    Raises:
+        UserError: There is no store yet, the port is taken, or the URI is a server's, which has its own UI.
+    """
+    path = sqlite_path(uri)
+    if path is None and uri.startswith(("http", "databricks")):
+        raise UserError(f"{without_password(uri)} is a server with its own UI: open that address in a browser")
+    if path is not None and not path.exists():
+        raise UserError(f"no runs yet: {path} is not there; run `covidmt train` first, in this folder")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise UserError(f"port {port} on {host} cannot be used ({error}): choose another --port") from error
+    # Without the last part MLflow's UI opens on its pages about language models.
+    page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
+    print(f"MLflow UI on {page} (Ctrl-C ends it)", flush=True)
+    # By the environment, not by the arguments, which everybody on the machine can read: a URI may hold a password.
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    if path is not None:
+        environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = str(path.parent / "artifacts")
+    arguments = ["-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
+    os.execve(sys.executable, [sys.executable, *arguments], environment)

@@ -1,0 +1,152 @@
+"""The sample table: what every data set becomes before anything else looks at it.
+
+One :class:`pandas.DataFrame` a source, one row an image:
+
+* ``image``: path; ``patient``: global id, shared across sources; ``split``: train, val or test; ``source``: its name
+  in the YAML; ``origin``: where the image was collected (COVIDx's own sub-sources);
+* a float column a label: 1 / 0 / NaN = unknown;
+* ``boxes`` (sources with boxes): (n, 4) float32 xyxy in the image's own pixels;
+* ``received`` (WaCXR): path of the compressed twin.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from datamodules.sources import covidx, nih, rsna, wacxr
+from datamodules.sources import user_csv as csv_source
+from datamodules.sources import user_folder as class_folder
+from datamodules.sources.files import NOT_LABELS
+from datamodules.sources.patients import PatientRegistry
+from datamodules.sources.split import as_published, patient_disjoint, shared_patients
+from experiments.errors import UserError
+from experiments.load import nearest
+from experiments.schema import Data, SplitPolicy
+
+logger = logging.getLogger("covidmt")
+
+# In reading order: RSNA brings the mapping to NIH, COVIDx's lists the patients of files that do not tell them.
+ADAPTERS: dict[str, Callable[[Any, str, PatientRegistry, list[str]], pd.DataFrame]] = {
+    "rsna": rsna.read,
+    "covidx": covidx.read,
+    "wacxr": wacxr.read,
+    "csv": csv_source.read,
+    "folder": class_folder.read,
+    "nih": nih.read,
+}
+_CLAIMS = ("wacxr", "covidx", "csv", "folder", "nih", "rsna")  # whose test and validation patients win
+
+
+@dataclass
+class Assembly:
+    """All sources read and split.
+
+    Attributes:
+        tables: Sample tables with the column ``published`` besides; ``split`` is NA where a row was left out because
+            its patient is in another split.
+        notes: What a person should know: images not found, patients unknown, rows left out.
+    """
+
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def load_tables(data: Data, names: Iterable[str] | None = None) -> dict[str, pd.DataFrame]:
+    """The sample tables of ``data.sources`` (of the named ones) with their final splits; no image is opened.
+
+    Every source takes part in the split, named or not, so that an ablation's runs all train on the same people.
+    Warnings go to the logger ``covidmt``.
+
+    Raises:
+        UserError: A named source cannot be read. Others, and WaCXR where none is named, may be absent.
+    """
+    assembly = assemble(data, names)
+    for note in assembly.notes:
+        logger.warning(note)
+    wanted = assembly.tables if names is None else list(names)
+    return {
+        name: table[table["split"].notna()].drop(columns="published").reset_index(drop=True)
+        for name, table in assembly.tables.items()
+        if name in wanted
+    }
+
+
+def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
+    """Read and split all sources; see :func:`load_tables`."""
+    required = {n for n, s in data.sources.items() if s.kind != "wacxr"} if names is None else set(names)
+    for name in required - data.sources.keys():
+        raise UserError(f"data.sources: no source {name!r}{nearest(name, data.sources)}")
+    assembly = Assembly()
+    tables = _read(data, required, assembly.notes)
+    kinds = {name: data.sources[name].kind for name in tables}
+    tables = {name: tables[name] for name in sorted(tables, key=lambda name: _CLAIMS.index(kinds[name]))}
+    if data.split_policy is SplitPolicy.paper:
+        by_image = [name for name, kind in kinds.items() if kind == "rsna"]
+        splits = as_published(tables, by_image, data.val_fraction, data.split_seed)
+    else:
+        classes = None
+        if data.split_policy is SplitPolicy.stratified:
+            classes = {name: _rarest_label(table) for name, table in tables.items()}
+        splits = patient_disjoint(
+            tables, data.val_fraction, data.split_seed, test_fraction=data.test_fraction, classes=classes
+        )
+    for name in data.sources:
+        if name in tables:
+            published = tables[name]["split"]
+            assembly.tables[name] = tables[name].assign(split=splits[name], published=published)
+    assembly.notes += _losses(assembly.tables) + _leaks(assembly.tables)
+    return assembly
+
+
+def label_columns(table: pd.DataFrame) -> list[str]:
+    """The names of a sample table's labels."""
+    return [str(column) for column in table if column not in NOT_LABELS]
+
+
+def _read(data: Data, required: set[str], notes: list[str]) -> dict[str, pd.DataFrame]:
+    patients = PatientRegistry()
+    tables = {}
+    for kind, read in ADAPTERS.items():
+        for name, source in data.sources.items():
+            if source.kind != kind:
+                continue
+            try:
+                tables[name] = read(source, name, patients, notes)
+            except UserError as error:
+                if name in required:
+                    raise
+                notes.append(f"{name}: not read, so its patients are not kept apart from the others ({error})")
+    return tables
+
+
+def _rarest_label(table: pd.DataFrame) -> pd.Series:
+    """Each row's class for a stratified draw: the rarest of its labels, blank where it has none."""
+    labels = table[label_columns(table)]
+    order = labels.sum().sort_values(kind="stable").index
+    has = (labels[order] == 1).assign(**{"": True})
+    return has.idxmax(axis=1)
+
+
+def _losses(tables: dict[str, pd.DataFrame]) -> list[str]:
+    lost = {name: int(table["split"].isna().sum()) for name, table in tables.items()}
+    return [
+        f"{name}: {n} of {len(tables[name])} images left out, because their patients are in another split"
+        for name, n in lost.items()
+        if n
+    ]
+
+
+def _leaks(tables: dict[str, pd.DataFrame]) -> list[str]:
+    shared = shared_patients(tables) if tables else pd.DataFrame()
+    if shared.empty:
+        return []
+    tested = int(shared["splits"].str.contains("test").sum())
+    return [
+        f"{len(shared)} patients are in more than one split ({tested} of them in test): scores will flatter; "
+        "data.split_policy: patient_disjoint keeps them apart"
+    ]

@@ -1,0 +1,282 @@
+"""Class activation maps by name: our head-only Grad-CAM, every CAM method of pytorch-grad-cam, Guided Grad-CAM.
+
+===================  =================================================================================================
+``gradcam``          :func:`explain.gradcam.gradcam`: exact, at the price of inference. The default.
+``guided_gradcam``   Grad-CAM, resized to the input, times guided backpropagation (Springenberg et al., 2015; paper 002,
+                     Fig. 6.11); the positive part, at the input's size. Sharp: its region is a few pixels.
+a method's name      pytorch-grad-cam's method on the last feature map, or on a layer named: gradients (``gradcam++``,
+                     ``layercam``, ``hirescam``, ``xgradcam``, ``shapleycam``, ...), perturbations (``scorecam``,
+                     ``ablationcam``: a forward for each channel, so for few images), or the map's own structure
+                     (``eigencam``, ``kpcacam``, ``fem``: the same map whatever the decision).
+===================  =================================================================================================
+
+The library's maps are taken as its ``get_cam_image`` gives them, and ReLU follows, for the signed ones (``eigencam``)
+too: nothing is subtracted, scaled or resized. So its meta-methods and FullGrad, which rescale inside, are not offered.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import io
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stderr
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from experiments.errors import UserError
+from experiments.load import nearest
+from experiments.schema import Target
+from explain.decision import Decision
+from explain.gradcam import GradCam, gradcam, uncached_autocast
+
+if TYPE_CHECKING:
+    from pytorch_grad_cam.base_cam import BaseCAM
+
+
+@functools.cache  # imported where it is asked for: the library brings scikit-learn and matplotlib with it
+def methods() -> dict[str, type[BaseCAM]]:
+    """pytorch-grad-cam's methods by engine name."""
+    import pytorch_grad_cam
+    from pytorch_grad_cam.base_cam import BaseCAM
+
+    return {
+        method.__name__.lower().replace("plusplus", "++").replace("_", ""): method
+        for _, method in inspect.getmembers(pytorch_grad_cam, inspect.isclass)
+        if issubclass(method, BaseCAM) and method.compute_cam_per_layer is BaseCAM.compute_cam_per_layer
+    }
+
+
+def engines() -> list[str]:
+    """The names of all engines."""
+    return sorted({*methods(), "guided_gradcam"})
+
+
+def engine_title(engine: str) -> str:
+    """The engine's name as people write it."""
+    named = {"gradcam": "Grad-CAM", "guided_gradcam": "Guided Grad-CAM", "gradcam++": "Grad-CAM++"}
+    return named.get(engine) or methods()[engine].__name__
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """What a LightningModule must have so that its predictions can be explained."""
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(N, 1, S, S) uint8 images -> feature maps; a classification head reads the last one, (N, C, h, w).
+
+        Engines other than ``gradcam`` give the images as float32 of the same range, 0 to 255.
+        """
+        ...
+
+    def head(self, task: str) -> nn.Module:
+        """The task's head: last feature map -> (N, number of labels) logits."""
+        ...
+
+
+class Cam:
+    """Explains decisions by the engine named.
+
+    Works inside ``torch.no_grad``, ``torch.inference_mode`` and ``torch.autocast``. Parameters, their gradients and
+    ``requires_grad``, every submodule's mode, hooks and random states are as before after each call.
+
+    Args:
+        engine: One of :func:`engines`.
+        layer: Dotted name of the module, inside the LightningModule, whose output (N, C, h, w) is explained; None: the
+            map that the head reads. With one, ``gradcam`` is the library's.
+
+    Raises:
+        UserError: No such engine.
+    """
+
+    def __init__(self, engine: str = "gradcam", layer: str | None = None) -> None:
+        if engine != "gradcam" and engine not in engines():
+            raise UserError(f"robustness.engine: no engine {engine!r}{nearest(engine, engines())}")
+        self.engine = engine
+        self.layer = layer
+
+    def check(self, module: nn.Module) -> None:
+        """Says before the first image what the module lacks.
+
+        Raises:
+            UserError: A method that is missing, or no such layer (with the nearest ones).
+        """
+        if not isinstance(module, Explainable):
+            raise UserError(f"PI and OLS: {type(module).__name__} needs the methods features(images) and head(task)")
+        names = [name for name, _ in module.named_modules() if name]
+        if self.layer is not None and self.layer not in names:
+            known = [name for name in names if name.count(".") <= self.layer.count(".")]
+            raise UserError(
+                f"robustness.layer: {type(module).__name__} has no module {self.layer!r}{nearest(self.layer, known)}"
+            )
+
+    def __call__(
+        self, module: nn.Module, task: str, images: Tensor, decision: Decision, target: Target = Target.decision
+    ) -> GradCam:
+        """The raw maps of one batch.
+
+        Args:
+            module: An :class:`Explainable` in eval mode.
+            task: Its classification task.
+            images: (N, 1, S, S) uint8 on the module's device.
+            decision: What is decided by the task's logits.
+            target: Which score is explained.
+
+        Returns:
+            Maps (N, h, w), of the layer's size or for ``guided_gradcam`` (N, S, S), and logits.
+
+        Raises:
+            UserError: The layer gives no (N, C, h, w) tensor or takes no part in the task's prediction.
+        """
+        if self.layer is None and self.engine in ("gradcam", "guided_gradcam"):
+            model = cast(Explainable, module)
+            with torch.no_grad():
+                feature = model.features(images)[-1]
+            cam = gradcam(feature, model.head(task), lambda logits: decision.score(logits, target))
+        else:
+            with _lent(module, images.device):
+                # Score-CAM holds an image for each channel, so it takes one after the other.
+                parts = images.split(1 if self.engine == "scorecam" else len(images))
+                cams = [self._library(_Network(module, task), part, decision, target) for part in parts]
+                cam = GradCam(*(torch.cat(column) for column in zip(*cams, strict=True)))
+        if self.engine != "guided_gradcam":
+            return cam
+        with _lent(module, images.device):
+            return cam._replace(map=_guide(cam, _Network(module, task), images, decision, target))
+
+    def _library(self, network: _Network, images: Tensor, decision: Decision, target: Target) -> GradCam:
+        layer = network.last if self.layer is None else network.module.get_submodule(self.layer)
+        exposed = _Exposed(self.layer)
+        first = layer.register_forward_hook(exposed.show)
+        method = methods()["gradcam" if self.engine == "guided_gradcam" else self.engine]
+        cam = _raw(method, self.layer)(network, [layer])
+        last = layer.register_forward_hook(exposed.hide)
+
+        def score(image: int) -> Callable[[Tensor], Tensor]:
+            # The decision is that on the image itself; on a perturbed one its score stays the same one.
+            return lambda logits: (
+                decision.sign(cam.outputs[image : image + 1].detach(), target) * decision.margin(logits[None])
+            )[0]
+
+        try:
+            with redirect_stderr(io.StringIO()):  # a progress bar for each image
+                cam(_leaf(images), [score(image) for image in range(len(images))])
+        finally:
+            cam.activations_and_grads.release()
+            first.remove()
+            last.remove()
+        raw = torch.from_numpy(np.asarray(cam.raw, np.float32)).to(images.device)
+        return GradCam(raw.relu_(), cam.outputs.detach().float())
+
+
+class _Network(nn.Module):
+    """Images to a task's logits; ``last`` gives the library the map that the head reads as a layer's output."""
+
+    def __init__(self, module: nn.Module, task: str) -> None:
+        super().__init__()
+        self.module = module
+        self.task = task
+        self.last: nn.Module = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        model = cast(Explainable, self.module)
+        ablated = not isinstance(self.last, nn.Identity)  # AblationCAM's own layer brings the maps
+        return model.head(self.task)(self.last(images if ablated else model.features(images)[-1]))
+
+
+class _Exposed:
+    """Hooks before and after the library's: NumPy has no bfloat16, and a ReLU in place must not reach what is kept."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.dtype = torch.float32
+
+    def show(self, layer: nn.Module, _: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise UserError(
+                f"robustness.layer: the output of {self.name} ({type(layer).__name__}) is no map (N, C, h, w) but "
+                f"{what}; name a layer inside or before it"
+            )
+        self.dtype = output.dtype
+        return output.float()
+
+    def hide(self, layer: nn.Module, _: Any, output: Tensor) -> Tensor:
+        return output.to(self.dtype, copy=True)
+
+
+def _raw(method: Any, name: str | None) -> Any:
+    """The library's class, keeping its raw map of the layer named."""
+
+    class Raw(method):
+        raw: np.ndarray
+
+        def get_cam_image(self, images: Tensor, layer: nn.Module, targets: Any, activations: Any, grads: Any, *a: Any):
+            if activations is None or (self.uses_gradients and grads is None):
+                raise UserError(
+                    f"robustness.layer: {name} takes no part in the task's prediction, or only its parts are called; "
+                    "name another, or its last part"
+                )
+            for handle in self.activations_and_grads.handles:
+                handle.remove()  # they would keep the maps of every perturbed image
+            self.raw = super().get_cam_image(images, layer, targets, activations, grads, *a)
+            return self.raw
+
+    return Raw
+
+
+class _GuidedBackprop(TorchFunctionMode):
+    """ReLUs called inside, as modules or as functions, let only positive gradients of positive inputs pass.
+
+    Other activations keep their derivative.
+    """
+
+    _RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self._RELUS:
+            from pytorch_grad_cam.guided_backprop import GuidedBackpropReLU
+
+            return GuidedBackpropReLU.apply(args[0] if args else kwargs["input"])
+        return func(*args, **(kwargs or {}))
+
+
+def _guide(cam: GradCam, network: _Network, images: Tensor, decision: Decision, target: Target) -> Tensor:
+    """Positive part of Grad-CAM, resized to the images, times guided backpropagation; (N, S, S)."""
+    leaf = _leaf(images)
+    with _GuidedBackprop():
+        margin = decision.margin(network(leaf))
+    (gradient,) = torch.autograd.grad((decision.sign(cam.logits, target) * margin).sum(), leaf)
+    heat = F.interpolate(cam.map.unsqueeze(1), images.shape[-2:], mode="bilinear", align_corners=False)
+    return (heat * gradient).sum(dim=1).relu_()
+
+
+def _leaf(images: Tensor) -> Tensor:
+    """The images as float32 that need a gradient; the copy is no inference tensor."""
+    return images.to(torch.float32, copy=True).requires_grad_()
+
+
+@contextmanager
+def _lent(module: nn.Module, device: torch.device) -> Generator[None]:
+    """Autograd is on inside, but not for parameters; afterwards all is as before, also what the library changes."""
+    parts = [(part, part.training, dict(part._modules)) for part in module.modules()]
+    parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
+    with isolate_rng(), torch.inference_mode(False), torch.enable_grad(), uncached_autocast(device):
+        try:
+            for parameter, _, _ in parameters:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for part, training, children in parts:
+                part.training = training
+                part._modules.clear()
+                part._modules.update(children)
+            for parameter, requires_grad, gradient in parameters:
+                parameter.requires_grad_(requires_grad)
+                parameter.grad = gradient

@@ -1,0 +1,60 @@
+import pytest
+
+from covidmt.tracking.checkpoints import find_checkpoint
+from covidmt.tracking.store import make_client, prepare_store
+from experiments.errors import UserError
+
+RUN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_a_path_is_taken_as_it_is_and_tells_its_run(tmp_path):
+    own = tmp_path / "mlruns/checkpoints" / RUN / "best.ckpt"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"weights")
+    other = tmp_path / "other.ckpt"
+    other.write_bytes(b"weights")
+    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    assert find_checkpoint(str(own)) == (own, RUN, uri)
+    assert find_checkpoint(str(other)) == (other, None, uri)
+    assert find_checkpoint(RUN) == (own, RUN, uri)  # no store is asked
+
+
+def test_a_runs_checkpoint_is_downloaded_once(tmp_path):
+    uri = f"sqlite:///{tmp_path}/elsewhere/runs.db"
+    prepare_store(uri)
+    client = make_client(uri)
+    run_id = client.create_run("0").info.run_id
+    with pytest.raises(UserError, match=r"no checkpoints/best\.ckpt .*has not ended"):
+        find_checkpoint(run_id, uri)
+    (tmp_path / "lungs.ckpt").write_bytes(b"lungs")
+    client.log_artifact(run_id, "lungs.ckpt", "checkpoints")
+    with pytest.raises(UserError, match=r"it has checkpoints/lungs\.ckpt"):
+        find_checkpoint(run_id, uri)
+    (tmp_path / "best.ckpt").write_bytes(b"weights")
+    client.log_artifact(run_id, "best.ckpt", "checkpoints")
+    found = find_checkpoint(run_id, uri)
+    assert found == (tmp_path / "mlruns/checkpoints" / run_id / "best.ckpt", run_id, uri)
+    assert [file.read_bytes() for file in found.path.parent.iterdir()] == [b"weights"]
+    client.delete_run(run_id)
+    (tmp_path / "elsewhere/runs.db").unlink()
+    assert find_checkpoint(run_id, uri) == found
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.ckpt: neither a checkpoint file nor a run id"):
+        find_checkpoint("absent.ckpt")
+    with pytest.raises(UserError, match="start in the folder"):
+        find_checkpoint(RUN)
+    assert not (tmp_path / "mlruns").exists()
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    prepare_store(uri)
+    with pytest.raises(UserError, match=f"run {RUN}: not in sqlite:///.*copy the id"):
+        find_checkpoint(RUN, uri)
+    with pytest.raises(UserError, match="does not answer"):
+        find_checkpoint(RUN, "http://127.0.0.1:9")

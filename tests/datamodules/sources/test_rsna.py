@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.sources.patients import PatientRegistry
+from datamodules.sources.rsna import read
+from experiments.errors import UserError
+from experiments.schema import RsnaSource
+
+LABELS = "patientId,x,y,width,height,Target\nb,10,20,30,40,1\na,,,,,0\nb,1.5,2,3,4,1\nc,,,,,0\n"
+CLASSES = "patientId,class\nb,Lung Opacity\nb,Lung Opacity\na,Normal\nc,No Lung Opacity / Not Normal\n"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> RsnaSource:
+    (tmp_path / "stage_2_train_images").mkdir()
+    for name in "abc":
+        (tmp_path / "stage_2_train_images" / f"{name}.dcm").touch()
+    (tmp_path / "stage_2_train_labels.csv").write_text(LABELS)
+    (tmp_path / "stage_2_detailed_class_info.csv").write_text(CLASSES)
+    (tmp_path / "pneumonia-challenge-dataset-mappings_2018.json").write_text(
+        '[{"subset_img_id": "a", "img_id": "00000007_001.png"}, {"subset_img_id": "b", "img_id": "00000007_002.png"}]'
+    )
+    return RsnaSource(root=str(tmp_path))
+
+
+def test_label_rows_become_images(source: RsnaSource) -> None:
+    notes: list[str] = []
+    table = read(source, "rsna", PatientRegistry(), notes)
+    assert [Path(image).stem for image in table["image"]] == ["a", "b", "c"]
+    assert table["patient"].tolist() == ["nih:00000007", "nih:00000007", "rsna:c"]
+    assert table["boxes"][1].tolist() == [[10, 20, 40, 60], [1.5, 2, 4.5, 6]]
+    assert [boxes.shape for boxes in table["boxes"]] == [(0, 4), (2, 4), (0, 4)]
+    assert table["boxes"][0].dtype == np.float32
+    columns = ["Lung Opacity", "Normal", "No Lung Opacity / Not Normal"]
+    assert table[columns].to_numpy().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    assert table["split"].isna().all()
+    assert "1 of 3 images are not in the mapping" in notes[0]
+
+
+def test_without_classes_and_mapping(source: RsnaSource) -> None:
+    source.class_info = source.mapping = None
+    notes: list[str] = []
+    table = read(source, "rsna", PatientRegistry(), notes)
+    assert table["Lung Opacity"].tolist() == [0, 1, 0]
+    assert table["Normal"].isna().tolist() == [True, False, True]
+    assert table["patient"].tolist() == ["rsna:a", "rsna:b", "rsna:c"]
+    assert "3 of 3 images are not in the mapping" in notes[0]
+    assert "patient of its own" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "says"),
+    [
+        ("patientId,x,y,width,height\n", CLASSES, r"labels\.csv: no column 'Target'"),
+        (LABELS.replace("20", "oops"), CLASSES, r"labels\.csv, line 2: the box is no number"),
+        (LABELS.replace("10,20,30,40", ",,,"), CLASSES, r"labels\.csv, line 2: Target is 1 but the box is blank"),
+        (LABELS.replace("a,,", ",,"), CLASSES, r"labels\.csv, line 3: patientId is blank"),
+        (LABELS.splitlines()[0] + "\n", CLASSES, r"labels\.csv: has a header but no rows"),
+        ("", CLASSES, r"labels\.csv: cannot be read as CSV"),
+        (LABELS, CLASSES.replace("Normal\n", "Healthy\n", 1), r"class_info\.csv: unknown class 'Healthy'"),
+        (LABELS, CLASSES.replace("a,Normal", "a,Lung Opacity"), r"contradict"),
+    ],
+)
+def test_wrong_files(source: RsnaSource, labels: str, classes: str, says: str) -> None:
+    (Path(source.root) / source.labels).write_text(labels)
+    (Path(source.root) / "stage_2_detailed_class_info.csv").write_text(classes)
+    with pytest.raises(UserError, match=says):
+        read(source, "rsna", PatientRegistry(), [])
+
+
+def test_real_files(mini_cxr: Path) -> None:
+    notes: list[str] = []
+    table = read(RsnaSource(root=str(mini_cxr / "rsna")), "rsna", PatientRegistry(), notes)
+    assert notes == []
+    assert len(table) == 229
+    assert sum(map(len, table["boxes"])) == 205
+    assert (table["boxes"].map(len) > 0).sum() == table["Lung Opacity"].sum() == 129
+    assert table["patient"].str.startswith("nih:").all()

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from lightning_modules.heads import ClassificationHead
+from lightning_modules.losses.attention import heat_outside
+
+
+def scored(feature):
+    """The score is the mean of channel 0 less the mean of channel 1: Grad-CAM is ReLU of their difference."""
+    return feature[:, 0].mean(dim=(1, 2)) - feature[:, 1].mean(dim=(1, 2))
+
+
+def test_share_outside_by_hand():
+    feature = torch.zeros(3, 2, 2, 2)
+    feature[0, 0] = torch.tensor([[3.0, 0], [0, 1]])  # of 4 heat, 1 in the right column
+    feature[1, 0] = 1.0  # no lungs: not counted
+    feature[2, 1] = 1.0  # heat is zero everywhere: not counted
+    lungs = torch.zeros(3, 4, 4, dtype=torch.bool)
+    lungs[[0, 2], :, :2] = True
+    feature.requires_grad_()
+    share = heat_outside(feature, torch.nn.Identity(), scored, lungs)
+    assert float(share) == pytest.approx(1 / 4)
+    lungs[0, :2, 2:] = True
+    lungs[0, 2:, 2] = True  # half of the cell of the remaining heat
+    assert float(heat_outside(feature, torch.nn.Identity(), scored, lungs)) == pytest.approx(1 / 8)
+    assert float(heat_outside(feature, torch.nn.Identity(), scored, lungs & False)) == 0
+
+
+def test_descent_moves_the_heat_into_the_lungs():
+    torch.manual_seed(0)
+    trunk = torch.nn.Conv2d(1, 4, 3, padding=1)
+    head = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 1))
+    images = torch.rand(8, 1, 6, 6)
+    lungs = torch.zeros(8, 12, 12, dtype=torch.bool)
+    lungs[:, :, :6] = True
+    optimizer = torch.optim.Adam([*trunk.parameters(), *head.parameters()], 1e-2)
+    shares = []
+    for _ in range(60):
+        feature = trunk(images)
+        share = heat_outside(feature, head, lambda logits: logits[:, 0], lungs)
+        shares.append(float(share))
+        optimizer.zero_grad()
+        share.backward()
+        optimizer.step()
+    assert shares[-1] < shares[0] - 0.2
+
+
+def test_an_image_s_heat_does_not_depend_on_the_others():
+    torch.manual_seed(0)
+    head = ClassificationHead(8, 1, 16)
+    for _ in range(30):  # the running statistics know these maps
+        head(torch.rand(32, 8, 4, 4))
+    feature = torch.rand(5, 8, 4, 4, requires_grad=True)
+    lungs = torch.rand(5, 4, 4) < 0.5
+    before = head[1].running_mean.clone()
+    each = [heat_outside(feature[i : i + 1], head, lambda z: z[:, 0], lungs[i : i + 1]) for i in range(5)]
+    together = heat_outside(feature, head, lambda z: z[:, 0], lungs)
+    counted = [share for share in each if share > 0]
+    assert len(counted) > 2
+    torch.testing.assert_close(together, torch.stack(counted).mean())
+    assert head.training
+    assert torch.equal(head[1].running_mean, before)
+    together.backward()
+    assert feature.grad is not None

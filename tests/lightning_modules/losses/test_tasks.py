@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.schema import BoxHead as BoxSettings
+from lightning_modules.heads import BoxHead, BoxOutput
+from lightning_modules.losses import tasks as losses
+
+NAN = float("nan")
+
+
+def close(tensor, value):
+    torch.testing.assert_close(float(tensor), value, rtol=1e-5, atol=1e-6)
+
+
+def test_multilabel_by_hand():
+    logits = torch.tensor([[0.0, 2.0], [-1.0, 5.0]])
+    targets = torch.tensor([[1.0, 0.0], [0.0, NAN]])
+    parts = [math.log(2), math.log1p(math.exp(2)), math.log1p(math.exp(-1))]
+    term = losses.multilabel(logits, targets)
+    close(term.total, sum(parts))
+    close(term.count, 3.0)
+    close(term.mean, sum(parts) / 3)
+    weighted = losses.multilabel(logits, targets, torch.tensor([2.0, 0.5]))
+    close(weighted.mean, (2 * parts[0] + 0.5 * parts[1] + 2 * parts[2]) / 3)
+
+
+def test_multiclass_by_hand():
+    logits = torch.tensor([[0.0, math.log(3.0)], [1.0, 1.0], [9.0, -9.0]])
+    targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [NAN, NAN]])
+    close(losses.multiclass(logits, targets).mean, (math.log(4) + math.log(2)) / 2)
+    weighted = losses.multiclass(logits, targets, torch.tensor([3.0, 1.0]))
+    close(weighted.mean, (3 * math.log(4) + math.log(2)) / 2)
+
+
+@pytest.mark.parametrize("loss", [losses.multilabel, losses.multiclass])
+def test_nothing_known_is_zero_with_a_zero_gradient(loss):
+    logits = torch.randn(3, 2, requires_grad=True)
+    mean = loss(logits, torch.full((3, 2), NAN)).mean
+    mean.backward()
+    assert mean == 0
+    assert torch.equal(logits.grad, torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("loss", [losses.multilabel, losses.multiclass])
+def test_unknown_targets_give_no_gradient_and_no_nan(loss):
+    logits = torch.randn(2, 2, requires_grad=True)
+    loss(logits, torch.tensor([[1.0, 0.0], [NAN, NAN]])).mean.backward()
+    assert logits.grad[1].eq(0).all()
+    assert logits.grad[0].ne(0).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1.0, NAN]), min_size=8, max_size=8), st.integers(1, 7))
+def test_sums_do_not_depend_on_the_cut(labels, cut):
+    logits, targets = torch.linspace(-2, 2, 8)[:, None], torch.tensor(labels)[:, None]
+    whole = losses.multilabel(logits, targets)
+    parts = [losses.multilabel(logits[s], targets[s]) for s in (slice(cut), slice(cut, None))]
+    close(whole.total, float(parts[0].total + parts[1].total))
+    close(whole.count, float(parts[0].count + parts[1].count))
+
+
+@pytest.fixture
+def head():
+    torch.manual_seed(0)
+    return BoxHead([4], 64, BoxSettings(channels=4))
+
+
+def test_least_squares_and_iou_by_hand(head):
+    """Two anchors; the second image has no box."""
+    anchors = torch.tensor([[0.0, 0, 20, 20], [40, 40, 60, 60]])
+    deltas = torch.zeros(2, 2, 4, requires_grad=True)
+    box = torch.tensor([[2.0, 0, 22, 20]])  # IoU with the first anchor: 18 / 22
+    terms = losses.boxes(head, BoxOutput(deltas, None, anchors), [box, torch.zeros(0, 4)])
+    close(terms.regression.total, 0.1**2)  # dx = 2 / 20; dy = dw = dh = 0
+    close(terms.regression.count, 1.0)
+    close(terms.iou.mean, 18 / 22)
+    assert terms.objectness is None
+    terms.regression.mean.backward()
+    close(deltas.grad[0, 0, 0], -0.2)
+    assert deltas.grad.count_nonzero() == 1
+
+
+def test_focal_loss_by_hand(head):
+    anchors = torch.tensor([[0.0, 0, 20, 20], [40, 40, 60, 60], [0, 0, 20, 9.0]])
+    logits = torch.zeros(2, 3)
+    box = torch.tensor([[0.0, 0, 20, 20]])  # IoU with the third anchor 0.45: neither box nor background
+    terms = losses.boxes(head, BoxOutput(torch.zeros(2, 3, 4), logits, anchors), [box, torch.zeros(0, 4)])
+    one = 0.25 * 0.25 * math.log(2)  # alpha (1 - p)^2 -log p at p = 0.5
+    none = 0.75 * 0.25 * math.log(2)
+    close(terms.objectness.total, (one + none) / 1 + 3 * none)
+    close(terms.objectness.count, 2.0)
+
+
+def test_no_match_is_zero_with_a_zero_gradient(head):
+    output = head([torch.rand(2, 4, 8, 8)])
+    degenerate = torch.tensor([[5.0, 5.0, 5.0, 9.0]])
+    terms = losses.boxes(head, output, [torch.zeros(0, 4), degenerate])
+    assert terms.regression.mean == 0
+    (terms.regression.mean + terms.objectness.mean).backward()
+    assert all(p.grad is not None for p in head.parameters())
+    assert all(p.grad.eq(0).all() for p in head.boxes.parameters())
+    assert head.objects[-1].bias.grad.ne(0).all()  # it learns that there is nothing
+
+
+def test_weight_penalty(head):
+    weights = [p for name, p in head.boxes.named_parameters() if name.endswith("weight")]
+    assert len(weights) == 5
+    close(losses.weight_penalty(head), float(sum((w**2).sum() for w in weights)))
