@@ -37,7 +37,7 @@ class RobustnessCallback(Callback):
     ``pi/flips_pos_to_neg``, ``pi/flips_neg_to_pos``        pairs (``..._percent``: of all pairs)
     ``pi/argmax``, ``pi/mean_abs_change``                   percent of pairs; change of the label's probability
     ``pairs``, ``pi/undefined``                             pairs with a decision; pairs with a NaN prediction
-    ``ols_score/<side>``                                    OLS score, percent; side: original, compressed
+    ``ols_score/<side>``                                    OLS score, percent; side: original, received
     ``iol/<side>/mean``, ``iol/<side>/hist/00`` ... ``09``  mean IOL; shares of images per tenth of IOL
     ``ols/<side>/n``, ``.../no_region``, ``.../no_lung``    images scored; map all zero; no lung found
     ======================================================= ====================================================
@@ -74,7 +74,7 @@ class RobustnessCallback(Callback):
 
     def _score(self, trainer: L.Trainer, module: L.LightningModule, split: str) -> None:
         instability = PredictionInstability(self.maps.decision).to(module.device)
-        sides = {s: OutOfLungSaliency(self.robustness.eta).to(module.device) for s in ("original", "compressed")}
+        sides = {s: OutOfLungSaliency(self.robustness.eta).to(module.device) for s in ("original", "received")}
         rows: list[tuple[Any, ...]] = []
         with undisturbed(module):
             loader = pair_source(trainer).pair_dataloader(split)

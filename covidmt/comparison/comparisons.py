@@ -27,7 +27,7 @@ class Comparison:
     """Second configuration against the first.
 
     Attributes:
-        score: ``pi``, ``ols_original`` or ``ols_compressed``.
+        score: ``pi``, ``ols_original`` or ``ols_received``.
         first: What it is compared with.
         second: What is compared.
         values: The first's mean over seeds, and the second's, percent; with tables of pairs on those that all have.

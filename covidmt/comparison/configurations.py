@@ -44,13 +44,13 @@ class Score(NamedTuple):
 SCORES = {
     "pi": Score("PI score, %", "pi_score", 1, 2),
     "ols_original": Score("OLS score, original, %", "ols_score/original", 1, 1),
-    "ols_compressed": Score("OLS score, compressed, %", "ols_score/compressed", 1, 1),
+    "ols_received": Score("OLS score, received, %", "ols_score/received", 1, 1),
     "accuracy": Score("Accuracy, %", "{task}/accuracy", 100, 1),
     "auroc": Score("AUROC", "{task}/auroc", 1, 3),
     "pairs_original": Score("Right on pairs, original, %", "pairs/accuracy/original", 100, 1),
-    "pairs_compressed": Score("Right on pairs, compressed, %", "pairs/accuracy/received", 100, 1),
+    "pairs_received": Score("Right on pairs, received, %", "pairs/accuracy/received", 100, 1),
 }
-ROBUSTNESS = ["pi", "ols_original", "ols_compressed"]
+ROBUSTNESS = ["pi", "ols_original", "ols_received"]
 
 
 class Mean(NamedTuple):

@@ -17,7 +17,7 @@ from covidmt.comparison.paper import BASELINES, paper_value
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-BASE, COVIDMT, ORIGINAL, COMPRESSED, PAPER = "#9AA5B1", "#0072B2", "#56B4E9", "#0072B2", "#B00020"
+BASE, COVIDMT, ORIGINAL, RECEIVED, PAPER = "#9AA5B1", "#0072B2", "#56B4E9", "#0072B2", "#B00020"
 VERDICTS = {"clear": "#1B7F4B", "likely": "#B7791F", "not shown": "#6B7280", "unknown": "#6B7280"}
 
 matplotlib.rcParams.update(
@@ -154,8 +154,8 @@ def baselines(found: Sequence[Configuration]) -> Figure:
         axis.set_title("OLS score, %" if len(part) > 1 else SCORES[part[0]].title)
         for number, key in enumerate(part):
             width = 0.8 / len(part)
-            colour = {"pi": BASE, "ols_original": ORIGINAL, "ols_compressed": COMPRESSED}[key]
-            label = {"pi": None, "ols_original": "original", "ols_compressed": "compressed"}[key]
+            colour = {"pi": BASE, "ols_original": ORIGINAL, "ols_received": RECEIVED}[key]
+            label = {"pi": None, "ols_original": "original", "ols_received": "received"}[key]
             for x, configuration in enumerate(found):
                 mean = configuration.scores[key]
                 place = x + width * (number - (len(part) - 1) / 2)

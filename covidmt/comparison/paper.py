@@ -12,7 +12,7 @@ BASELINES = [*BASES, "Xception", "VGG-19", "COVID-Net"]  # of Table 2 and Fig 4
 _QUANTITY = {
     "pi": ("pi_score", "WaCXR"),
     "ols_original": ("ols_score", "original"),
-    "ols_compressed": ("ols_score", "compressed"),
+    "ols_received": ("ols_score", "received"),
 }
 
 
@@ -27,7 +27,7 @@ def paper_value(score: str, networks: list[str], n_tasks: int, statistic: str = 
     """The paper's figure; None: not in its text.
 
     Args:
-        score: ``pi``, ``ols_original`` or ``ols_compressed``.
+        score: ``pi``, ``ols_original`` or ``ols_received``.
         networks: Base networks, of several the ``statistic``.
         n_tasks: 1 for a base network alone, 6 for COVIDMT.
         statistic: ``mean`` or ``worst``.

@@ -30,7 +30,7 @@ from experiments.errors import UserError
 
 NOT_IN_TEXT = "not in text"
 NBSP = "\u00a0"
-IMAGES = {"ols_original": "originals", "ols_compressed": "compressed"}
+IMAGES = {"ols_original": "originals", "ols_received": "received images"}
 MUST_AGREE = {
     "mask_source": "where their lung masks are from",
     "decoder": "how images are decoded and resized",

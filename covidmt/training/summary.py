@@ -52,7 +52,7 @@ def _rows(experiment: Experiment) -> dict[str, list[tuple[str, str, str]]]:
         ("95 % interval, high", "pi/ci_high", ".2f"),
         ("pairs", "pairs", ".0f"),
     ]
-    for side in ("original", "compressed"):
+    for side in ("original", "received"):
         rows[f"OLS, {side}"] = [
             ("OLS score, %", f"ols_score/{side}", ".2f"),
             ("mean IOL", f"iol/{side}/mean", ".3f"),

@@ -6,7 +6,7 @@ One :class:`pandas.DataFrame` a source, one row an image:
   in the YAML; ``origin``: where the image was collected (COVIDx's own sub-sources);
 * a float column a label: 1 / 0 / NaN = unknown;
 * ``boxes`` (sources with boxes): (n, 4) float32 xyxy in the image's own pixels;
-* ``received`` (WaCXR): path of the compressed twin.
+* ``received`` (WaCXR): path of the received image.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ def test_figures_are_those_computed_by_hand(target):
     assert got["val/pi_score"] == pytest.approx(20 * sum(map(abs, flips)))
     assert (got["val/pi/flips_pos_to_neg"], got["val/pi/flips_neg_to_pos"]) == (flips.count(1), flips.count(-1))
     assert got["val/pi/mean_abs_change"] == pytest.approx(np.abs(np.diff(np.reshape(p, (5, 2)))).mean(), abs=1e-6)
-    assert no_region == got["val/ols/original/no_region"] + got["val/ols/compressed/no_region"]
-    for side, name in enumerate(("original", "compressed")):
+    assert no_region == got["val/ols/original/no_region"] + got["val/ols/received/no_region"]
+    for side, name in enumerate(("original", "received")):
         assert got[f"val/ols/{name}/no_lung"] == 1
         if not no_region:
             values = [v for v in iols[side::2] if v is not None]
@@ -100,8 +100,8 @@ def test_fit_and_test_log_to_the_logger_and_for_the_checkpoint(tmp_path):
     assert len([row for row in rows if row["test/pi_score"]]) == 1
     names = set(rows[0])
     for split in ("val", "test"):
-        assert {f"{split}/iol/compressed/hist/{i:02d}" for i in range(10)} <= names
-        assert {f"{split}/pi/ci_low", f"{split}/ols/original/no_lung", f"{split}/ols_score/compressed"} <= names
+        assert {f"{split}/iol/received/hist/{i:02d}" for i in range(10)} <= names
+        assert {f"{split}/pi/ci_low", f"{split}/ols/original/no_lung", f"{split}/ols_score/received"} <= names
     assert callback.last["val/pairs"] == 5
     assert callback.last["test/pairs"] == 3
 

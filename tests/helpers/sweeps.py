@@ -87,7 +87,7 @@ class Store:
             values = {
                 "test/pi_score": 100 * flips.mean(),
                 "test/ols_score/original": 100 * (pairs["iol_original"] < 0.4).mean(),
-                "test/ols_score/compressed": 100 * (pairs["iol_received"] < 0.4).mean(),
+                "test/ols_score/received": 100 * (pairs["iol_received"] < 0.4).mean(),
             } | values
             self.client.log_text(run_id, pairs.to_csv(index=False), "robustness/test_pairs.csv")
         self.client.log_batch(run_id, metrics=[Metric(key, value, 0, 3) for key, value in values.items()])

@@ -26,7 +26,7 @@ def flipped(*which: int) -> pd.DataFrame:
 
 
 def scores(pi: float, ols: float = 50.0, **more: float) -> dict[str, float]:
-    return {"test/pi_score": pi, "test/ols_score/original": ols, "test/ols_score/compressed": ols} | more
+    return {"test/pi_score": pi, "test/ols_score/original": ols, "test/ols_score/received": ols} | more
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_same_pairs_by_hand(store: Store):
     assert made.paired.n_pairs == made.paired.n_patients == N
     assert isnan(pi.first.scores["pi"].low)  # one seed: no interval over seeds
     assert pi.first.scores["pairs_original"].value == 100
-    assert pi.first.scores["pairs_compressed"].value == 75
+    assert pi.first.scores["pairs_received"].value == 75
     assert any("single seed" in text for text in warnings(made))
 
 
@@ -208,7 +208,7 @@ def test_no_event_at_all_is_no_certainty(store: Store):
     runs.append(store.trial(seed=1, metrics={"test/pi_score": 1.0}))
     made = analyse(collect(runs, store.uri))
     assert "ols_original" not in made.found[0].scores
-    assert any("no mean of OLS score, original and OLS score, compressed" in text for text in warnings(made))
+    assert any("no mean of OLS score, original and OLS score, received" in text for text in warnings(made))
 
 
 def test_validation_figures_are_the_best_epochs(store: Store):
@@ -219,7 +219,7 @@ def test_validation_figures_are_the_best_epochs(store: Store):
         store.client.log_text(run, pairs, f"robustness/val_pairs/{epoch:03d}.csv")
     made = analyse(collect([run], store.uri))
     assert made.found[0].scores["pi"].value == 2.0
-    assert made.found[0].scores["pairs_compressed"].value == 97.5
+    assert made.found[0].scores["pairs_received"].value == 97.5
     assert made.paired.n_pairs == N
     assert any("validation pairs" in text for text in warnings(made))
 
@@ -291,7 +291,7 @@ def test_the_papers_networks_and_figures():
     assert set(network_names(["vgg19", "vgg19_bn"]).values()) == {"vgg19", "vgg19_bn"}
     assert network_names(["timm:convnext_tiny"]) == {"timm:convnext_tiny": "timm:convnext_tiny"}
     assert paper_value("pi", BASES[::-1], 6) == (4.2, "text beside Fig 6")
-    assert paper_value("ols_compressed", BASELINES, 1) == (70.0, "text beside Fig 4")
+    assert paper_value("ols_received", BASELINES, 1) == (70.0, "text beside Fig 4")
     assert paper_value("pi", BASELINES, 1, "worst") == (10.0, 'text beside Table 2 ("up to")')
     assert paper_value("pi", ["ResNet-50"], 1) is None
     assert paper_value("auroc", ["ResNet-50"], 1) is None
