@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from explain.decision import Decision
 from explain.gradcam import gradcam
+from explain.heat import heat_map, heat_region
 from metrics.instability import PredictionInstability
-from metrics.saliency import OutOfLungSaliency, heat_map, heat_region
+from metrics.saliency import OutOfLungSaliency
 
 DECISION = Decision("COVID-19", 2)
 

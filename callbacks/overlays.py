@@ -15,8 +15,9 @@ from callbacks.pair_maps import Explained, PairMaps, pair_source, require_pairs,
 from datamodules.pairs import balanced_draw
 from experiments.batch import Pair
 from experiments.schema import Robustness, Task
-from explain.picture import Side, draw
-from metrics.saliency import heat_region, iol
+from explain.heat import heat_region
+from explain.picture import Side, draw_pair
+from metrics.saliency import iol
 
 
 class GradCamOverlays(Callback):
@@ -74,7 +75,7 @@ class GradCamOverlays(Callback):
         explained = self.maps(trainer, module, pair)
         sides = [self._sides(*side, pair.lung) for side in zip((pair.original, pair.received), explained, strict=True)]
         return [
-            draw(
+            draw_pair(
                 original,
                 received,
                 pair.lung[i].cpu().numpy(),

@@ -19,7 +19,7 @@ from experiments.schema import Robustness, Task
 from explain.cam import Cam
 from explain.decision import Decision
 from explain.gradcam import GradCam
-from metrics.saliency import heat_map
+from explain.heat import heat_map
 
 
 class PairDataset(Protocol):
@@ -49,7 +49,7 @@ class Explained(NamedTuple):
 
     Attributes:
         logits: (B, number of labels) float32.
-        heat: (B, S, S) float32 in [0, 1], see :func:`metrics.saliency.heat_map`.
+        heat: (B, S, S) float32 in [0, 1], see :func:`explain.heat.heat_map`.
         raw: (B, h, w) float32 >= 0, the engine's map that ``heat`` is made from.
     """
 

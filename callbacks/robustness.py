@@ -19,9 +19,10 @@ from typing_extensions import override
 from callbacks.pair_maps import Explained, PairMaps, pair_source, require_pairs, undisturbed
 from experiments.batch import Pair
 from experiments.schema import Robustness, Task
+from explain.heat import heat_region
 from metrics.instability import PredictionInstability
-from metrics.paired import PAIR_COLUMNS, TEST_PAIRS, VAL_PAIRS
-from metrics.saliency import OutOfLungSaliency, heat_region, iol
+from metrics.paired import PAIR_COLUMNS, SIDES, TEST_PAIRS, VAL_PAIRS
+from metrics.saliency import OutOfLungSaliency, iol
 
 
 class RobustnessCallback(Callback):
@@ -74,7 +75,7 @@ class RobustnessCallback(Callback):
 
     def _score(self, trainer: L.Trainer, module: L.LightningModule, split: str) -> None:
         instability = PredictionInstability(self.maps.decision).to(module.device)
-        sides = {s: OutOfLungSaliency(self.robustness.eta).to(module.device) for s in ("original", "received")}
+        sides = {s: OutOfLungSaliency(self.robustness.eta).to(module.device) for s in SIDES}
         rows: list[tuple[Any, ...]] = []
         with undisturbed(module):
             loader = pair_source(trainer).pair_dataloader(split)

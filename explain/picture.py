@@ -44,7 +44,7 @@ class Side(NamedTuple):
     iol: float
 
 
-def draw(
+def draw_pair(
     original: Side,
     received: Side,
     lung: np.ndarray,

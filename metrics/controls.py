@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metrics.saliency import heat_region, iol
+from explain.heat import heat_region
+from metrics.saliency import iol
 
 
 def iol_over_thresholds(heat: Tensor, lung: Tensor, thresholds: Sequence[float]) -> Tensor:

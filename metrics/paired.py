@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+SIDES = ("original", "received")  # the image of a pair that was sent, and the one that the phone got
+
 # A run's tables of pairs; of validations one an epoch.
 TEST_PAIRS, VAL_PAIRS = "robustness/test_pairs.csv", "robustness/val_pairs/{:03d}.csv"
 # One row a pair of them. ``label`` 1 / 0, blank = unknown; ``p_``: probability of the

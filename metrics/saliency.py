@@ -1,39 +1,16 @@
-"""Out-of-lung saliency: heat-map region, IOL (Eq. 3 of the COVIDMT paper) and OLS score (Eq. 4)."""
+"""Out-of-lung saliency: IOL (Eq. 3 of the COVIDMT paper) and OLS score (Eq. 4)."""
 
 from __future__ import annotations
 
 from math import nan
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
 from metrics.exact import exact_mean, exact_sum
 
 BINS = 10  # of the IOL histogram over [0, 1]; the last one has its right end
-
-
-def heat_map(raw: Tensor, size: tuple[int, int]) -> Tensor:
-    """Raw map -> heat map, the same steps for every engine: resized to the input, divided by its maximum.
-
-    No minimum is subtracted: an all-zero map stays zero everywhere, and a flat one is 1 everywhere.
-
-    Args:
-        raw: (N, h, w) float32 >= 0, a class activation map after ReLU.
-        size: Height and width of the input.
-
-    Returns:
-        (N, H, W) float32 in [0, 1]; all zero where the raw map is zero or not finite.
-    """
-    heat = F.interpolate(raw.unsqueeze(1), size, mode="bilinear", align_corners=False).squeeze(1)
-    peak = heat.amax(dim=(1, 2), keepdim=True)
-    return torch.where((peak > 0) & peak.isfinite(), heat / peak, 0.0)
-
-
-def heat_region(heat: Tensor, threshold: float = 0.5) -> Tensor:
-    """The heat-map region, (N, H, W) bool: at least ``threshold`` (0 < threshold <= 1) of the maximum."""
-    return heat >= threshold
 
 
 def iol(region: Tensor, lung: Tensor) -> Tensor:

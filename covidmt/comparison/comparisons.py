@@ -16,7 +16,7 @@ from covidmt.comparison.configurations import ROBUSTNESS, Configuration
 from covidmt.comparison.trials import Trial
 from metrics.bootstrap import PatientBootstrap
 from metrics.intervals import wilson
-from metrics.paired import holm, mcnemar
+from metrics.paired import SIDES, holm, mcnemar
 
 ALPHA = 0.05
 RESAMPLES = 2000
@@ -181,8 +181,8 @@ def _events(trial: Trial, ids: list[str]) -> np.ndarray:
     """(3, N): the answer changes; the original's, the received image's saliency is out of the lungs; 1 / 0 / NaN."""
     assert trial.pairs is not None
     table = trial.pairs.loc[ids]
-    before, after = (table[f"p_{side}"].to_numpy(float) for side in ("original", "received"))
+    before, after = (table[f"p_{side}"].to_numpy(float) for side in SIDES)
     threshold, eta = trial.robustness.threshold, trial.robustness.eta
     flips = np.where(np.isnan(before + after), np.nan, (before >= threshold) != (after >= threshold))
-    iols = (table[f"iol_{side}"].to_numpy(float) for side in ("original", "received"))
+    iols = (table[f"iol_{side}"].to_numpy(float) for side in SIDES)
     return np.stack([flips, *(np.where(np.isnan(iol), np.nan, iol < eta) for iol in iols)])

@@ -15,7 +15,7 @@ from covidmt.comparison.configurations import network_names
 from covidmt.comparison.hide_and_seek import VIEWS
 from covidmt.comparison.trials import Trial, collect
 from covidmt.lungs.masks import in_this_place, named_or_trained, prepare_masks
-from covidmt.prediction.predictor import Explained, Predictor
+from covidmt.prediction.predictor import ExplainedImage, Predictor
 from covidmt.tracking.checkpoints import find_checkpoint
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.masks import LungMasks
@@ -63,7 +63,7 @@ def panel(
     chosen = _trials(collect(names, uri).counted, network, seed)
     modules = {view: load_module(find_checkpoint(trial.run_id, uri).path) for view, trial in chosen.items()}
     titled = {name: Path(name).name for name in images} or _drawn(next(iter(modules.values())), rows, segmenter)
-    columns: dict[str, list[Explained]] = {}
+    columns: dict[str, list[ExplainedImage]] = {}
     for view, module in modules.items():
         found = dict(_predictor(module, segmenter)(list(titled)))
         for result in found.values():
@@ -131,7 +131,7 @@ def _drawn(module: MultiTaskModule, rows: int, segmenter: str | None) -> dict[st
     return found
 
 
-def _draw(columns: dict[str, list[Explained]], titles: Sequence[str]) -> Figure:
+def _draw(columns: dict[str, list[ExplainedImage]], titles: Sequence[str]) -> Figure:
     figure = Figure(figsize=(2.3 * len(columns), 2.75 * len(titles) + 0.3), layout="constrained")
     axes = figure.subplots(len(titles), len(columns), squeeze=False)
     for column, (view, found) in enumerate(columns.items()):

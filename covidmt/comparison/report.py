@@ -27,6 +27,7 @@ from covidmt.comparison.trials import Results, collect
 from covidmt.pages.html import page_environment
 from covidmt.tracking.store import make_client, store_error
 from experiments.errors import UserError
+from metrics.paired import SIDES
 
 NOT_IN_TEXT = "not in text"
 NBSP = "\u00a0"
@@ -191,7 +192,7 @@ def _card(title: str, rows: dict[str, Comparison]) -> dict[str, Any]:
 
 def _with_one_answer(configuration: Configuration) -> list[Any]:
     """Its trainings that give every image the same answer."""
-    keys = [f"pairs/positive/{side}" for side in ("original", "received")]
+    keys = [f"pairs/positive/{side}" for side in SIDES]
     return [
         trial
         for trial in configuration.trials

@@ -19,7 +19,7 @@ from experiments.errors import UserError
 from experiments.load import nearest
 from experiments.schema import Robustness
 from experiments.trials import flatten
-from metrics.paired import PAIR_COLUMNS, TEST_PAIRS, VAL_PAIRS
+from metrics.paired import PAIR_COLUMNS, SIDES, TEST_PAIRS, VAL_PAIRS
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -239,7 +239,7 @@ def _pairs(client: MlflowClient, run_id: str, path: str) -> pd.DataFrame | None:
 def _on_pairs(pairs: pd.DataFrame, threshold: float, split: str) -> dict[str, float]:
     """How often the decision is right on the pairs whose label is known, and how often it is positive; shares."""
     figures = {}
-    for side in ("original", "received"):
+    for side in SIDES:
         rows = pairs.dropna(subset=["label", f"p_{side}"])
         positive = rows[f"p_{side}"] >= threshold
         if len(rows):

@@ -21,8 +21,8 @@ from explain.decision import Decision
 from lightning_modules.heads import BoxHead, BoxOutput
 from lightning_modules.multitask import MultiTaskModule
 from metrics.controls import pack
+from metrics.paired import SIDES
 
-SIDES = ("original", "received")
 # What the network is also asked about each original: see `covidmt.evaluation.perturbations`.
 VARIANTS = ("noise", "inside", "outside", "lungs_removed", "border_only")
 BORDER = 0.1  # of the side: the frame that `border_only` leaves

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from covidmt.evaluation.answers import SIDES, collect
+from covidmt.evaluation.answers import collect
 from covidmt.evaluation.report import write_report
 from covidmt.evaluation.result import Evaluated, build_result, write_files
 from covidmt.evaluation.scores import (
@@ -38,6 +38,7 @@ from experiments.paths import expand
 from experiments.schema import Experiment, View, WacxrSource
 from lightning_modules.multitask import load_module, refuse_sharding
 from metrics.bootstrap import PatientBootstrap
+from metrics.paired import SIDES
 
 log = logging.getLogger("covidmt")
 

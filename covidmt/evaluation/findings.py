@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from covidmt.evaluation.answers import SIDES
 from covidmt.evaluation.decisions import decides, differ, flips
 from covidmt.evaluation.result import Evaluated
 from covidmt.evaluation.table import interval, number
 from datamodules.check import giveaways
 from metrics.bootstrap import Estimate
 from metrics.intervals import wilson
-from metrics.paired import mcnemar
+from metrics.paired import SIDES, mcnemar
 
 FEW = 20  # patients below which a bootstrap's interval is not to be trusted
 COARSE = 200  # pairs below which a reader is told what a single one is worth

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from covidmt.evaluation.answers import SIDES
 from covidmt.evaluation.plots import GREY, STYLE, WIDE, classifications, short
 from covidmt.evaluation.result import Evaluated
 from datamodules.evaluation import EvaluationDataModule
@@ -22,9 +21,10 @@ from datamodules.pairs import PairDataset
 from datamodules.sampler import Item
 from experiments.batch import Pair
 from experiments.schema import TaskKind
-from explain.picture import Side, draw, overlay
+from explain.heat import heat_map, heat_region
+from explain.picture import Side, draw_pair, overlay
 from metrics.controls import unpack
-from metrics.saliency import heat_map, heat_region
+from metrics.paired import SIDES
 
 WORST, COLUMNS = 6, 4  # pictures of a kind; pairs in the panel
 TILE = 256  # pixels of an X-ray in the panel
@@ -61,10 +61,10 @@ def panel_rows(subjects: Sequence[Evaluated]) -> list[int]:
 
 
 def pair_picture(subject: Evaluated, dataset: PairDataset, row: int) -> np.ndarray:
-    """One pair as in training's overlays, (H, W, 3) uint8; see :func:`explain.picture.draw`."""
+    """One pair as in training's overlays, (H, W, 3) uint8; see :func:`explain.picture.draw_pair`."""
     pair, answers = _pair(subject, dataset, row), subject.answers
     lung, *sides = _sides(subject, pair, row)
-    return draw(
+    return draw_pair(
         *sides,
         lung,
         label=float(answers.labels[row]),

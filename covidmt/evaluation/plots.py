@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from covidmt.evaluation.answers import SIDES, TaskAnswers
+from covidmt.evaluation.answers import TaskAnswers
 from covidmt.evaluation.decisions import decides, differ, flips
 from covidmt.evaluation.result import Evaluated
 from covidmt.evaluation.scores import Score, excludes
@@ -23,6 +23,7 @@ from covidmt.tracking.history import MEASURES, SPLITS
 from experiments.schema import Task, TaskKind
 from metrics import weighted
 from metrics.intervals import wilson
+from metrics.paired import SIDES
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

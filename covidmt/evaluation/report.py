@@ -13,7 +13,6 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from covidmt.evaluation.answers import SIDES
 from covidmt.evaluation.findings import COMPARED, RULES, beside, findings, signed
 from covidmt.evaluation.pictures import (
     WORST,
@@ -33,6 +32,7 @@ from covidmt.pages.html import page_environment
 from datamodules.evaluation import EvaluationDataModule
 from experiments.errors import UserError
 from explain.cam import engine_title
+from metrics.paired import SIDES
 
 # Title, what the chapter tells, the headings of its score tables (their beginnings), its plots.
 STABLE, LUNGS, TASKS = "Does the answer survive the channel?", "Does the network look at the lungs?", "The tasks"

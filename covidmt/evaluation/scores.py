@@ -12,13 +12,15 @@ import pandas as pd
 import torch
 from rich.progress import track
 
-from covidmt.evaluation.answers import SIDES, Answers, TaskAnswers
+from covidmt.evaluation.answers import Answers, TaskAnswers
 from experiments.schema import Robustness, Task, TaskKind
+from explain.heat import heat_map, heat_region
 from metrics import weighted
 from metrics.bootstrap import Estimate, PatientBootstrap, Statistic
 from metrics.controls import centre_disc_iol, energy_inside, iol_over_thresholds, pack, shuffled_out, unpack
 from metrics.detection import COCO_IOU, RSNA_IOU, match, mean_average_precision, rsna_precision
-from metrics.saliency import heat_map, heat_region, iol
+from metrics.paired import SIDES
+from metrics.saliency import iol
 
 REGION_THRESHOLDS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 ETAS = tuple(round(0.05 * i, 2) for i in range(1, 20))

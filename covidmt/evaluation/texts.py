@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from metrics.paired import SIDES
+
 
 class Text(NamedTuple):
     """A score's row.
@@ -132,9 +134,9 @@ def sections(scores: dict) -> dict[str, dict[str, Text]]:
     found: dict[str, dict[str, Text]] = {"Prediction instability": INSTABILITY}
     channels = [key for key in scores if key.startswith("channel/")]
     found["PI per channel"] = {key: Text(f"{key.removeprefix('channel/')}, %", "") for key in channels}
-    for side in ("original", "received"):
+    for side in SIDES:
         found[f"Out-of-lung saliency, {side}"] = {f"ols/{side}/{name}": text for name, text in _SALIENCY.items()}
-    for side in ("original", "received"):
+    for side in SIDES:
         found[f"The decision, {side}"] = {f"decision/{side}/{name}": text for name, text in _DECISION.items()}
     found["Shortcuts"] = SHORTCUTS
     for key in scores:

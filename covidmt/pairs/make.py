@@ -20,6 +20,7 @@ from datamodules.images.processes import in_processes
 from datamodules.sources.files import list_images, sample
 from experiments.errors import UserError
 from experiments.schema import WacxrSource
+from metrics.paired import SIDES
 
 ORIGINALS = WacxrSource.originals  # covid_binary_test; the received images lie in covid_binary_test_<channel>
 UNLABELLED = "0_unlabelled"
@@ -345,7 +346,7 @@ def _write_manifest(path: Path, pairs: Sequence[Pair]) -> None:
 
 
 def _report(pairs: list[Pair], made: int, out: Path, channel: str, unlabelled: bool) -> None:
-    before, after = (sum(getattr(pair, f"{side}_bytes") for pair in pairs) for side in ("original", "received"))
+    before, after = (sum(getattr(pair, f"{side}_bytes") for pair in pairs) for side in SIDES)
     there = f", {len(pairs) - made} were there" if made < len(pairs) else ""
     console = Console(markup=False)
     console.print(

@@ -20,7 +20,7 @@ LINE = 24
 BAND = (255, 240, 205)
 
 
-def draw(
+def draw_prediction(
     prediction: Prediction,
     image: np.ndarray,
     heat: np.ndarray,

@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from covidmt.prediction.answer import NOTICE, Prediction
-from covidmt.prediction.picture import draw
+from covidmt.prediction.picture import draw_prediction
 from covidmt.prediction.predictor import Predictor
 from covidmt.tracking.checkpoints import find_checkpoint
 from datamodules.channels.messaging import get_channel
@@ -82,7 +82,7 @@ def predict(
                 failed[name] = str(result)
                 record = {"image": name, "error": failed[name]}
             else:
-                drawn = Image.fromarray(draw(*result[:-1], settings=predictor.robustness))
+                drawn = Image.fromarray(draw_prediction(*result[:-1], settings=predictor.robustness))
                 try:
                     drawn.save(pictures[name], compress_level=3)
                 except OSError:  # half of it is there

@@ -24,14 +24,15 @@ from datamodules.images.views import show
 from experiments.errors import UserError
 from experiments.paths import expand
 from experiments.schema import View
+from explain.heat import heat_map, heat_region
 from lightning_modules.lungs.segmenters import Segmenter
 from lightning_modules.multitask import MultiTaskModule
-from metrics.saliency import heat_map, heat_region, iol
+from metrics.saliency import iol
 
 COLOUR = 8  # mean distance of a pixel's largest from its smallest colour, of 255, from which a picture is no grey one
 
 
-class Loaded(NamedTuple):
+class LoadedImage(NamedTuple):
     """An image from its file.
 
     Attributes:
@@ -45,7 +46,7 @@ class Loaded(NamedTuple):
     coloured: bool
 
 
-class Explained(NamedTuple):
+class ExplainedImage(NamedTuple):
     """An image's prediction with what its picture shows.
 
     Attributes:
@@ -98,21 +99,21 @@ class Predictor:
         self.masks = masks
         self.segmenter = segmenter.to(self.device) if segmenter else None
 
-    def __call__(self, names: Sequence[str]) -> Iterator[tuple[str, Explained | UserError]]:
+    def __call__(self, names: Sequence[str]) -> Iterator[tuple[str, ExplainedImage | UserError]]:
         """Each image file in turn with what was found, or with what is wrong with it."""
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # the decoders let go of the interpreter
             for start in range(0, len(names), self.robustness.batch_size):
                 batch = names[start : start + self.robustness.batch_size]
                 loaded = dict(zip(batch, threads.map(self._load, batch), strict=True))
-                results: dict[str, Explained | UserError]
+                results: dict[str, ExplainedImage | UserError]
                 results = {name: image for name, image in loaded.items() if isinstance(image, UserError)}
-                good = {name: image for name, image in loaded.items() if isinstance(image, Loaded)}
+                good = {name: image for name, image in loaded.items() if isinstance(image, LoadedImage)}
                 if good:
                     results.update(zip(good, self.explain(good), strict=True))
                 yield from ((name, results[name]) for name in batch)
 
     @torch.no_grad()
-    def explain(self, batch: Mapping[str, Loaded]) -> list[Explained | UserError]:
+    def explain(self, batch: Mapping[str, LoadedImage]) -> list[ExplainedImage | UserError]:
         """The network's part: a batch of images by their names."""
         lung = self._lungs(batch)
         seen = [self._seen(image.inputs, lung) for image, lung in zip(batch.values(), lung.cpu().numpy(), strict=True)]
@@ -130,14 +131,14 @@ class Predictor:
     def _explained(
         self,
         name: str,
-        image: Loaded,
+        image: LoadedImage,
         probabilities: list[float],
         answer: str,
         inside: float,
         heat: np.ndarray,
         region: np.ndarray,
         lung: np.ndarray,
-    ) -> Explained | UserError:
+    ) -> ExplainedImage | UserError:
         if not all(map(isfinite, probabilities)):
             return UserError(f"{name}: the network gives no number for this image; its weights may be broken")
         if self.view is not View.original and not lung.any():
@@ -157,7 +158,7 @@ class Predictor:
             input_size=self.size,
             coloured=image.coloured,
         )
-        return Explained(prediction, show(grey, full, self.view), heat, region, lung, answer)
+        return ExplainedImage(prediction, show(grey, full, self.view), heat, region, lung, answer)
 
     def _seen(self, inputs: np.ndarray, lung: np.ndarray) -> np.ndarray:
         """The inputs in the representation that the network knows; whole where there are no lungs: said later."""
@@ -166,7 +167,7 @@ class Predictor:
     def _logits(self, images: Tensor) -> Tensor:
         return self.module.head(self.maps.task)(self.module.features(images)[-1])
 
-    def _lungs(self, batch: Mapping[str, Loaded]) -> Tensor:
+    def _lungs(self, batch: Mapping[str, LoadedImage]) -> Tensor:
         """(N, S, S) bool at the network's input size."""
         lungs = self._segmented([image.grey for image in batch.values()])
         for row, name in enumerate(batch):
@@ -182,7 +183,7 @@ class Predictor:
         found = found[:, int(self.top * found.shape[1]) :]
         return F.interpolate(found[:, None].float(), (self.size, self.size), mode="nearest-exact")[:, 0].bool()
 
-    def _load(self, name: str) -> Loaded | UserError:
+    def _load(self, name: str) -> LoadedImage | UserError:
         try:
             grey = decode(expand(name))
         except UserError as error:
@@ -194,7 +195,7 @@ class Predictor:
             except Exception as error:  # of one image, as of one that is too large for the format: others are not lost
                 return UserError(f"{name}: cannot be sent through {title} ({error}); make it smaller, or leave it out")
         inputs = np.stack([resize(crop_top(image, self.top), self.size) for image in (grey, *sent)])
-        return Loaded(grey, inputs, coloured=_coloured(expand(name)))
+        return LoadedImage(grey, inputs, coloured=_coloured(expand(name)))
 
 
 def _coloured(path: Path) -> bool:

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from callbacks.history import MetricHistory
 from experiments.schema import Experiment, TaskKind
+from metrics.paired import SIDES
 
 
 def summary_table(experiment: Experiment, history: MetricHistory, monitor: str) -> Table:
@@ -52,7 +53,7 @@ def _rows(experiment: Experiment) -> dict[str, list[tuple[str, str, str]]]:
         ("95 % interval, high", "pi/ci_high", ".2f"),
         ("pairs", "pairs", ".0f"),
     ]
-    for side in ("original", "received"):
+    for side in SIDES:
         rows[f"OLS, {side}"] = [
             ("OLS score, %", f"ols_score/{side}", ".2f"),
             ("mean IOL", f"iol/{side}/mean", ".3f"),

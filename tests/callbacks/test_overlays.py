@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import CSVLogger
 from callbacks.overlays import GradCamOverlays
 from experiments.schema import Robustness
 from explain.decision import Decision
-from explain.picture import HEIGHT, WIDTH, Side, draw
+from explain.picture import HEIGHT, WIDTH, Side, draw_pair
 from tests.helpers.tiny_module import TASK, Tiny, TinyData, trainer
 
 pytestmark = [
@@ -36,7 +36,7 @@ def side(**changes):
 def drawn(original=None, received=None, lung=None, label=1.0, caption="a.png"):
     lung = np.eye(64, dtype=bool) if lung is None else lung
     decision = Decision("COVID-19", 0)
-    return draw(original or side(), received or side(), lung, label=label, caption=caption, decision=decision,
+    return draw_pair(original or side(), received or side(), lung, label=label, caption=caption, decision=decision,
                 settings=Robustness())  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from callbacks.pair_maps import undisturbed
 from callbacks.robustness import RobustnessCallback
 from experiments.errors import UserError
 from experiments.schema import Robustness, Target
+from explain.heat import heat_map
 from metrics.paired import PAIR_COLUMNS
-from metrics.saliency import heat_map
 from tests.helpers.tiny_module import TASK, Texts, Tiny, TinyData, trainer
 
 pytestmark = [

@@ -15,7 +15,7 @@ from covidmt.comparison.hide_and_seek import hide_and_seek
 from covidmt.comparison.panel import _predictor
 from covidmt.comparison.report import report
 from covidmt.comparison.trials import collect
-from covidmt.prediction.predictor import Explained
+from covidmt.prediction.predictor import ExplainedImage
 from covidmt.tracking.checkpoints import find_checkpoint
 from covidmt.tracking.store import resolve_uri
 from datamodules.images.decode import decode
@@ -131,7 +131,7 @@ launcher: {{processes: 1}}
     module = load_module(find_checkpoint(trials[0].run_id, uri).path)
     image = str(next((demo_data / "covidx").rglob("*.*g")))
     ((_, found),) = _predictor(module, None)([image])  # by the masks that the networks were trained with
-    assert isinstance(found, Explained)
+    assert isinstance(found, ExplainedImage)
     cut = lungs[int(0.08 * 96) :]
     assert (found.lung == np.array(Image.fromarray(cut).resize((64, 64), Image.Resampling.NEAREST))).all()
     assert covidmt("panel", "tiny", "--network", "resnet1", "--out", "no.png") == 2

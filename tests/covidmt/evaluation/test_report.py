@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from covidmt.evaluation.answers import SIDES, VARIANTS, Answers, TaskAnswers
+from covidmt.evaluation.answers import VARIANTS, Answers, TaskAnswers
 from covidmt.evaluation.evaluate import _score
 from covidmt.evaluation.findings import RULES, _shuffled, beside, findings
 from covidmt.evaluation.pictures import draw_samples, panel_rows, worst_flips
@@ -22,6 +22,7 @@ from datamodules.evaluation import EvaluationDataModule
 from experiments.schema import Data, Experiment, FolderSource, Pairs, Task, TaskKind
 from explain.decision import Decision
 from metrics.controls import pack
+from metrics.paired import SIDES
 
 N, SIZE, NAMES = 24, 16, ["normal", "COVID-19"]
 EVIL = "<script>alert(1)<"

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from covidmt.evaluation.answers import SIDES, VARIANTS, Answers, TaskAnswers
+from covidmt.evaluation.answers import VARIANTS, Answers, TaskAnswers
 from covidmt.evaluation.scores import PairScores, differences, disagreement, pair_table, task_scores
 from experiments.schema import Robustness, Task, TaskKind
 from explain.decision import Decision
 from metrics.bootstrap import PatientBootstrap
 from metrics.controls import pack
+from metrics.paired import SIDES
 
 SIZE = 8
 
