@@ -10,7 +10,9 @@ env: .venv/.done
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'covidmt needs Python 3.11 or newer; try: make env PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@# editable_mode=compat: as installed; a folder experiments/ where one works must not hide ours
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
+		--config-setting editable_mode=compat --editable '.[dev]'
 	touch $@
 
 demo: env

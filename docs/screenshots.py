@@ -30,7 +30,7 @@ from covidmt.tracking.store import make_client
 from experiments.load import SHIPPED
 
 DOCS = Path(__file__).parent
-COVIDMT = [sys.executable, "-m", "covidmt.cli"]
+COVIDMT = [sys.executable, "-m", "covidmt"]
 SWEEP = f"""\
 experiment: {SHIPPED}/demo.yaml
 overrides:

@@ -911,7 +911,7 @@ def test_a_broken_image_in_a_worker_ends_the_training(made_up: Path, tmp_path: P
     each("data/covidx/train/*", cut_short)(tmp_path)
     command = TRAIN.replace("DATA", "data").replace("num_workers=0", "num_workers=1")
     ended = subprocess.run(
-        [sys.executable, "-m", "covidmt.cli", *command.split()],
+        [sys.executable, "-m", "covidmt", *command.split()],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(REPO)},
         stderr=subprocess.PIPE,

@@ -86,7 +86,7 @@ def test_two_processes_score_as_one(checkpoints: list[Path], tmp_path: Path):
     for devices in (1, 2):
         subprocess.run(
             [
-                *(sys.executable, "-m", "covidmt.cli", "evaluate", str(checkpoints[0]), *QUICK, "data.pairs.limit=5"),
+                *(sys.executable, "-m", "covidmt", "evaluate", str(checkpoints[0]), *QUICK, "data.pairs.limit=5"),
                 *("--split", "val", "--out", str(tmp_path / str(devices)), f"trainer.devices={devices}"),
                 "trainer.strategy=" + ("ddp" if devices == 2 else "auto"),
             ],

@@ -86,8 +86,8 @@ def test_jobs_run_what_was_submitted(covidmt: Callable[..., int], tmp_path: Path
     monkeypatch.chdir(REPO)  # a working folder with the packages in it
     copy = snapshot(tmp_path)
     assert snapshot(tmp_path) == copy
-    (copy / "covidmt" / "cli.py").write_text("print('the copy')")
-    command = [sys.executable, "-m", "covidmt.cli"]
+    (copy / "covidmt" / "__main__.py").write_text("print('the copy')")
+    command = [sys.executable, "-m", "covidmt"]
     said = subprocess.run(command, env=job_environment(copy), capture_output=True, text=True, check=True)
     assert said.stdout == "the copy\n"
 

@@ -237,7 +237,7 @@ def test_sigterm_under_lightnings_own_launcher(
         with (tmp_path / "log-0.txt").open("a") as log:
             ended.append(
                 subprocess.run(
-                    [sys.executable, "-m", "covidmt.cli", "train", *arguments],
+                    [sys.executable, "-m", "covidmt", "train", *arguments],
                     cwd=tmp_path,
                     env=os.environ | {"PYTHONPATH": str(REPO)},
                     stdout=log,

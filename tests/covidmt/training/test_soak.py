@@ -45,7 +45,7 @@ def test_two_hundred_epochs_are_flat(tmp_path: Path):
     watch = "trainer.callbacks=[{class_path: tests.helpers.soak.Watch}]"
     subprocess.run(
         [
-            *(sys.executable, "-m", "covidmt.cli", "train", "experiments/demo.yaml", f"data.root={tmp_path / 'data'}"),
+            *(sys.executable, "-m", "covidmt", "train", "experiments/demo.yaml", f"data.root={tmp_path / 'data'}"),
             *(*SMALL, watch, f"trainer.max_epochs={EPOCHS}"),
         ],
         cwd=tmp_path,

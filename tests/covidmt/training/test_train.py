@@ -160,7 +160,7 @@ def test_a_failed_run_says_why(covidmt: Callable[..., int], demo_data: Path, tmp
 def test_a_failure_on_another_rank_is_on_the_run(demo_data: Path, tmp_path: Path):
     failed = subprocess.run(
         [
-            *(sys.executable, "-m", "covidmt.cli", "train", *SMALL, f"data.root={demo_data}"),
+            *(sys.executable, "-m", "covidmt", "train", *SMALL, f"data.root={demo_data}"),
             *("trainer.devices=2", "trainer.strategy=ddp", "trainer.num_sanity_val_steps=0"),
             "trainer.callbacks=[{class_path: tests.covidmt.training.test_train.BreaksOnRankOne}]",
         ],
@@ -209,7 +209,7 @@ def test_two_processes_score_as_one(demo_data: Path, tmp_path: Path):
         folder.mkdir()
         subprocess.run(
             [
-                *(sys.executable, "-m", "covidmt.cli", "train", *SMALL, f"data.root={demo_data}", "optimizer.lr=0"),
+                *(sys.executable, "-m", "covidmt", "train", *SMALL, f"data.root={demo_data}", "optimizer.lr=0"),
                 *("trainer.max_epochs=1", "data.epoch_length=1", "scheduler.name=null", f"trainer.devices={devices}"),
                 *("trainer.limit_val_batches=1.0", "trainer.limit_test_batches=1.0"),
                 "trainer.strategy=" + ("ddp" if devices == 2 else "auto"),

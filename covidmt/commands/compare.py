@@ -1,0 +1,44 @@
+"""`covidmt report` and `covidmt panel`: trained networks side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covidmt.commands.options import TrackingUri
+
+
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="SWEEP|RUN...", help="Sweep names, or ids of runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the HTML page, tables and figures.")] = Path("report"),
+    uri: TrackingUri = None,
+) -> None:
+    """Which configuration is more stable, by how much, how sure: a page, figures and tables beside the paper's."""
+    from covidmt.comparison.report import report as write_report
+    from covidmt.tracking.store import resolve_uri
+    from experiments.schema import Tracking
+
+    typer.echo(f"report: {write_report(names, out, resolve_uri(Tracking(uri=uri)))}")
+
+
+def panel(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep that varies data.view.")],
+    images: Annotated[list[str] | None, typer.Argument(help="Images; none: test images drawn by seed.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture.")] = Path("panel.png"),
+    network: Annotated[str | None, typer.Option(help="Base network; default: the sweep's first.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Seed of the trainings.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Images of each class, where none are named.")] = 1,
+    segmenter: Annotated[
+        str | None, typer.Option(help="What finds the lungs; default: each network's own masks (data.masks).")
+    ] = None,
+    uri: TrackingUri = None,
+) -> None:
+    """ROI Hide-and-Seek: images in their representations, with the answers and Grad-CAMs of each one's network."""
+    from covidmt.comparison.panel import panel as draw_panel
+    from covidmt.tracking.store import resolve_uri
+    from experiments.schema import Tracking
+
+    store = resolve_uri(Tracking(uri=uri))
+    draw_panel([sweep], images or [], out, store, network=network, seed=seed, rows=rows, segmenter=segmenter)

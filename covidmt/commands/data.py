@@ -1,0 +1,71 @@
+"""`covidmt data`: look at data sets, cache their images, write made-up ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covidmt.commands.options import ExperimentFile, Overrides, Processes
+from experiments.errors import UserError
+
+app = typer.Typer(help="Look at data sets, or make made-up ones.", no_args_is_help=True)
+
+
+@app.command()
+def check(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    limit: Annotated[int | None, typer.Option(help="Open at most so many files of each class.")] = None,
+) -> None:
+    """Counts per split and class, problems, leakage between splits, shortcut risks."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from datamodules.check import check as check_data
+    from datamodules.check import print_report
+    from experiments.load import load_experiment
+
+    def progress(files, total):
+        return track(files, total=total, description="Opening images")
+
+    report = check_data(load_experiment(experiment, overrides or []), limit=limit, progress=progress)
+    print_report(report, Console())
+    if report.errors:
+        raise UserError(f"{len(report.errors)} problem(s) that would stop or spoil a training, listed above")
+
+
+@app.command()
+def cache(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    processes: Processes = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare all checksums, and decode anew what is damaged.")
+    ] = False,
+) -> None:
+    """Decode all images of an experiment into data.cache. Train does it too; the same command goes on."""
+    from datamodules.dataset import batch_groups
+    from datamodules.multitask import fill_cache
+    from datamodules.sources.table import load_tables
+    from experiments.load import load_experiment
+
+    loaded = load_experiment(experiment, overrides or [])
+    if loaded.data.cache is None:
+        raise UserError("data.cache is null: name a folder for the cache, e.g. data.cache=mlruns/images")
+    groups = batch_groups(loaded.active, load_tables(loaded.data, {task.source for task in loaded.active}))
+    for cached in fill_cache(loaded.data, groups, processes=processes, verify=verify) or []:
+        typer.echo(f"{cached.path}: {len(cached)} images, all there")
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or new folder, or an older demo set.")],
+    seed: Annotated[int, typer.Option(help="Another seed draws other chests.")] = 0,
+) -> None:
+    """Write made-up chest X-rays in each data set's own layout, with lung masks."""
+    from datamodules.demo.write import write_demo
+
+    write_demo(directory, seed=seed)
+    typer.echo(f"made-up data sets: {directory}")

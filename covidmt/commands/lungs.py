@@ -1,0 +1,83 @@
+"""`covidmt lungs`: the lung segmenter, its training and its masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covidmt.commands.options import ExperimentFile, Overrides, PrintConfig
+
+app = typer.Typer(help="Lung segmentation: train a U-Net, write masks.", no_args_is_help=True)
+
+LungSegmenter = Annotated[
+    str, typer.Option(metavar="NAME", help="covidmt, torchxrayvision, or a checkpoint of `covidmt lungs train`.")
+]
+
+
+@app.command("train")
+def train(experiment: ExperimentFile, overrides: Overrides = None, print_config: PrintConfig = False) -> None:
+    """Train the lung U-Net; ends with F1, Jaccard, precision and recall per class."""
+    from experiments.load import load_lungs_experiment, to_yaml
+
+    loaded = load_lungs_experiment(experiment, overrides or [])
+    if print_config:
+        from covidmt.trainer import check_arguments
+
+        check_arguments(loaded.trainer)
+        typer.echo(to_yaml(loaded), nl=False)
+        return
+    from covidmt.lungs.train import train
+
+    train(loaded)
+
+
+@app.command("cross-validate")
+def cross_validate(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    folds: Annotated[int, typer.Option(help="Number of folds, of whole patients.")] = 5,
+) -> None:
+    """Train and score a lung experiment fold by fold; ends with the mean Dice per image and its interval."""
+    from covidmt.lungs.scores import cross_validate
+    from experiments.load import load_lungs_experiment
+
+    cross_validate(load_lungs_experiment(experiment, overrides or []), folds)
+
+
+@app.command("score")
+def score(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    segmenter: LungSegmenter = "covidmt",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+) -> None:
+    """Score a segmenter on the masks of a lung experiment: mean Dice per image and its interval."""
+    from covidmt.lungs.scores import score
+    from experiments.load import load_lungs_experiment
+
+    score(load_lungs_experiment(experiment, overrides or []), segmenter, split)
+
+
+@app.command("masks")
+def masks(
+    images: Annotated[Path, typer.Argument(help="An image or a folder of images.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the masks, <image stem>.png.")],
+    segmenter: LungSegmenter = "covidmt",
+) -> None:
+    """Write a lung mask for every image of a folder."""
+    from covidmt.lungs.train import write_masks
+
+    write_masks(segmenter, images, out)
+
+
+@app.command("export")
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `covidmt lungs train`.")],
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+) -> None:
+    """Write a trained segmenter in half precision, to be passed on."""
+    from covidmt.lungs.train import export
+
+    export(checkpoint, out)

@@ -1,0 +1,53 @@
+"""`covidmt pairs`: make pairs through a simulated channel, or match what a phone received."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covidmt.commands.options import Processes
+
+app = typer.Typer(
+    help="Image pairs in WaCXR's layout: make them, or match what a phone received.", no_args_is_help=True
+)
+
+Positive = Annotated[
+    str, typer.Option(metavar="CLASS", help="The class folder that is COVID-19, where the names lack 0_ and 1_.")
+]
+Link = Annotated[bool, typer.Option("--link", help="Hard-link instead of copying (one file system).")]
+
+
+@app.command("make")
+def make(
+    source: Annotated[Path, typer.Argument(help="A folder of class folders with images, or of images.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the pairs; several channels can share it.")],
+    channel: Annotated[str, typer.Option(help="E.g. whatsapp, whatsapp+whatsapp, resize:1600+jpeg:70")] = "whatsapp",
+    positive: Positive = "COVID-19",
+    link: Link = False,
+    processes: Processes = None,
+) -> None:
+    """Send images through a simulated channel. The same command goes on with an interrupted run."""
+    from covidmt.pairs.make import make
+
+    make(source, out, channel, positive=positive, link=link, processes=processes)
+
+
+@app.command("match")
+def match(
+    originals: Annotated[Path, typer.Argument(help="What was sent: class folders with images, or images.")],
+    received: Annotated[Path, typer.Argument(help="A folder with what the phone received.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the pairs.")],
+    channel: Annotated[str, typer.Option(help="Names the folder of the received images.")] = "whatsapp",
+    positive: Positive = "COVID-19",
+    by_time: Annotated[
+        bool, typer.Option("--by-time", help="Originals were sent by modification time, not by name.")
+    ] = False,
+    link: Link = False,
+    processes: Processes = None,
+) -> None:
+    """Pair files that really went through a phone with their originals, by perceptual hash and order of time."""
+    from covidmt.pairs.match import match
+
+    match(originals, received, out, channel=channel, positive=positive, by_time=by_time, link=link, processes=processes)

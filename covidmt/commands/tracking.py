@@ -1,0 +1,38 @@
+"""`covidmt ui` and `covidmt sync`: the tracking store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from covidmt.commands.options import TrackingUri
+from experiments.errors import UserError
+
+
+def ui(
+    uri: TrackingUri = None,
+    port: Annotated[int, typer.Option(help="Port on localhost.")] = 5000,
+) -> None:
+    """Open the MLflow UI on the project's own store."""
+    from covidmt.tracking.store import resolve_uri
+    from covidmt.tracking.ui import open_ui
+    from experiments.schema import Tracking
+
+    open_ui(resolve_uri(Tracking(uri=uri)), port)
+
+
+def sync() -> None:
+    """Send what a run could not send while its tracking server was away."""
+    from covidmt.tracking.spool import sync as send
+    from covidmt.tracking.store import mlruns_dir
+
+    left = 0
+    for run in send(mlruns_dir() / "spool"):
+        if not run.uri:
+            typer.echo(f"{run.run_id}: {run.problem}")
+            continue
+        typer.echo(f"{run.run_id}: {run.sent} events sent to {run.uri}" + (f"; {run.problem}" if run.problem else ""))
+        left += run.problem is not None
+    if left:
+        raise UserError(f"{left} run(s) not wholly sent; nothing is lost, run `covidmt sync` again later")

@@ -1,0 +1,43 @@
+"""`covidmt train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from covidmt.commands.options import ExperimentFile, Overrides, PrintConfig
+
+
+def train(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    print_config: PrintConfig = False,
+    resume: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|never|RUN_ID",
+            help="auto: go on with the newest run of the same settings in this folder that did not finish, if any.",
+        ),
+    ] = "auto",
+) -> None:
+    """Train an experiment; PI, OLS and Grad-CAM pictures go to MLflow at every validation epoch."""
+    from experiments.load import load_experiment, to_yaml
+
+    loaded = load_experiment(experiment, overrides or [])
+    if print_config:
+        from covidmt.trainer import check_arguments
+
+        check_arguments(loaded.trainer)
+        typer.echo(to_yaml(loaded), nl=False)
+        return
+    from callbacks.preemption import Preempted
+    from covidmt.tracking.logger import global_rank
+    from covidmt.training.train import train
+
+    try:
+        train(loaded, resume)
+    except Preempted as stop:
+        if global_rank() == 0:
+            typer.secho(f"covidmt: {stop}; the same command goes on from there.", err=True)
+            raise typer.Exit(128 + stop.signum) from stop

@@ -1,0 +1,22 @@
+"""`covidmt weights`: pretrained weights for machines without internet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="ImageNet weights for machines without internet.", no_args_is_help=True)
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="A base network: resnet50, timm:tf_efficientnet_lite0, ...")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the file goes.")],
+) -> None:
+    """Download ImageNet weights into a folder, to be carried to a machine without internet."""
+    from lightning_modules.networks.weights import fetch
+
+    path = fetch(name, directory)
+    typer.echo(f"{path}\nuse it with: model.weights={path}")

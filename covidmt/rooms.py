@@ -1,0 +1,33 @@
+"""The project's packages ("rooms"), and whether Python finds ours under their names."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOMS = ("callbacks", "covidmt", "datamodules", "experiments", "explain", "lightning_modules", "metrics")
+
+
+def foreign_room() -> str | None:
+    """Return what stands in the place of one of our packages, in a sentence; None if nothing does.
+
+    The packages have plain names, so that a file ``metrics.py`` or a folder ``callbacks/`` in the working folder, in
+    ``PYTHONPATH`` or of another installed package can hide them.
+
+    Example:
+        >>> from covidmt.rooms import foreign_room
+        >>> foreign_room() is None
+        True
+    """
+    home = Path(__file__).parents[1]
+    for room in ROOMS:
+        spec = find_spec(room)
+        if spec is None:
+            return f"{home / room}: this package of covidmt is missing; install covidmt again"
+        place = spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+        if Path(place) not in (home / room / "__init__.py", home / room):
+            return (
+                f"{place}: hides covidmt's own package {room!r}; rename it, start covidmt in another folder, "
+                "or take it out of PYTHONPATH"
+            )
+    return None
