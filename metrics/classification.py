@@ -5,24 +5,52 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_average_precision,
+    multiclass_confusion_matrix,
+)
 from torchmetrics.utilities import dim_zero_cat
 
 
 class ClassificationScores(Metric):
-    """Each label against the rest, their mean, and accuracy where the classes exclude each other.
+    r"""Compute each label's scores against the rest, their mean, and accuracy where the classes exclude each other.
 
-    ``compute`` gives ``auroc`` and ``ap`` (the mean over the labels) and, with several labels, ``auroc/<label>`` and
-    ``ap/<label>``. Where every known image has exactly one of several labels also those of the argmax: ``accuracy``,
-    and per label ``sensitivity/<label>`` (recall), ``ppv/<label>`` (precision), ``f1/<label>``, and the numbers of
-    images ``confusion/<label>/<called>``. A score that is not defined is left out: a label's AUROC and AP where all
-    known images have it or none has, its PPV where no image is called so. All processes leave out the same.
+    .. math::
+        \text{sensitivity} = \frac{TP}{TP + FN} \qquad \text{ppv} = \frac{TP}{TP + FP} \qquad
+        \text{f1} = \frac{2 TP}{2 TP + FP + FN}
+
+    Accuracy, sensitivity and PPV are those of Hide-and-Seek's tables (paper 001); the AUROC is the share of pairs of an
+    image with and one without the label in which the former's probability is higher; AP as scikit-learn defines it.
+
+    As input to ``update`` the metric accepts
+
+    - ``logits``: (N, L) float;
+    - ``targets``: (N, L) float, 1 / 0 / NaN = unknown. An unknown label is left out of its own scores; an image with
+      one is left out of the scores of the argmax.
+
+    As output of ``compute`` it returns a dictionary of scalars in [0, 1]: ``auroc`` and ``ap`` (the mean over the
+    labels) and, with several labels, ``auroc/<label>`` and ``ap/<label>``. Where every known image has exactly one of
+    several labels also those of the argmax: ``accuracy``, and per label ``sensitivity/<label>`` (recall),
+    ``ppv/<label>`` (precision), ``f1/<label>``, and the numbers of images ``confusion/<label>/<called>``. A score that
+    is not defined is left out: a label's AUROC and AP where all known images have it or none has, its PPV where no
+    image is called so. All processes leave out the same.
 
     Args:
-        labels: Names of the labels.
+        labels: Names of the L labels.
         softmax: The labels are classes of a softmax, not a sigmoid each.
+
+    Example:
+        Two of four images have the label, at ranks 1 and 3: AUROC 3/4, AP (1/1 + 2/3) / 2.
+
+        >>> metric = ClassificationScores(["effusion"], softmax=False)
+        >>> metric.update(torch.tensor([[4.0], [3.0], [2.0], [1.0]]), torch.tensor([[1.0], [0.0], [1.0], [0.0]]))
+        >>> metric.compute()
+        {'auroc': tensor(0.7500), 'ap': tensor(0.8333)}
     """
 
+    is_differentiable = False
+    higher_is_better = True
     full_state_update = False
     logits: list[Tensor]
     targets: list[Tensor]
@@ -41,37 +69,48 @@ class ClassificationScores(Metric):
         self.targets.append(targets.float().flatten())
 
     def compute(self) -> dict[str, Tensor]:
-        """The defined scores by name."""
+        """Return the defined scores by name."""
         if len(self.logits) == 0:
             return {}
         # Double: float32 probabilities near 1 are equal where the logits still differ.
         logits = dim_zero_cat(self.logits).view(-1, len(self.labels)).double()
         targets = dim_zero_cat(self.targets).view(-1, len(self.labels))
         probabilities = logits.softmax(dim=1) if self.softmax else logits.sigmoid()
+
+        # each label against the rest
         scores: dict[str, Tensor] = {}
         for name, metric in {"auroc": binary_auroc, "ap": binary_average_precision}.items():
-            each = {}
+            by_label = {}
             for label, p, y in zip(self.labels, probabilities.T, targets.T, strict=True):
                 known = ~y.isnan()
                 if y[known].unique().numel() == 2:
-                    each[label] = metric(p[known], y[known].long()).float()
-            if each:
-                scores[name] = torch.stack(list(each.values())).mean()
+                    by_label[label] = metric(p[known], y[known].long()).float()
+            if by_label:
+                scores[name] = torch.stack(list(by_label.values())).mean()
             if len(self.labels) > 1:
-                scores |= {f"{name}/{label}": score for label, score in each.items()}
+                scores |= {f"{name}/{label}": score for label, score in by_label.items()}
+
+        # the most probable label of each image
         known = ~targets.isnan().any(dim=1)
         if len(self.labels) > 1 and known.any() and (targets[known].sum(dim=1) == 1).all():
-            scores |= self._of_argmax(logits[known].argmax(dim=1), targets[known].argmax(dim=1))
+            scores |= self._argmax_scores(logits[known].argmax(dim=1), targets[known].argmax(dim=1))
         return scores
 
-    def _of_argmax(self, said: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        scores = {"accuracy": (said == truth).float().mean()}
+    def _argmax_scores(self, called: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Accuracy, each label's scores and the confusion matrix of (N,) classes."""
+        matrix = multiclass_confusion_matrix(called, truth, len(self.labels))  # rows: truth; columns: what it is called
+        hits, with_label, called_so = matrix.diag(), matrix.sum(dim=1), matrix.sum(dim=0)
+
+        scores = {"accuracy": hits.sum() / len(truth)}
+        shares = {
+            "sensitivity": (hits, with_label),
+            "ppv": (hits, called_so),
+            "f1": (2 * hits, with_label + called_so),
+        }
         for index, label in enumerate(self.labels):
-            called, has = said == index, truth == index
-            hits = (called & has).sum()
-            counts = {"sensitivity": (hits, has.sum()), "ppv": (hits, called.sum())}
-            counts["f1"] = (2 * hits, has.sum() + called.sum())
-            scores |= {f"{name}/{label}": part.float() / whole for name, (part, whole) in counts.items() if whole > 0}
+            for name, (part, whole) in shares.items():
+                if whole[index] > 0:
+                    scores[f"{name}/{label}"] = part[index] / whole[index]
             for other, name in enumerate(self.labels):
-                scores[f"confusion/{label}/{name}"] = (has & (said == other)).sum().float()
+                scores[f"confusion/{label}/{name}"] = matrix[index, other].float()
         return scores

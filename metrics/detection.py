@@ -21,7 +21,7 @@ class Matches(NamedTuple):
         image: (D,) index of each detection's image.
         score: (D,) confidence.
         hit: (T, D) bool: found a true box, for each of T IoU thresholds.
-        truths: (N,) number of true boxes an image.
+        truths: (N,) number of true boxes of each image.
     """
 
     image: np.ndarray
@@ -30,13 +30,20 @@ class Matches(NamedTuple):
     truths: np.ndarray
 
 
-def match(predictions: Sequence[dict[str, Tensor]], truths: Sequence[Tensor], thresholds: np.ndarray) -> Matches:
+def match_boxes(predictions: Sequence[dict[str, Tensor]], truths: Sequence[Tensor], thresholds: np.ndarray) -> Matches:
     """Give every detection, the most confident first, the free true box of the largest IoU that reaches the threshold.
 
     Args:
-        predictions: An image each: ``boxes`` (d, 4) xyxy and ``scores`` (d,).
-        truths: An image each: (t, 4) xyxy.
-        thresholds: (T,) IoU.
+        predictions: One entry per image: ``boxes``, (d, 4) float xyxy, and ``scores``, (d,) float.
+        truths: One entry per image: (t, 4) float xyxy.
+        thresholds: (T,) IoU in (0, 1].
+
+    Example:
+        >>> import torch
+        >>> square = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+        >>> twice = {"boxes": square.repeat(2, 1), "scores": torch.tensor([0.5, 0.9])}
+        >>> match_boxes([twice], [square], np.array([0.5])).hit  # a true box is found once, by the more confident one
+        array([[ True, False]])
     """
     images, scores, hits = [], [], []
     for index, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
@@ -44,31 +51,58 @@ def match(predictions: Sequence[dict[str, Tensor]], truths: Sequence[Tensor], th
         overlaps = box_iou(prediction["boxes"][order].double(), truth.double()).numpy()
         images.append(np.full(len(order), index))
         scores.append(prediction["scores"][order].float().numpy())
-        hits.append(np.stack([_greedy(overlaps, threshold) for threshold in thresholds]))
+        hits.append(np.stack([_match_greedily(overlaps, threshold) for threshold in thresholds]))
     return Matches(
         np.concatenate(images), np.concatenate(scores), np.concatenate(hits, axis=1), np.array([*map(len, truths)])
     )
 
 
 def mean_average_precision(weights: np.ndarray, matches: Matches) -> np.ndarray:
-    """COCO's mean over IoU thresholds of the precision at 101 recalls, (R, N) image weights -> (R,).
+    """Return COCO's mean average precision, for many weightings of the images at once.
 
-    NaN where no image with a weight has a true box.
+    The mean over the IoU thresholds and over the recalls 0, 0.01 ... 1 of the best precision at that recall or a higher
+    one (Lin et al., ECCV 2014). All detections count; COCO's own tool keeps the 100 most confident of an image.
+
+    Args:
+        weights: (R, N) float >= 0: how often each of R resamples holds each of N images; ones for the plain score.
+        matches: Made with :data:`COCO_IOU`; its first threshold alone gives the AP at IoU 0.5.
+
+    Returns:
+        (R,) float in [0, 1]; NaN where no image with a weight has a true box.
+
+    Example:
+        Two images with a true box each; the more confident detection is wrong, the other one is right. Precision is 1/2
+        up to a recall of 1/2, which 51 of the 101 recalls reach, and 0 beyond.
+
+        >>> matches = Matches(np.array([0, 1]), np.array([0.9, 0.8]), np.array([[False, True]]), np.array([1, 1]))
+        >>> mean_average_precision(np.ones((1, 2)), matches) * 101
+        array([25.5])
     """
     order = np.argsort(-matches.score, kind="stable")
     image, hits = matches.image[order], matches.hit[:, order]
-    return np.array([_mean_average_precision(row[image], hits, row @ matches.truths) for row in weights])
+    return np.array([_average_precision(row[image], hits, row @ matches.truths) for row in weights])
 
 
 def rsna_precision(matches: Matches, score: float) -> np.ndarray:
-    """The RSNA Pneumonia Detection Challenge's score of each image, (N,) in [0, 1]; its mean is the challenge's score.
+    """Return the RSNA Pneumonia Detection Challenge's score of each image; its mean is the challenge's score.
 
-    Mean over IoU 0.40 ... 0.75 of ``TP / (TP + FP + FN)``. An image without a true box gets 0 for any detection, and is
-    left out (NaN) if there is none.
+    The mean over the IoU thresholds 0.40, 0.45 ... 0.75 of ``TP / (TP + FP + FN)``. An image without a true box scores
+    0 for any detection, and is left out (NaN) if there is none.
 
     Args:
         matches: Made with :data:`RSNA_IOU`.
         score: Detections of at least this confidence are submitted.
+
+    Returns:
+        (N,) float in [0, 1] or NaN.
+
+    Example:
+        Three images: one box found and one false alarm; no box, one false alarm; no box, no detection.
+
+        >>> hit = np.repeat([[True, False, False]], 8, axis=0)
+        >>> matches = Matches(np.array([0, 0, 1]), np.array([0.9, 0.8, 0.7]), hit, np.array([1, 0, 0]))
+        >>> rsna_precision(matches, score=0.5)
+        array([0.5, 0. , nan])
     """
     given, n = matches.score >= score, len(matches.truths)
     submitted = np.bincount(matches.image[given], minlength=n)
@@ -77,25 +111,28 @@ def rsna_precision(matches: Matches, score: float) -> np.ndarray:
     return np.where(union[0] + found[0] > 0, (found / np.maximum(union, 1)).mean(axis=0), np.nan)
 
 
-def _mean_average_precision(weight: np.ndarray, hits: np.ndarray, wanted: float) -> float:
+def _average_precision(weight: np.ndarray, hits: np.ndarray, wanted: float) -> float:
     """Of (D,) weighted detections, the most confident first, (T, D) hits, and the weight of all true boxes."""
     if wanted <= 0:
         return np.nan
+
+    # precision at a recall = the best that any higher recall has
     found = np.cumsum(weight * hits, axis=1)
     precision = found / np.maximum(np.cumsum(weight), 1e-12)
-    # precision at a recall = the best that any higher recall has
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+
+    # the first detection at which each recall is reached
     places = [np.searchsorted(row, _RECALL * wanted - 1e-9) for row in found]
     reached = [row[place[place < len(row)]].sum() for row, place in zip(precision, places, strict=True)]
     return float(np.mean(reached)) / len(_RECALL)
 
 
-def _greedy(overlaps: np.ndarray, threshold: float) -> np.ndarray:
+def _match_greedily(overlaps: np.ndarray, threshold: float) -> np.ndarray:
     """(d,) bool from (d, t) IoU, detections in order of confidence."""
     free, hit = np.ones(overlaps.shape[1], bool), np.zeros(len(overlaps), bool)
-    for row, overlap in enumerate(overlaps):
-        candidates = np.where(free & (overlap >= threshold), overlap, -1.0)
-        if len(candidates) and candidates.max() >= 0:
-            free[candidates.argmax()] = False
-            hit[row] = True
+    for row in np.flatnonzero((overlaps >= threshold).any(axis=1)):
+        candidates = np.where(free, overlaps[row], 0.0)
+        best = candidates.argmax()
+        hit[row] = candidates[best] >= threshold
+        free[best] &= ~hit[row]
     return hit

@@ -1,4 +1,4 @@
-"""Prediction instability: does the answer change when the image goes through a phone? (Eqs. 1, 2 of the paper)."""
+"""Prediction instability: does the answer change when the image goes through a phone? (COVIDMT paper, Eqs. 1, 2)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,48 @@ from metrics.intervals import wilson
 
 
 class PredictionInstability(Metric):
-    """PI score over image pairs (Eq. 2), and what stands beside it because PI is coarse on small sets.
+    r"""Compute the PI score of image pairs, and what stands beside it because PI is coarse on small sets.
 
-    A pair whose probability is NaN on either side has no decision; it is left out of N and counted.
+    .. math:: \text{PI score} = \frac{100}{N} \sum_i^N 1\big(y(x_i) \neq y(R(x_i))\big)
+
+    Where :math:`x_i` is an original, :math:`R(x_i)` the image that the phone received, and :math:`y` the decision
+    (COVIDMT paper, section "The prediction instability problem", Eq. 2). A pair whose probability is NaN on either side
+    has no decision: it is left out of N and counted as ``undefined``.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``original``: (N, number of labels) float logits of the originals;
+    - ``received``: the same of the received images, pair by pair.
+
+    As output of ``forward`` and ``compute`` it returns a dictionary of
+
+    - ``score``: PI score in [0, 100], with ``ci_low`` and ``ci_high``, Wilson's 95 % interval;
+    - ``flips_pos_to_neg``, ``flips_neg_to_pos``: numbers of pairs; with ``..._percent`` behind, in percent of N;
+    - ``argmax``: percent of pairs whose most probable label changes; 0 for a task of one label;
+    - ``mean_abs_change``: mean absolute change of the label's probability, in [0, 1];
+    - ``n``, ``undefined``: numbers of pairs.
+
+    All but the numbers are NaN for N = 0.
 
     Args:
         decision: Reads the decision from logits.
+
+    Example:
+        Of four pairs the first changes from positive to negative; the second one's change does not cross the threshold.
+
+        >>> from explain.decision import Decision
+        >>> metric = PredictionInstability(Decision("COVID-19", index=0))
+        >>> metric.update(torch.tensor([[1.0], [2.0], [-1.0], [-3.0]]), torch.tensor([[-1.0], [0.5], [-1.0], [-3.0]]))
+        >>> scores = metric.compute()
+        >>> scores["score"], scores["flips_pos_to_neg"], scores["flips_neg_to_pos"], scores["n"]
+        (25.0, 1, 0, 4)
+        >>> round(scores["ci_low"], 1), round(scores["ci_high"], 1)
+        (4.6, 69.9)
     """
 
-    full_state_update = False
+    is_differentiable = False
     higher_is_better = False
+    full_state_update = False
     pos_to_neg: Tensor
     neg_to_pos: Tensor
     argmax: Tensor
@@ -38,37 +70,31 @@ class PredictionInstability(Metric):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, original: Tensor, received: Tensor) -> None:
-        """Takes both sides' logits, (N, number of labels) each, pair by pair."""
+        """Add pairs: both sides' logits, (N, number of labels) each, pair by pair."""
         before, after = self.decision.probability(original), self.decision.probability(received)
         defined = ~(before.isnan() | after.isnan())
-        was, now = before >= self.decision.threshold, after >= self.decision.threshold
-        self.pos_to_neg += (was & ~now & defined).sum()
-        self.neg_to_pos += (~was & now & defined).sum()
+        was_positive, is_positive = before >= self.decision.threshold, after >= self.decision.threshold
+
+        self.pos_to_neg += (was_positive & ~is_positive & defined).sum()
+        self.neg_to_pos += (~was_positive & is_positive & defined).sum()
         self.argmax += ((original.argmax(dim=1) != received.argmax(dim=1)) & defined).sum()
         self.change += exact_sum((before - after).abs())
         self.n += defined.sum()
         self.undefined += (~defined).sum()
 
     def compute(self) -> dict[str, float]:
-        """Scores over all pairs of all processes.
-
-        Returns:
-            ``score`` (PI score in percent) with ``ci_low`` and ``ci_high`` (Wilson, 95 %, percent);
-            ``flips_pos_to_neg`` and ``flips_neg_to_pos`` (pairs, ``..._percent`` of all); ``argmax`` (percent of pairs
-            whose most probable label changes; 0 for a task of one label); ``mean_abs_change`` (of the label's
-            probability); ``n`` and ``undefined`` (pairs). NaN for n = 0, but the counts.
-        """
-        n, lost, gained = int(self.n), int(self.pos_to_neg), int(self.neg_to_pos)
-        low, high = wilson(lost + gained, n)
+        """Return the scores over all pairs of all processes."""
+        n, pos_to_neg, neg_to_pos = int(self.n), int(self.pos_to_neg), int(self.neg_to_pos)
+        low, high = wilson(pos_to_neg + neg_to_pos, n)
         percent = 100 / n if n else nan
         return {
-            "score": percent * (lost + gained),
+            "score": percent * (pos_to_neg + neg_to_pos),
             "ci_low": 100 * low,
             "ci_high": 100 * high,
-            "flips_pos_to_neg": lost,
-            "flips_neg_to_pos": gained,
-            "flips_pos_to_neg_percent": percent * lost,
-            "flips_neg_to_pos_percent": percent * gained,
+            "flips_pos_to_neg": pos_to_neg,
+            "flips_neg_to_pos": neg_to_pos,
+            "flips_pos_to_neg_percent": percent * pos_to_neg,
+            "flips_neg_to_pos_percent": percent * neg_to_pos,
             "argmax": percent * int(self.argmax),
             "mean_abs_change": exact_mean(self.change, n),
             "n": n,

@@ -7,22 +7,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-SIDES = ("original", "received")  # the image of a pair that was sent, and the one that the phone got
+SIDES = ("original", "received")  # a pair's image as it was sent, and as the phone got it
 
 # A run's tables of pairs; of validations one an epoch.
 TEST_PAIRS, VAL_PAIRS = "robustness/test_pairs.csv", "robustness/val_pairs/{:03d}.csv"
-# One row a pair of them. ``label`` 1 / 0, blank = unknown; ``p_``: probability of the
-# decision's label, blank where the network gave none; ``iol_``: in [0, 1], blank where it is undefined.
-PAIR_COLUMNS = ["id", "patient", "label", "p_original", "p_received", "iol_original", "iol_received"]
+
+# Their columns, a row for each pair. ``label``: 1 / 0, blank = unknown. ``p_``: probability of the decision's label in
+# [0, 1], blank where the network gave none. ``iol_``: in [0, 1], blank where it is undefined.
+PAIR_COLUMNS = ["id", "patient", "label", *(f"p_{side}" for side in SIDES), *(f"iol_{side}" for side in SIDES)]
 
 
 class McNemar(NamedTuple):
-    """Exact McNemar test.
+    """Result of the exact McNemar test.
 
     Attributes:
         first: Pairs with the event under the first configuration alone (several seeds: in more of its seeds).
         second: ... under the second.
-        p: Two-sided p-value.
+        p: Two-sided p-value in [0, 1].
     """
 
     first: int
@@ -31,11 +32,11 @@ class McNemar(NamedTuple):
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
-    """Does an event (a flip, say) come up as often under both? McNemar (1947) in its exact, binomial form.
+    """Test whether an event (a flip, say) is as frequent under both configurations.
 
-    Several seeds of a configuration are not independent, for they see the same images. So a pair counts once, for the
-    configuration in more of whose seeds it has the event: the sign test, which for one seed is McNemar's. Both need
-    equally many seeds: the more there are, the rarer is a tie.
+    McNemar (Psychometrika 1947) in its exact, binomial form. Several seeds of a configuration are not independent, for
+    they see the same images. So a pair counts once, for the configuration in more of whose seeds it has the event: the
+    sign test, which for one seed is McNemar's. Both need equally many seeds: the more there are, the rarer is a tie.
 
     Args:
         first: (seeds, N) float, 1 = event, 0 = none, NaN = undefined, which leaves the pair out.
@@ -43,6 +44,12 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
     Raises:
         ValueError: Different shapes.
+
+    Example:
+        Four pairs flip under the first configuration alone, none under the second: p = 2 / 2^4.
+
+        >>> mcnemar(np.array([[1.0, 1, 1, 1, 0]]), np.array([[0.0, 0, 0, 0, 0]]))
+        McNemar(first=4, second=0, p=0.125)
     """
     from scipy.stats import binomtest
 
@@ -54,7 +61,15 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number (Holm, 1979), in the order given; NaN stays and is not counted."""
+    """Return p-values adjusted for their number (Holm, Scand J Stat 1979), in the order given.
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than the one before it, and
+    none exceeds 1. NaN stays NaN and is not counted.
+
+    Example:
+        >>> holm([0.25, 0.125, float("nan"), 0.03125])
+        [0.25, 0.25, nan, 0.09375]
+    """
     p = np.asarray(values, float)
     order = np.argsort(p)[: int((~np.isnan(p)).sum())]
     adjusted = np.full(len(p), np.nan)

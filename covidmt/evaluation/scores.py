@@ -18,7 +18,7 @@ from explain.heat import heat_map, heat_region
 from metrics import weighted
 from metrics.bootstrap import Estimate, PatientBootstrap, Statistic
 from metrics.controls import centre_disc_iol, energy_inside, iol_over_thresholds, pack, shuffled_out, unpack
-from metrics.detection import COCO_IOU, RSNA_IOU, match, mean_average_precision, rsna_precision
+from metrics.detection import COCO_IOU, RSNA_IOU, match_boxes, mean_average_precision, rsna_precision
 from metrics.paired import SIDES
 from metrics.saliency import iol
 
@@ -296,8 +296,8 @@ def _of_rows(weights: np.ndarray, statistic: Any, rows: np.ndarray, truth: np.nd
 
 
 def _box_scores(answers: TaskAnswers, bootstrap: PatientBootstrap) -> dict[str, Score]:
-    coco, half = (match(answers.found, answers.truths, iou) for iou in (COCO_IOU, COCO_IOU[:1]))
-    challenge = rsna_precision(match(answers.found, answers.truths, RSNA_IOU), BOX_SCORE)
+    coco, half = (match_boxes(answers.found, answers.truths, iou) for iou in (COCO_IOU, COCO_IOU[:1]))
+    challenge = rsna_precision(match_boxes(answers.found, answers.truths, RSNA_IOU), BOX_SCORE)
     every = np.ones(len(answers.truths), bool)
     return {
         "map": Score(partial(mean_average_precision, matches=coco), bootstrap, every),

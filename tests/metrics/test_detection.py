@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchmetrics.detection import MeanAveragePrecision
 
-from metrics.detection import COCO_IOU, RSNA_IOU, match, mean_average_precision, rsna_precision
+from metrics.detection import COCO_IOU, RSNA_IOU, match_boxes, mean_average_precision, rsna_precision
 
 
 def image(*boxes_and_scores):
@@ -19,7 +19,7 @@ SQUARE = (0, 0, 10, 10)
 
 
 def test_a_true_box_is_found_once():
-    matches = match([image((SQUARE, 0.5), (SQUARE, 0.9))], [boxes(SQUARE)], np.array([0.5]))
+    matches = match_boxes([image((SQUARE, 0.5), (SQUARE, 0.9))], [boxes(SQUARE)], np.array([0.5]))
     assert matches.score.tolist() == pytest.approx([0.9, 0.5])
     assert matches.hit.tolist() == [[True, False]]
 
@@ -33,7 +33,7 @@ def test_rsna_by_hand():
         image((SQUARE, 0.2)),  # below the score, nothing there: left out
     ]
     truths = [boxes(SQUARE)] * 3 + [boxes()] * 2
-    scores = rsna_precision(match(predictions, truths, RSNA_IOU), 0.5)
+    scores = rsna_precision(match_boxes(predictions, truths, RSNA_IOU), 0.5)
     assert scores[:4] == pytest.approx([1, 5 / 8, 0.5, 0])
     assert np.isnan(scores[4])
 
@@ -54,15 +54,15 @@ def test_as_torchmetrics_with_unit_weights(seed):
     reference.update(labelled, [{"boxes": t, "labels": torch.zeros(len(t), dtype=torch.int64)} for t in truths])
     expected = reference.compute()
     for thresholds, key in ((COCO_IOU, "map"), (COCO_IOU[:1], "map_50")):
-        value = mean_average_precision(np.ones((1, 6)), match(predictions, truths, thresholds))
+        value = mean_average_precision(np.ones((1, 6)), match_boxes(predictions, truths, thresholds))
         assert value == pytest.approx([float(expected[key])], abs=1e-6)
 
 
 def test_weights_are_repeated_images():
     predictions = [image((SQUARE, 0.9)), image(((50, 50, 60, 60), 0.8))]
     truths = [boxes(SQUARE), boxes(SQUARE)]
-    twice = match([predictions[0], predictions[0], predictions[1]], [truths[0], truths[0], truths[1]], COCO_IOU)
-    once = match(predictions, truths, COCO_IOU)
+    twice = match_boxes([predictions[0], predictions[0], predictions[1]], [truths[0], truths[0], truths[1]], COCO_IOU)
+    once = match_boxes(predictions, truths, COCO_IOU)
     assert mean_average_precision(np.array([[2.0, 1.0]]), once) == pytest.approx(
         mean_average_precision(np.ones((1, 3)), twice)
     )
