@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test kill-test cluster-test fuzz soak audit lint
+.PHONY: env demo test docs kill-test cluster-test fuzz soak audit lint
 
 env: .venv/.done
 
@@ -21,6 +21,9 @@ demo: env
 
 test: env
 	$(BIN)/pytest -n 2
+
+docs: env  # links, commands, options and files that README and docs name
+	$(BIN)/pytest tests/test_docs.py
 
 kill-test: env  # trainings killed at many moments, on one and two processes
 	$(BIN)/pytest -m kill tests/covidmt/training/test_resume.py
