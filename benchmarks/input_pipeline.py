@@ -30,7 +30,8 @@ import pydicom
 import torch
 from timing import ratio, rounds
 
-from datamodules.dataset import Group, ImageDataset
+from datamodules.dataset import ImageDataset
+from datamodules.groups import Group
 from datamodules.images.augment import A, seeded, training_transform
 from datamodules.images.cache import ImageCache
 from datamodules.sampler import Item

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from datamodules.dataset import batch_groups, outside
+from datamodules.dataset import outside
+from datamodules.groups import batch_groups
 from datamodules.images.decode import decode
 from datamodules.sources.files import sample
 from datamodules.sources.split import SPLITS, ranked, shared_patients

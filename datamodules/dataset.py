@@ -1,171 +1,25 @@
-"""Batch groups, and the data set that turns their rows into batches."""
+"""The data set that turns the rows of batch groups into batches."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from datamodules.groups import Group
 from datamodules.images.augment import MIN_VISIBILITY, seeded, training_transform
 from datamodules.images.cache import CachedImages
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
 from datamodules.images.views import show
-from datamodules.sampler import BalancedStream, Item, Stream
-from datamodules.sources.table import label_columns
+from datamodules.sampler import Item
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
-from experiments.load import nearest
-from experiments.schema import Augment, Balance, Task, TaskKind, View
-
-
-@dataclass(frozen=True)
-class Group:
-    """Tasks that share a batch, and the images of all splits that at least one of them has a label for.
-
-    Arrays only: Python objects would be copied into every worker process, one reference count after the other.
-
-    Attributes:
-        name: The source's name; for a task that draws its own batches source/task.
-        tasks: The tasks, in the order of the active ones.
-        images: (n,) bytes, the files' paths.
-        splits: (n,) str, train, val or test.
-        targets: Task name -> (n, number of labels) float32 as in :class:`~experiments.batch.TaskBatch`.
-        boxes: (m, 4) float32 xyxy in source pixels, the boxes of all images.
-        offsets: (n + 1,) int64, image i has the boxes ``offsets[i]:offsets[i + 1]``.
-    """
-
-    name: str
-    tasks: list[Task]
-    images: np.ndarray
-    splits: np.ndarray
-    targets: dict[str, np.ndarray]
-    boxes: np.ndarray
-    offsets: np.ndarray
-
-    @property
-    def batch_size(self) -> int:
-        """Images a step takes, per process."""
-        return self.tasks[0].batch_size
-
-    def rows(self, split: str) -> np.ndarray:
-        """The rows of a split, int64."""
-        return np.flatnonzero(self.splits == split)
-
-    def stream(self, seed: int) -> Stream | BalancedStream:
-        """The endless stream of training rows: plain, up-sampled or class-balanced as the task says.
-
-        Raises:
-            UserError: A label that no training image has.
-        """
-        rows = self.rows("train")
-        classes = {task.name: self._classes(task, rows) for task in self.tasks}
-        task = self.tasks[0]
-        by_label = classes[task.name]
-        if task.balance is Balance.classes:
-            return BalancedStream(self.name, seed, [some for some in by_label.values() if len(some)])
-        return Stream(self.name, seed, rows, [(by_label[a], len(by_label[b])) for a, b in task.upsample.items()])
-
-    def _classes(self, task: Task, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Label -> training rows that have it; "" -> those known to have none of the labels."""
-        if task.kind is TaskKind.boxes:
-            values, labels = (np.diff(self.offsets)[rows] > 0)[:, None], ["a box"]
-        else:
-            values, labels = self.targets[task.name][rows], task.labels
-        classes = {label: rows[values[:, i] == 1] for i, label in enumerate(labels)}
-        for label, some in classes.items():
-            if not len(some):
-                raise UserError(
-                    f"tasks.{task.name}: no training image of source '{task.source}' has {label}; drop the label or "
-                    "the task, or see `covidmt data check` for where the images went"
-                )
-        return classes | {"": rows[(values == 0).all(axis=1)]}
-
-
-def batch_groups(tasks: Sequence[Task], tables: dict[str, pd.DataFrame], split: str = "val") -> list[Group]:
-    """The active tasks by the batches they draw: one group a source, and one a task with ``share_batch: false``.
-
-    Args:
-        tasks: The active tasks; the group of the first one comes first.
-        tables: Source name -> sample table.
-        split: The split that must have labelled images: a training is nothing without validation.
-
-    Raises:
-        UserError: A label or boxes that the source does not have; no labelled image in the split; batch sizes that
-            differ within a group; a task of a shared group that asks for ``balance`` or ``upsample``.
-    """
-    shares: dict[str, list[Task]] = {}
-    for task in tasks:
-        shares.setdefault(task.source if task.share_batch else f"{task.source}/{task.name}", []).append(task)
-    return [_group(name, members, tables, split) for name, members in shares.items()]
-
-
-def _group(name: str, tasks: list[Task], tables: dict[str, pd.DataFrame], split: str) -> Group:
-    sizes = {task.name: task.batch_size for task in tasks}
-    if len(set(sizes.values())) > 1:
-        raise UserError(
-            f"tasks of source '{tasks[0].source}' share one batch, but their batch_size differs: "
-            f"{', '.join(f'{task} {size}' for task, size in sizes.items())}; make them equal or set share_batch: false"
-        )
-    for task in tasks if len(tasks) > 1 else []:
-        if task.upsample or task.balance is not Balance.none:
-            raise UserError(
-                f"tasks.{task.name}: balance and upsample need batches of the task's own; set "
-                f"tasks.{task.name}.share_batch: false, or drop them"
-            )
-    table = tables[tasks[0].source]
-    targets = {task.name: _targets(task, table) for task in tasks}
-    known = np.zeros(len(table), bool)
-    for task in tasks:
-        known |= True if task.kind is TaskKind.boxes else ~np.isnan(targets[task.name]).all(axis=1)
-    table = table[known]
-    if not (table["split"] == split).any():
-        raise UserError(
-            f"tasks.{', '.join(task.name for task in tasks)}: source '{tasks[0].source}' has no labelled image in the "
-            f"{split} split; see data.val_fraction, or `covidmt data check` for where the images went"
-        )
-    boxes = [np.empty((0, 4), np.float32)]
-    if any(task.kind is TaskKind.boxes for task in tasks):
-        boxes += [np.asarray(some, np.float32).reshape(-1, 4) for some in table["boxes"]]
-    counts = [len(some) for some in boxes[1:]] or [0] * len(table)
-    return Group(
-        name=name,
-        tasks=tasks,
-        images=np.array([os.fsencode(path) for path in table["image"]], dtype=np.bytes_),
-        splits=table["split"].to_numpy(dtype=np.str_),
-        targets={task: values[known] for task, values in targets.items()},
-        boxes=np.concatenate(boxes),
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-    )
-
-
-def _targets(task: Task, table: pd.DataFrame) -> np.ndarray:
-    """(n, number of labels) float32; a multiclass row is one-hot, or NaN where no label of the task is 1."""
-    where = f"tasks.{task.name}"
-    if task.kind is TaskKind.boxes:
-        if "boxes" not in table:
-            raise UserError(f"{where}: source '{task.source}' has no boxes; choose another source or kind")
-        return np.empty((len(table), 0), np.float32)
-    for label in task.labels:
-        if label not in table:
-            labels = nearest(label, label_columns(table))
-            raise UserError(f"{where}.labels: source '{task.source}' has no label '{label}'{labels}")
-    values = table[task.labels].to_numpy(np.float32)
-    if task.kind is TaskKind.multiclass:
-        ones = (values == 1).sum(axis=1)
-        if (ones > 1).any():
-            raise UserError(
-                f"{where}: kind multiclass, but '{table['image'].iloc[int(ones.argmax())]}' has several of the labels; "
-                "use kind: multilabel"
-            )
-        values = np.where(ones[:, None] == 1, values == 1, np.nan).astype(np.float32)
-    return values
+from experiments.schema import Augment, Task, TaskKind, View
 
 
 def outside(boxes: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from datamodules.channels.messaging import get_channel
-from datamodules.dataset import batch_groups
+from datamodules.groups import batch_groups
 from datamodules.multitask import MultiTaskDataModule
 from datamodules.pairs import ChannelDataset
 from datamodules.sources.table import load_tables

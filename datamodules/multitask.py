@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
 import os
-import signal
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import cv2
 import pandas as pd
-import torch
-from lightning import LightningDataModule, Trainer
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Subset
 
 from datamodules.channels.messaging import get_channel
 from datamodules.companions import CompanionDataset
-from datamodules.dataset import Group, ImageDataset, batch_groups
-from datamodules.images.cache import CachedImages, ImageCache
+from datamodules.dataset import ImageDataset
+from datamodules.groups import Group, batch_groups, fill_cache
+from datamodules.images.cache import CachedImages
 from datamodules.images.masks import LungMasks
+from datamodules.loaders import JobLoader, NoBatches, next_step
 from datamodules.pairs import PairDataset, collate_pairs
 from datamodules.sampler import BalancedStream, Item, PoissonSampler, StepSampler, Stream
 from datamodules.sources.table import load_tables
 from experiments.batch import Batch, Pair
 from experiments.errors import UserError
 from experiments.paths import expand
-from experiments.schema import Data, Experiment, Task, View
+from experiments.schema import Experiment, Task, View
 
 
 class MultiTaskDataModule(LightningDataModule):
@@ -160,7 +156,7 @@ class MultiTaskDataModule(LightningDataModule):
             world_size=world,
         )
         if self.trainer:
-            steps.start_step = _next_step(self.trainer, len(steps))
+            steps.start_step = next_step(self.trainer, len(steps))
             if self.trainer.overfit_batches:  # ty: ignore[missing-attribute]  # set by its data connector
                 steps.sampler = None  # nothing that Lightning could call set_epoch on: the same steps in every epoch
         dataset = self._accompanied() or self.dataset
@@ -173,14 +169,6 @@ class MultiTaskDataModule(LightningDataModule):
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """As :meth:`val_dataloader`, over the test split, without the groups that have none; never an empty list."""
         return self._evaluation_loaders("test")
-
-    def on_exception(self, exception: BaseException) -> None:
-        """Ends the training's workers in a validation too, where Lightning ends the validation's alone.
-
-        They ignore SIGTERM, so at its end the process would wait for them for ever.
-        """
-        if self.trainer is not None:
-            self.trainer.fit_loop.teardown()
 
     def pair_dataset(self, split: str) -> PairDataset:
         """The pairs of ``val`` (made by the simulated channel) or ``test`` (WaCXR's; simulated too without its like).
@@ -254,77 +242,10 @@ class MultiTaskDataModule(LightningDataModule):
         if (
             max((len(group.rows(split)) for group in self.groups), default=world) < world
         ):  # some process has no batch at all
-            loaders.append(DataLoader(_NoBatches(), batch_size=None))
+            loaders.append(DataLoader(NoBatches(), batch_size=None))
         return loaders
 
     def _loader(self, dataset, *, persistent: bool = False, **options) -> DataLoader:
         workers = self.experiment.data.num_workers
-        return DataLoader(
-            dataset,
-            num_workers=workers,
-            persistent_workers=persistent and workers > 0,  # evaluation's workers live as long as their loop
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_init_worker,
-            **options,
-        )
-
-
-def fill_cache(
-    data: Data, groups: Sequence[Group], *, processes: int | None = None, verify: bool = False
-) -> list[CachedImages] | None:
-    """The groups' images in the cache, where what is missing or has changed is decoded first; None: there is none.
-
-    Args:
-        data: The settings.
-        groups: Batch groups.
-        processes: See :meth:`datamodules.images.cache.ImageCache.fill`.
-        verify: See there.
-
-    Raises:
-        UserError: See there.
-    """
-    if data.cache is None:
-        return None
-    cached = []
-    for group in groups:
-        cache = ImageCache(data.cache, group.tasks[0].source, data.image_size, data.crop_top)
-        cache.fill(group.images, processes=processes, verify=verify)
-        cached.append(cache.view(group.images))
-    return cached
-
-
-class _NoBatches(IterableDataset[Batch]):
-    """Nothing, of unknown length: Lightning leaves out loop and hooks where it knows that there is no batch.
-
-    The hooks at the end of the loop score the pairs, and in them the processes wait for each other.
-    """
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(())
-
-
-def _next_step(trainer: Trainer, length: int) -> int:
-    """The step that the Trainer does next: 0, or where the checkpoint that it resumes was written."""
-    epochs = trainer.fit_loop.epoch_progress.current
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current
-    # Lightning cannot know that this loader goes on where it was
-    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
-    begun = batches.processed if epochs.ready > epochs.processed else 0  # ty: ignore[missing-attribute]
-    return epochs.processed * length + begun  # ty: ignore[missing-attribute]
-
-
-@atexit.register
-def _end_workers() -> None:
-    """Those of loaders that an error has left behind: they ignore SIGTERM, so Python would wait for them for ever."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler says that a worker was killed
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
-
-
-def _init_worker(worker: int) -> None:
-    # A scheduler signals all of a job's processes: the training decides when it ends, and ends its workers then.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+        # evaluation's workers live as long as their loop
+        return JobLoader(dataset, num_workers=workers, persistent_workers=persistent and workers > 0, **options)

@@ -46,8 +46,7 @@ def cache(
     ] = False,
 ) -> None:
     """Decode all images of an experiment into data.cache. Train does it too; the same command goes on."""
-    from datamodules.dataset import batch_groups
-    from datamodules.multitask import fill_cache
+    from datamodules.groups import batch_groups, fill_cache
     from datamodules.sources.table import load_tables
     from experiments.load import load_experiment
 

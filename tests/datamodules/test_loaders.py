@@ -1,0 +1,73 @@
+import atexit
+import gc
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from datamodules.loaders import JobLoader
+from tests.conftest import REPO
+
+SCRIPT = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from datamodules.loaders import JobLoader
+
+def wait(file):
+    signal.signal(signal.SIGTERM, lambda *_: (Path(file).write_text("asked to end"), sys.exit()))
+    Path(file).write_text("ready")
+    time.sleep(60)
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("fork")
+    other = multiprocessing.Process(target=wait, args=(sys.argv[1],), daemon=True)
+    other.start()
+    while not Path(sys.argv[1]).exists():
+        time.sleep(0.01)
+    iterator = iter(JobLoader(range(100), num_workers=1))
+    next(iterator)
+    (worker,) = set(multiprocessing.active_children()) - {other}
+    print(worker.pid)
+    raise ValueError("an error that leaves the loader's iterator behind")
+"""
+
+
+def test_what_an_error_leaves_behind_ends_with_the_process(tmp_path: Path):
+    """The loader's workers, which ignore SIGTERM; and nobody else's process is killed."""
+    script, other = tmp_path / "script.py", tmp_path / "other"
+    script.write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
+    command = [sys.executable, script, other]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 1
+    assert ended.stderr.rstrip().endswith("ValueError: an error that leaves the loader's iterator behind")
+    assert not Path(f"/proc/{int(ended.stdout)}").exists()
+    assert other.read_text() == "asked to end"
+
+
+def test_workers_survive_a_scheduler_and_their_hook_goes_with_them():
+    hooks = atexit._ncallbacks()
+    iterator = iter(JobLoader(range(100), num_workers=1))
+    assert int(next(iterator)) == 0
+    assert atexit._ncallbacks() > hooks
+
+    (worker,) = multiprocessing.active_children()
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        os.kill(worker.pid, number)
+    time.sleep(0.2)
+    assert [int(number) for number in iterator] == list(range(1, 100))
+
+    del iterator
+    gc.collect()
+    hooks_once = 1  # weakref's own, registered by its first finalizer
+    assert atexit._ncallbacks() <= hooks + hooks_once
+    assert not multiprocessing.active_children()
+
+
+def test_without_workers_there_is_no_hook():
+    hooks = atexit._ncallbacks()
+    assert len(list(JobLoader(range(3)))) == 3
+    assert atexit._ncallbacks() == hooks
