@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from typing_extensions import override
 
-from callbacks.pair_maps import Explained, PairMaps, pair_source, require_pairs, undisturbed
+from callbacks.pair_maps import ExplainedSide, PairMaps, pair_source, require_pairs, undisturbed
 from datamodules.pairs import balanced_draw
 from experiments.batch import Pair
 from experiments.schema import Robustness, Task
@@ -87,7 +87,7 @@ class GradCamOverlays(Callback):
             for i, (original, received) in enumerate(zip(*sides, strict=True))
         ]
 
-    def _sides(self, images: Tensor, explained: Explained, lung: Tensor) -> list[Side]:
+    def _sides(self, images: Tensor, explained: ExplainedSide, lung: Tensor) -> list[Side]:
         logits, heat = explained.logits.cpu(), explained.heat.cpu()
         region = heat_region(heat, self.robustness.region_threshold)
         columns = (images[:, 0].cpu().numpy(), heat.numpy(), region.numpy())

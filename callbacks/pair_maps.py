@@ -22,7 +22,7 @@ from explain.gradcam import GradCam
 from explain.heat import heat_map
 
 
-class PairDataset(Protocol):
+class SplitPairs(Protocol):
     """A split's pairs; its items are unstacked :class:`Pair` tuples."""
 
     ids: list[str]
@@ -35,7 +35,7 @@ class PairDataset(Protocol):
 class PairSource(Protocol):
     """What a datamodule must have; both give None where the split has no pairs."""
 
-    def pair_dataset(self, split: str) -> PairDataset | None:
+    def pair_dataset(self, split: str) -> SplitPairs | None:
         """All pairs of ``val`` or ``test``."""
         ...
 
@@ -44,7 +44,7 @@ class PairSource(Protocol):
         ...
 
 
-class Explained(NamedTuple):
+class ExplainedSide(NamedTuple):
     """One side of a batch of pairs.
 
     Attributes:
@@ -79,7 +79,9 @@ class PairMaps:
         if not 0 <= robustness.eta <= 1:
             raise UserError(f"robustness.eta: {robustness.eta} is not between 0 and 1")
 
-    def __call__(self, trainer: L.Trainer, module: L.LightningModule, pair: Pair) -> tuple[Explained, Explained]:
+    def __call__(
+        self, trainer: L.Trainer, module: L.LightningModule, pair: Pair
+    ) -> tuple[ExplainedSide, ExplainedSide]:
         """One forward of the base network and one pass of the head for both sides, under the Trainer's precision.
 
         Args:
@@ -95,7 +97,7 @@ class PairMaps:
             cam = self.explain(module, images)
         heat = heat_map(cam.map, (images.shape[-2], images.shape[-1]))
         original, received = zip(cam.logits.chunk(2), heat.chunk(2), cam.map.chunk(2), strict=True)
-        return Explained(*original), Explained(*received)
+        return ExplainedSide(*original), ExplainedSide(*received)
 
     def explain(self, module: nn.Module, images: Tensor) -> GradCam:
         """Raw maps and predictions of any images, without a Trainer.

@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from typing_extensions import override
 
+from callbacks.lightning_state import child_killer, disable_signal_handling
 from callbacks.resume import ResumeCheckpoint
 from experiments.errors import UserError
 
@@ -46,14 +46,23 @@ class Preempted(BaseException):
         self.signum = signum
 
 
-class Kept:
-    """A signal's handler until a training listens, which then has received what came before."""
+class EarlySignal:
+    """A signal's handler until a training listens, which then acts upon what came before.
 
-    received = 0
+    Attributes:
+        signum: The signal that came; 0: none.
+
+    >>> early = EarlySignal()
+    >>> early(signal.SIGUSR2, None)
+    >>> early.signum == signal.SIGUSR2
+    True
+    """
+
+    signum = 0
 
     def __call__(self, signum: int, frame: Any) -> None:
-        """Notes it."""
-        self.received = signum
+        """Remember the signal."""
+        self.signum = signum
 
 
 class Preemption(Callback):
@@ -81,7 +90,7 @@ class Preemption(Callback):
     def __init__(self, checkpoint: ResumeCheckpoint, signals: Sequence[signal.Signals] = SIGNALS) -> None:
         self.checkpoint = checkpoint
         self.signals = signals
-        self.received = 0
+        self.signum = 0
         self._process = os.getpid()
         self._evaluating: Trainer | None = None  # and what it had trained is saved
         self._group: Any = None
@@ -91,25 +100,24 @@ class Preemption(Callback):
     @contextmanager
     def listening(self, trainer: Trainer) -> Generator[None]:
         """Within it the signals set the flag; Lightning installs no handler of its own."""
-        trainer._signal_connector.register_signal_handlers = lambda: None
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+        disable_signal_handling(trainer)
         if threading.current_thread() is not threading.main_thread():  # Python handles signals there alone
             yield
             return
         before = {number: signal.signal(number, self._receive) for number in self.signals}
         for early in before.values():
-            if isinstance(early, Kept) and early.received:
-                self.received = early.received
+            if isinstance(early, EarlySignal) and early.signum:
+                self.signum = early.signum
         try:
             yield
         except UserError:
             raise
         except Exception as error:
-            if not self.received:
+            if not self.signum:
                 raise
             # The cluster has signalled a loader's worker too, or another process has left already.
             log.warning("%s while leaving: %s", type(error).__name__, error)
-            raise Preempted(self.checkpoint.path, self.received) from error
+            raise Preempted(self.checkpoint.path, self.signum) from error
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -118,17 +126,17 @@ class Preemption(Callback):
         if os.getpid() != self._process:  # a data loader's worker inherits the handler, and is ended by SIGTERM
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
-        self.received = signum
+        self.signum = signum
         if self._evaluating is not None:
             self._leave(self._evaluating)
 
     def _leave(self, trainer: Trainer) -> None:
         self._evaluating = None  # once
-        launcher = trainer.strategy.launcher
-        if isinstance(launcher, _SubprocessScriptLauncher) and launcher.procs:
-            launcher.kill(self.received)
-            atexit.register(launcher.kill, signal.SIGKILL)  # who waits for this process on the GPU hears nothing
-        raise Preempted(self.checkpoint.path, self.received)
+        kill_children = child_killer(trainer)
+        if kill_children is not None:
+            kill_children(self.signum)
+            atexit.register(kill_children, signal.SIGKILL)  # one that waits for this process on the GPU hears nothing
+        raise Preempted(self.checkpoint.path, self.signum)
 
     def _begin_evaluation(self, trainer: Trainer) -> None:
         environment = getattr(trainer.strategy, "cluster_environment", None)
@@ -137,7 +145,7 @@ class Preemption(Callback):
         )
         if (trainer.world_size == 1 or all_told) and self.checkpoint.is_current(trainer):
             self._evaluating = trainer
-            if self.received:
+            if self.signum:
                 self._leave(trainer)
 
     @override
@@ -176,10 +184,10 @@ class Preemption(Callback):
     def _agreed(self, trainer: Trainer) -> int:
         """A signal that any process had received when this was called the last time, or 0; the same for all."""
         if trainer.world_size == 1:
-            return self.received
+            return self.signum
         if self._joining is not None:
             self._joining.wait()
         signum = int(self._flag)
-        self._flag = torch.tensor([self.received])
+        self._flag = torch.tensor([self.signum])
         self._joining = dist.all_reduce(self._flag, dist.ReduceOp.MAX, group=self._group, async_op=True)
         return signum

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from callbacks.pair_maps import Explained, PairMaps, pair_source, require_pairs, undisturbed
+from callbacks.pair_maps import ExplainedSide, PairMaps, pair_source, require_pairs, undisturbed
 from experiments.batch import Pair
 from experiments.schema import Robustness, Task
 from explain.heat import heat_region
@@ -94,7 +94,7 @@ class RobustnessCallback(Callback):
         self.last = {key: value for key, value in self.last.items() if not key.startswith(f"{split}/")} | results
         self._log_rows(trainer, rows, split)
 
-    def _rows(self, pair: Pair, explained: tuple[Explained, Explained], lung: Tensor) -> list[tuple[Any, ...]]:
+    def _rows(self, pair: Pair, explained: tuple[ExplainedSide, ExplainedSide], lung: Tensor) -> list[tuple[Any, ...]]:
         """A batch's id, label, both probabilities, both IOL, pair by pair."""
         numbers = [pair.label, *(self.maps.decision.probability(side.logits) for side in explained)]
         numbers += [iol(heat_region(side.heat, self.robustness.region_threshold), lung) for side in explained]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from callbacks.preemption import Kept, Preempted
+from callbacks.preemption import EarlySignal, Preempted
 from covidmt.sweeps.folder import ENDINGS, LOST, Outcome, SweepFolder, parent_status
 from covidmt.tracking.logger import global_rank
 from covidmt.tracking.store import make_client
@@ -44,7 +44,7 @@ def run_trial(folder: str, trial: str) -> None:
         UserError: Another live process trains it.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR2, Kept())
+    signal.signal(signal.SIGUSR2, EarlySignal())
     sweep = SweepFolder(Path(folder))
     if (said := sweep.outcome(trial)) and said.state == "finished":  # a job that was requeued after its end
         return

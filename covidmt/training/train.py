@@ -23,7 +23,7 @@ from covidmt.lungs.masks import prepare_masks
 from covidmt.tracking.logger import MlflowSpoolLogger, global_rank, tracked
 from covidmt.tracking.provenance import git_tags, log_code, log_datasets
 from covidmt.tracking.store import mlruns_dir, without_password
-from covidmt.trainer import explained, make_trainer
+from covidmt.trainer import explain_refusals, make_trainer
 from covidmt.training.resume import RunFolder, choose_run, require_checkpoint
 from covidmt.training.summary import summary_table
 from datamodules.images.decode import DECODER
@@ -95,7 +95,7 @@ def train(experiment: Experiment, resume: str = "auto", run_id: str | None = Non
         trainer.loggers = [logger, *trainer.loggers]
         datamodule.trainer = trainer
         _describe(experiment, logger, module, datamodule)
-        with explained():
+        with explain_refusals():
             trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
         if tested and (chosen := history.best(monitor)):
             # Test metrics and pictures carry the epoch of the weights that are tested.

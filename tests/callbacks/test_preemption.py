@@ -28,4 +28,4 @@ def test_a_forked_worker_still_ends_at_sigterm():
         os.kill(os.getpid(), signal.SIGTERM)
     worker.kill()
     assert worker.exitcode == -signal.SIGTERM
-    assert preemption.received == signal.SIGTERM
+    assert preemption.signum == signal.SIGTERM

@@ -26,7 +26,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from mlflow.entities import Run
 from torchmetrics import MeanMetric
 
-import callbacks.resume
 import covidmt.tracking.store
 import covidmt.training.train  # seconds; forked processes have it
 from covidmt.cli import main
@@ -59,7 +58,7 @@ class Stop(Callback):
             passed = len(self.done.read_text()) if self.done.exists() else 0
             self.hook, self.left, self.rank, self.signum = [*self.points, ("none", 0, 0, 0)][passed]
         if self.hook == "write":
-            callbacks.resume.torch.save = self._write  # in this process alone
+            torch.save = self._write  # in this process alone
 
     def _reached(self, name: str, trainer: Trainer) -> None:
         if name == self.hook and trainer.global_rank == self.rank and not trainer.sanity_checking:
