@@ -28,9 +28,9 @@ def train(experiment: ExperimentFile, overrides: Overrides = None, print_config:
         check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
         return
-    from covidmt.lungs.train import train
+    from covidmt.lungs.train import train_lungs
 
-    train(loaded)
+    train_lungs(loaded)
 
 
 @app.command("cross-validate")
@@ -54,10 +54,10 @@ def score(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
 ) -> None:
     """Score a segmenter on the masks of a lung experiment: mean Dice per image and its interval."""
-    from covidmt.lungs.scores import score
+    from covidmt.lungs.scores import score_segmenter
     from experiments.load import load_lungs_experiment
 
-    score(load_lungs_experiment(experiment, overrides or []), segmenter, split)
+    score_segmenter(load_lungs_experiment(experiment, overrides or []), segmenter, split)
 
 
 @app.command("masks")
@@ -67,7 +67,7 @@ def masks(
     segmenter: LungSegmenter = "covidmt",
 ) -> None:
     """Write a lung mask for every image of a folder."""
-    from covidmt.lungs.train import write_masks
+    from covidmt.lungs.segment import write_masks
 
     write_masks(segmenter, images, out)
 
@@ -78,6 +78,6 @@ def export(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
 ) -> None:
     """Write a trained segmenter in half precision, to be passed on."""
-    from covidmt.lungs.train import export
+    from covidmt.lungs.segment import export_segmenter
 
-    export(checkpoint, out)
+    export_segmenter(checkpoint, out)

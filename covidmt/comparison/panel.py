@@ -14,7 +14,7 @@ from rich.console import Console
 from covidmt.comparison.configurations import network_names
 from covidmt.comparison.hide_and_seek import VIEWS
 from covidmt.comparison.trials import Trial, collect
-from covidmt.lungs.masks import in_this_place, named_or_trained, prepare_masks
+from covidmt.lungs.masks import prepare_masks, resolve_segmenter, with_local_cache
 from covidmt.prediction.predictor import ExplainedImage, Predictor
 from covidmt.tracking.checkpoints import find_checkpoint
 from datamodules.evaluation import EvaluationDataModule
@@ -88,7 +88,7 @@ def _predictor(module: MultiTaskModule, segmenter: str | None) -> Predictor:
     own = None
     if settings.segmenter is not None:
         cache = expand(settings.cache)
-        own = load_segmenter(named_or_trained(module.experiment, cache, may_train=False))
+        own = load_segmenter(resolve_segmenter(module.experiment, cache, may_train=False))
     return Predictor(module.eval(), {}, own, LungMasks(settings))
 
 
@@ -113,7 +113,7 @@ def _trials(trials: Sequence[Trial], network: str | None, seed: str | None) -> d
 
 def _drawn(module: MultiTaskModule, rows: int, segmenter: str | None) -> dict[str, str]:
     """Test images of each class that have lungs, and the class; drawn by seed."""
-    masks = in_this_place(module.experiment.data.masks)
+    masks = with_local_cache(module.experiment.data.masks)
     masks = replace(masks, segmenter=segmenter or masks.segmenter)
     experiment = replace(module.experiment, data=replace(module.experiment.data, masks=masks))
     data = EvaluationDataModule(experiment, "test")

@@ -24,7 +24,7 @@ from covidmt.evaluation.scores import (
     task_scores,
 )
 from covidmt.evaluation.table import print_table
-from covidmt.lungs.masks import in_this_place, prepare_masks
+from covidmt.lungs.masks import prepare_masks, with_local_cache
 from covidmt.tracking.checkpoints import FoundCheckpoint, find_checkpoint
 from covidmt.tracking.history import training_history
 from covidmt.tracking.logger import global_rank
@@ -151,7 +151,7 @@ def _subjects(references: Sequence[str], overrides: Sequence[str], pairs: str | 
             data = replace(shared.data, **sees, sources={**own.data.sources, **shared.data.sources})
             experiment = override(replace(own, data=data, robustness=shared.robustness), (), reference)
         else:
-            data = replace(own.data, masks=in_this_place(own.data.masks))
+            data = replace(own.data, masks=with_local_cache(own.data.masks))
             own = override(replace(own, data=data, trainer=_settings(own.trainer)), overrides, reference)
             experiment = _with_pairs(own, pairs)
         module.experiment = experiment

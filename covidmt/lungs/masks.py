@@ -46,7 +46,7 @@ def prepare_masks(
         experiment: The experiment.
         datamodule: Its data, set up.
         splits: Of ``train``, ``val`` and ``test``.
-        may_train: false: the segmenter is what a checkpoint names, see :func:`named_or_trained`.
+        may_train: false: the segmenter is what a checkpoint names, see :func:`resolve_segmenter`.
 
     Raises:
         UserError: The segmenter's checkpoint or experiment is missing or broken, or an image cannot be read.
@@ -68,18 +68,18 @@ def prepare_masks(
             log.warning(f"data.view={view.value}: no lung was found in {len(empty)} of {len(images)} images; left out")
 
 
-def in_this_place(masks: Masks) -> Masks:
+def with_local_cache(masks: Masks) -> Masks:
     """What a checkpoint says of masks, with the default cache where its own is not here: it makes no folders."""
     return masks if expand(masks.cache).is_dir() else replace(masks, cache=Masks.cache)
 
 
 def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str], may_train: bool) -> None:
-    from covidmt.lungs.train import segment_files  # segmentation-models-pytorch takes seconds to import
+    from covidmt.lungs.segment import segment_files  # segmentation-models-pytorch takes seconds to import
     from lightning_modules.lungs.segmenters import load_segmenter, segmenter_id
 
     cache = expand(experiment.data.masks.cache)
     cache.mkdir(parents=True, exist_ok=True)
-    segmenter = named_or_trained(experiment, cache, may_train=may_train)
+    segmenter = resolve_segmenter(experiment, cache, may_train=may_train)
     datamodule.segmenter = segmenter_id(segmenter)
     with FileLock(cache / ".lock"):
         missing = datamodule.masks.missing(images)
@@ -88,7 +88,7 @@ def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: li
                 write_mask(cache_path(cache, datamodule.segmenter, path), mask)
 
 
-def named_or_trained(experiment: Experiment, cache: Path, *, may_train: bool = True) -> str | Path:
+def resolve_segmenter(experiment: Experiment, cache: Path, *, may_train: bool = True) -> str | Path:
     """The segmenter's name or checkpoint; that of a lungs experiment is trained where it is not there yet.
 
     Raises:
@@ -117,10 +117,10 @@ def named_or_trained(experiment: Experiment, cache: Path, *, may_train: bool = T
 
 
 def _train(lungs: LungsExperiment, checkpoint: Path) -> None:
-    from covidmt.lungs.train import train
+    from covidmt.lungs.train import train_lungs
 
     try:
-        trained = train(lungs)
+        trained = train_lungs(lungs)
     except BaseException as error:
         _failure(checkpoint).touch()
         if isinstance(error, UserError):

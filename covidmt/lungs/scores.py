@@ -12,9 +12,10 @@ from lightning.pytorch import seed_everything
 from rich.console import Console
 from rich.table import Table
 
-from covidmt.lungs.train import WITHOUT_VALIDATION, segment_files
+from covidmt.lungs.segment import segment_files
+from covidmt.lungs.train import WITHOUT_VALIDATION
 from covidmt.tracking.store import mlruns_dir
-from covidmt.trainer import explained, make_trainer
+from covidmt.trainer import explain_refusals, make_trainer
 from datamodules.images.masks import read_mask
 from datamodules.lungs import LungDataModule
 from experiments.errors import UserError
@@ -69,14 +70,14 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
 def _train(experiment: LungsExperiment, datamodule: LungDataModule, checkpoint: Path) -> None:
     options = WITHOUT_VALIDATION | {"enable_checkpointing": False}
     trainer = make_trainer(experiment.trainer | options, [], checkpoint.parent)
-    with explained():
+    with explain_refusals():
         trainer.fit(LungUNet(experiment), datamodule=datamodule)
     part = checkpoint.with_suffix(".part")
     trainer.save_checkpoint(part, weights_only=True)
     part.replace(checkpoint)
 
 
-def score(experiment: LungsExperiment, segmenter: str | Path, split: str = "test") -> pd.DataFrame:
+def score_segmenter(experiment: LungsExperiment, segmenter: str | Path, split: str = "test") -> pd.DataFrame:
     """Score a segmenter on a split of a lung experiment's images, and print the scores.
 
     Args:

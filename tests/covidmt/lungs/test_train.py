@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from covidmt.lungs.train import train, write_masks
+from covidmt.lungs.segment import write_masks
+from covidmt.lungs.train import train_lungs
 from datamodules.images.decode import decode
 from experiments.errors import UserError
 from experiments.load import load_lungs_experiment
@@ -24,7 +25,7 @@ def trained(tmp_path_factory, demo_data):
             "trainer.max_epochs=1", "trainer.limit_train_batches=6", "trainer.enable_progress_bar=false",
             "trainer.accelerator=cpu",
         ]  # fmt: skip
-        yield train(load_lungs_experiment("experiments/lungs_demo.yaml", overrides))
+        yield train_lungs(load_lungs_experiment("experiments/lungs_demo.yaml", overrides))
 
 
 def test_the_run_has_table_2_and_a_checkpoint_that_segments(trained, demo_data, capsys, monkeypatch):
