@@ -24,8 +24,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvi
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 
 TrainerSettings = dict[str, Any]  # the ``trainer:`` section, as YAML gives it
 

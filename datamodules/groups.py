@@ -12,8 +12,7 @@ import pandas as pd
 from datamodules.images.cache import CachedImages, ImageCache
 from datamodules.sampler import BalancedStream, Stream
 from datamodules.sources.table import label_columns
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 from experiments.schema import Balance, Data, Task, TaskKind
 
 

@@ -19,8 +19,9 @@ from datamodules.images.decode import decode, resize
 from datamodules.images.masks import check_fit, read_mask
 from datamodules.sources.files import below, list_images, read_csv
 from experiments.errors import UserError
+from experiments.lungs_schema import LungData, LungFolder, LungsExperiment
 from experiments.paths import expand
-from experiments.schema import Augment, LungData, LungFolder, LungsExperiment
+from experiments.schema import Augment
 
 SPLITS = ("train", "val", "test")
 

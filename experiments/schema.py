@@ -250,7 +250,7 @@ class Task:
 
 
 @dataclass
-class BoxHead:
+class BoxHeadSettings:
     """Bounding-box head (paper: FPN + box regression subnet)."""
 
     channels: int = 256
@@ -278,7 +278,7 @@ class Model:
     norm: Norm = Norm.batch  # group: privacy needs it; and its twin without privacy, for a fair pair
     transition_channels: int = 512
     channels_last: bool = False
-    boxes: BoxHead = field(default_factory=BoxHead)
+    boxes: BoxHeadSettings = field(default_factory=BoxHeadSettings)
 
 
 @dataclass
@@ -413,71 +413,3 @@ class Experiment:
     def active(self) -> list[Task]:
         """The active tasks in order."""
         return [self.tasks[name] for name in (self.active_tasks or self.tasks)]
-
-
-@dataclass
-class LungFolder:
-    """Images and lung masks in two folders, paired by stem.
-
-    Attributes:
-        table: A CSV below the root with the columns ``image``, ``mask`` (paths below the root) and optionally
-            ``split`` and ``patientid``, of which the rows with images below ``images`` are taken; null: every image
-            with a mask.
-        split: ``train``, ``val`` or ``test``: the whole folder is that split. null: as the table says, else by seed.
-        repeat: How often a training image comes up in an epoch.
-        mask_suffix: What a mask's stem has behind its image's: ``_mask``. Images and masks can share a folder then.
-        variants: One mask is of several images, ``<mask's stem without the suffix>_<number>``; they stay in one split.
-    """
-
-    root: str = MISSING
-    images: str = "images"
-    masks: str = "masks"
-    table: Optional[str] = None
-    split: Optional[str] = None
-    repeat: int = 1
-    mask_suffix: str = ""
-    variants: bool = False
-
-
-@dataclass
-class LungData:
-    """Images with lung masks.
-
-    Attributes:
-        validate: false: the validation images are trained on too, and the last epoch is kept. For a final training,
-            when `covidmt lungs cross-validate` has settled all else.
-    """
-
-    root: str = "data"
-    image_size: int = 256
-    folders: Dict[str, LungFolder] = field(default_factory=dict)
-    val_fraction: float = 0.1
-    test_fraction: float = 0.1
-    validate: bool = True
-    batch_size: int = 1
-    num_workers: int = 4
-    augment: Augment = field(default_factory=lambda: Augment(hflip=0.0, intensity=0.2))
-
-
-@dataclass
-class LungModel:
-    """A segmentation-models-pytorch U-Net."""
-
-    encoder: str = "resnet34"
-    encoder_weights: Optional[str] = "imagenet"  # null: from scratch
-    weights: Optional[str] = None  # local encoder weights file, or package:<module>/<file>
-    decoder_channels: List[int] = field(default_factory=lambda: [256, 128, 64, 32, 16])  # coarse to fine
-
-
-@dataclass
-class LungsExperiment:
-    """What ``covidmt lungs train`` runs; the defaults are paper 001's (batch 1, 1e-4, 50 epochs)."""
-
-    name: str = MISSING
-    seed: int = 0
-    data: LungData = field(default_factory=LungData)
-    model: LungModel = field(default_factory=LungModel)
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(lr=1e-4))
-    scheduler: Scheduler = field(default_factory=lambda: Scheduler(name=None))
-    tracking: Tracking = field(default_factory=lambda: Tracking(experiment="covidmt-lungs"))
-    trainer: Dict[str, Any] = field(default_factory=lambda: {"max_epochs": 50})

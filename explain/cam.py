@@ -30,8 +30,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 from experiments.schema import Target
 from explain.decision import Decision
 from explain.gradcam import GradCam, gradcam, uncached_autocast

@@ -12,7 +12,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork, batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
 
-from experiments.schema import BoxHead as BoxSettings
+from experiments.schema import BoxHeadSettings
 
 _SMALLEST, _LARGEST = 0.06, 0.6  # chest opacities, as shares of the image's side
 _RATIOS = (0.5, 1.0, 2.0)  # height / width
@@ -65,7 +65,7 @@ class BoxHead(nn.Module):
         settings: ``model.boxes``.
     """
 
-    def __init__(self, channels: list[int], image_size: int, settings: BoxSettings) -> None:
+    def __init__(self, channels: list[int], image_size: int, settings: BoxHeadSettings) -> None:
         super().__init__()
         self.image_size = image_size
         self.settings = settings

@@ -12,8 +12,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from experiments import schema
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 
 _DEFAULT = schema.Scheduler()
 

@@ -31,16 +31,8 @@ from datamodules.sources import user_folder as class_folder
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.load import SHIPPED, from_dict, load_experiment, to_dict
-from experiments.schema import (
-    CovidxSource,
-    CsvSource,
-    Experiment,
-    FolderSource,
-    LungFolder,
-    NihSource,
-    RsnaSource,
-    WacxrSource,
-)
+from experiments.lungs_schema import LungFolder
+from experiments.schema import CovidxSource, CsvSource, Experiment, FolderSource, NihSource, RsnaSource, WacxrSource
 from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.multitask import MultiTaskModule, load_module
 from tests.helpers.tiny_experiment import experiment

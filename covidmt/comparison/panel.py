@@ -19,8 +19,7 @@ from covidmt.prediction.predictor import ExplainedImage, Predictor
 from covidmt.tracking.checkpoints import find_checkpoint
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.masks import LungMasks
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 from experiments.paths import expand
 from explain.picture import blend
 from lightning_modules.lungs.segmenters import load_segmenter

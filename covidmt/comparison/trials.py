@@ -15,10 +15,9 @@ import pandas as pd
 import yaml
 
 from covidmt.tracking.store import make_client, prepare_store, sqlite_path, store_error, without_password
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
+from experiments.keys import flatten
 from experiments.schema import Robustness
-from experiments.trials import flatten
 from metrics.paired import PAIR_COLUMNS, SIDES, TEST_PAIRS, VAL_PAIRS
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from datamodules.images.masks import cache_path, write_mask
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import load_lungs_experiment, to_dict
+from experiments.lungs_schema import LungsExperiment
 from experiments.paths import expand
-from experiments.schema import Experiment, LungsExperiment, Masks, View
+from experiments.schema import Experiment, Masks, View
 
 log = logging.getLogger("covidmt")
 

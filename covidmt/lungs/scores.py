@@ -20,7 +20,7 @@ from datamodules.images.masks import read_mask
 from datamodules.lungs import LungDataModule
 from experiments.errors import UserError
 from experiments.load import to_dict, to_yaml
-from experiments.schema import LungsExperiment
+from experiments.lungs_schema import LungsExperiment
 from lightning_modules.lungs.segmenters import Segmenter, load_segmenter
 from lightning_modules.lungs.unet import LungUNet
 from metrics.bootstrap import PatientBootstrap

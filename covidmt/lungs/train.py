@@ -20,7 +20,7 @@ from datamodules.images.decode import DECODER
 from datamodules.lungs import LungDataModule
 from experiments.errors import UserError
 from experiments.load import to_yaml
-from experiments.schema import LungsExperiment
+from experiments.lungs_schema import LungsExperiment
 from lightning_modules.lungs.unet import CLASSES, LungUNet
 
 MONITOR = "val/lung/f1"

@@ -26,8 +26,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from covidmt.tracking.store import mlruns_dir
-from experiments.errors import UserError
-from experiments.load import from_dict, nearest, to_yaml
+from experiments.errors import UserError, nearest
+from experiments.load import from_dict, to_yaml
 from experiments.schema import Experiment
 
 ENDINGS = {"failed": "FAILED", "cancelled": "KILLED"}  # of trials that did not finish: the status of their MLflow runs

@@ -23,7 +23,7 @@ from covidmt.sweeps.folder import Outcome, SweepFolder
 from covidmt.sweeps.snapshot import job_environment
 from covidmt.sweeps.status import mark
 from experiments.errors import UserError
-from experiments.trials import Launcher
+from experiments.sweep_schema import Launcher
 
 log = logging.getLogger(__name__)
 

@@ -48,9 +48,10 @@ from covidmt.tracking.store import (
     store_error,
     without_password,
 )
-from experiments.errors import UserError
-from experiments.load import nearest, to_dict, to_yaml
-from experiments.trials import LauncherKind, Sweep, Trial, differing, load_sweep
+from experiments.errors import UserError, nearest
+from experiments.load import to_dict, to_yaml
+from experiments.sweep_schema import LauncherKind, Sweep
+from experiments.trials import Trial, differing, load_sweep
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

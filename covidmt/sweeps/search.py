@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from callbacks.pruning import PRUNED, VALUE, open_storage
 from covidmt.sweeps.folder import Drawn, SweepFolder
 from covidmt.tracking.store import make_client, mlruns_dir, network_file_system, sqlite_path
-from experiments.errors import UserError
-from experiments.load import from_dict, nearest, override
+from experiments.errors import UserError, nearest
+from experiments.load import from_dict, override
 from experiments.paths import expand
 from experiments.schema import Experiment
-from experiments.trials import Algorithm, Distribution, Draw, Search
+from experiments.sweep_schema import Algorithm, Distribution, Draw, Search
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from covidmt.sweeps.folder import SweepFolder
 from covidmt.sweeps.snapshot import job_environment
 from experiments.errors import UserError
-from experiments.trials import Launcher
+from experiments.sweep_schema import Launcher
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

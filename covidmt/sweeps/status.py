@@ -21,8 +21,7 @@ from covidmt.sweeps import slurm as sweep_slurm
 from covidmt.sweeps.folder import ENDINGS, LOST, Outcome, Record, SweepFolder, parent_status
 from covidmt.tracking.spool import sync_run
 from covidmt.tracking.store import make_client, mlruns_dir, without_password
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
 

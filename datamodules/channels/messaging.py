@@ -15,8 +15,7 @@ from PIL import Image
 
 from datamodules.channels.screen import camera, screenshot
 from datamodules.images.decode import decode
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 
 Channel = Callable[[np.ndarray], bytes]
 

@@ -24,8 +24,7 @@ from datamodules.sources import user_folder as class_folder
 from datamodules.sources.files import NOT_LABELS
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.split import as_published, patient_disjoint, shared_patients
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 from experiments.schema import Data, SplitPolicy
 
 logger = logging.getLogger("covidmt")

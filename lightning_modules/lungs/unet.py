@@ -27,9 +27,10 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from experiments.errors import UserError
-from experiments.load import from_dict, nearest, to_dict
-from experiments.schema import LungData, LungModel, LungsExperiment, Model
+from experiments.errors import UserError, nearest
+from experiments.load import from_dict, to_dict
+from experiments.lungs_schema import LungData, LungModel, LungsExperiment
+from experiments.schema import Model
 from lightning_modules.checkpoint import fill, read_checkpoint
 from lightning_modules.networks.weights import create_network, load_weights
 from lightning_modules.optimizers import build_optimizer, build_scheduler

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     import timm
 
-from experiments.errors import UserError
-from experiments.load import nearest
+from experiments.errors import UserError, nearest
 from experiments.paths import expand
 from experiments.schema import Model
 from lightning_modules.networks.covidnet import VARIANTS, covidnet

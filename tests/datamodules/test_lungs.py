@@ -10,7 +10,8 @@ import torch
 from datamodules.images.decode import decode
 from datamodules.lungs import LungDataModule
 from experiments.errors import UserError
-from experiments.schema import Augment, LungData, LungFolder, LungsExperiment
+from experiments.lungs_schema import LungData, LungFolder, LungsExperiment
+from experiments.schema import Augment
 
 
 def module(folders: dict[str, LungFolder], **data: Any) -> LungDataModule:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.errors import UserError
+from experiments.keys import flatten, nest
 from experiments.load import SHIPPED, load_experiment, to_dict
-from experiments.trials import differing, flatten, load_sweep, nest, trial_id
+from experiments.trials import differing, load_sweep, trial_id
 
 TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
 
@@ -66,11 +67,11 @@ def test_grid_zip_list_and_seeds(sweep):
 @settings(max_examples=20, deadline=None)
 @given(sizes=st.lists(st.integers(1, 3), max_size=3), rows=st.integers(0, 3), listed=st.integers(0, 2))
 def test_as_many_points_as_the_sections_say(sizes: list[int], rows: int, listed: int):
-    from experiments.trials import Sweep, _points
+    from experiments.sweep_schema import Sweep
 
     grid = {f"a{n}": list(range(size)) for n, size in enumerate(sizes)}
     zipped = {"b": list(range(rows)), "c": list(range(rows))} if rows else {}
-    points = list(_points(Sweep(grid=grid, zip=zipped, list=[{"d": n} for n in range(listed)])))
+    points = list(Sweep(grid=grid, zip=zipped, list=[{"d": n} for n in range(listed)]).points())
     crossed = max(1, rows)
     for size in sizes:
         crossed *= size

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import FeaturePyramidNetwork, box_iou
 
-from experiments.schema import BoxHead as BoxSettings
+from experiments.schema import BoxHeadSettings
 from lightning_modules.heads import BoxHead, BoxOutput, ClassificationHead
 
 
@@ -30,7 +30,7 @@ def test_classification_head():
 
 @pytest.mark.parametrize("channels", [[6], [4, 6], [4, 6, 8], [4, 6, 8, 10]])
 def test_box_head_takes_as_many_maps_as_there_are(channels):
-    head = BoxHead(channels, 64, BoxSettings(channels=4))
+    head = BoxHead(channels, 64, BoxHeadSettings(channels=4))
     assert isinstance(head.pyramid, FeaturePyramidNetwork)
     output = head(maps(channels))
     assert output.deltas.shape == (2, len(output.anchors), 4)
@@ -43,7 +43,7 @@ def test_box_head_takes_as_many_maps_as_there_are(channels):
 @pytest.mark.parametrize("side", [0.08, 0.12, 0.2, 0.3, 0.45])
 @pytest.mark.parametrize("ratio", [0.7, 1.0, 1.5])
 def test_every_opacity_has_a_good_anchor(side, ratio):
-    head = BoxHead([4, 4, 4, 4], 512, BoxSettings(channels=4))
+    head = BoxHead([4, 4, 4, 4], 512, BoxHeadSettings(channels=4))
     anchors = head(maps([4, 4, 4, 4], side=128)).anchors
     half = torch.tensor([1 / ratio**0.5, ratio**0.5]) * side * 512 / 2
     centre = torch.tensor([201.0, 263.0])
@@ -52,7 +52,7 @@ def test_every_opacity_has_a_good_anchor(side, ratio):
 
 def test_codes_are_in_the_order_of_the_anchors():
     """A code for one place of one level moves the anchor that lies there."""
-    head = BoxHead([4], 64, BoxSettings(channels=4, objectness=False))
+    head = BoxHead([4], 64, BoxHeadSettings(channels=4, objectness=False))
     torch.nn.init.zeros_(head.boxes[-1].weight)
     level = torch.rand(1, 4, 8, 8)
     per_place = head.boxes[-1].out_channels // 4
@@ -67,7 +67,7 @@ def test_codes_are_in_the_order_of_the_anchors():
 
 
 def test_decode_gives_back_the_boxes():
-    head = BoxHead([4], 64, BoxSettings(channels=4, max_boxes=2))
+    head = BoxHead([4], 64, BoxHeadSettings(channels=4, max_boxes=2))
     output = head([torch.rand(2, 4, 8, 8)])
     truth = torch.tensor([[10.0, 12, 30, 40], [35, 20, 60, 50]])
     match = head.assign(output.anchors, truth)
@@ -83,7 +83,7 @@ def test_decode_gives_back_the_boxes():
 
 
 def test_decode_without_objectness():
-    head = BoxHead([4], 64, BoxSettings(channels=4, objectness=False))
+    head = BoxHead([4], 64, BoxHeadSettings(channels=4, objectness=False))
     output = head([torch.rand(1, 4, 8, 8)])
     assert head.objects is None
     assert output.objectness is None
@@ -92,7 +92,7 @@ def test_decode_without_objectness():
 
 
 def test_every_box_has_an_anchor_and_no_box_has_none():
-    head = BoxHead([4], 64, BoxSettings(channels=4))
+    head = BoxHead([4], 64, BoxHeadSettings(channels=4))
     anchors = head([torch.rand(1, 4, 8, 8)]).anchors
     slit = torch.tensor([[3.0, 3, 6, 60], [30, 30, 50, 50]])
     assert set(head.assign(anchors, slit).tolist()) >= {0, 1}
@@ -102,7 +102,7 @@ def test_every_box_has_an_anchor_and_no_box_has_none():
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_the_matches_are_torchvisions(seed, n):
-    head = BoxHead([4], 64, BoxSettings(channels=4))
+    head = BoxHead([4], 64, BoxHeadSettings(channels=4))
     anchors = head([torch.rand(1, 4, 8, 8)]).anchors
     generator = torch.Generator().manual_seed(seed)
     corners = torch.randint(0, 50, (n, 2), generator=generator).float()
@@ -115,7 +115,7 @@ def test_the_matches_are_torchvisions(seed, n):
 
 
 def test_float32_out_under_bfloat16():
-    head = BoxHead([4, 4], 512, BoxSettings(channels=4))
+    head = BoxHead([4, 4], 512, BoxHeadSettings(channels=4))
     plain = head(maps([4, 4], side=64)).anchors
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = head(maps([4, 4], side=64))

@@ -16,7 +16,7 @@ from covidmt.sweeps.folder import Outcome, SweepFolder
 from covidmt.sweeps.local import run_local, trials_at_a_time
 from covidmt.sweeps.run import cancel
 from covidmt.sweeps.status import statuses
-from experiments.trials import Launcher
+from experiments.sweep_schema import Launcher
 from tests.conftest import REPO
 from tests.covidmt.sweeps.test_states import submitted
 from tests.helpers.trials import children, parent, steps, write_sweep

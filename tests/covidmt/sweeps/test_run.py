@@ -124,7 +124,7 @@ def test_unknown_names_are_one_message(covidmt: Callable[..., int], tmp_path: Pa
 
 def test_what_optuna_cannot_change_in_a_search_is_said(tmp_path: Path):
     from covidmt.sweeps.search import open_study
-    from experiments.trials import Direction, Distribution, Search
+    from experiments.sweep_schema import Direction, Distribution, Search
 
     def search(*choices: str, direction: Direction = Direction.minimize) -> Search:
         space = {"model.backbone": Distribution(choices=[*choices])}

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.schema import BoxHead as BoxSettings
+from experiments.schema import BoxHeadSettings
 from lightning_modules.heads import BoxHead, BoxOutput
 from lightning_modules.losses import tasks as losses
 
@@ -68,7 +68,7 @@ def test_sums_do_not_depend_on_the_cut(labels, cut):
 @pytest.fixture
 def head():
     torch.manual_seed(0)
-    return BoxHead([4], 64, BoxSettings(channels=4))
+    return BoxHead([4], 64, BoxHeadSettings(channels=4))
 
 
 def test_least_squares_and_iou_by_hand(head):

@@ -9,7 +9,7 @@ from segmentation_models_pytorch.encoders import encoders
 
 from experiments.errors import UserError
 from experiments.load import to_dict
-from experiments.schema import LungData, LungFolder, LungModel, LungsExperiment
+from experiments.lungs_schema import LungData, LungFolder, LungModel, LungsExperiment
 from lightning_modules.lungs.segmenters import segmenter_id
 from lightning_modules.lungs.unet import LungUNet, two_largest
 

@@ -1,0 +1,166 @@
+"""The schema that every sweep YAML obeys: names, types, defaults."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+# OmegaConf reads the annotations at run time; a sweep has keys named `list` and `zip`.
+from typing import Any, Dict, List
+
+from omegaconf import MISSING
+
+from experiments.keys import flatten
+
+
+class LauncherKind(Enum):
+    """Where trials run."""
+
+    local = "local"
+    slurm = "slurm"
+
+
+class Direction(Enum):
+    """Of a search's metric."""
+
+    minimize = "minimize"
+    maximize = "maximize"
+
+
+class Draw(Enum):
+    """What a distribution yields."""
+
+    float = "float"
+    int = "int"
+
+
+@dataclass
+class Distribution:
+    """Values that Optuna draws from: ``low`` to ``high``, both included, or ``choices``.
+
+    Attributes:
+        type: Of the values between low and high.
+        log: Draw the logarithm evenly.
+        step: Distance of the values; null: any (``int``: 1).
+    """
+
+    type: Draw = Draw.float
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: List[Any] | None = None
+
+
+@dataclass
+class Algorithm:
+    """A class of `optuna.samplers` or `optuna.pruners` by name, with its arguments."""
+
+    name: str = MISSING
+    options: Dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Search:
+    """A search by Optuna; each trial is a training.
+
+    Attributes:
+        space: Key of the experiment -> distribution.
+        metric: A validation metric; its value at the epoch of the best checkpoint is the objective.
+        pruner: Stops unpromising trials after a validation epoch; null: none.
+        storage: An Optuna URL, or a file ``*.journal``; null: ``mlruns/optuna.db``, on a network file system
+            ``mlruns/optuna.journal``. Never MLflow's own database: both own its schema version.
+    """
+
+    space: Dict[str, Distribution] = field(default_factory=dict)
+    trials: int = 20
+    metric: str = MISSING
+    direction: Direction = Direction.minimize
+    sampler: Algorithm = field(default_factory=lambda: Algorithm("TPESampler"))
+    pruner: Algorithm | None = field(default_factory=lambda: Algorithm("MedianPruner"))
+    storage: str | None = None
+
+
+@dataclass
+class Launcher:
+    """Where trials run, and what one trial gets.
+
+    The local launcher knows ``processes``, ``gpus_per_node``, ``tasks_per_node`` and ``signal_seconds``; all others are
+    for SLURM, and it ignores them.
+
+    Attributes:
+        processes: Local: trials at a time; null: as many as the GPUs suffice for, one without GPUs.
+        nodes: Machines of one trial; its ``trainer.num_nodes``.
+        gpus_per_node: GPUs of one trial on a machine; 0: none is reserved, locally for one trial at a time or on CPUs.
+        tasks_per_node: Processes of one trial on a machine, its ``trainer.devices``; null: one a GPU, without GPUs what
+            the experiment says.
+        cpus_per_task: Cores of a process; its data loader's workers share them.
+        mem_gb: Memory of a trial on a machine; null: the cluster's default.
+        time_hours: Time limit of one job. A trial that needs longer is requeued and goes on from its checkpoint.
+        signal_seconds: So long before the time limit a trial is told: a training step and a checkpoint must fit in; a
+            validation or test need not, it is left and done again. Less than the time limit. Local: so long it has
+            after Ctrl-C.
+        requeues: At most so often a trial has itself requeued, at its time limit or in a preemption's GraceTime; what
+            SLURM or a person requeues does not count.
+        array_parallelism: Trials at a time, at most.
+        setup: Shell lines before the training: ``module load ...``, ``source ...``.
+        python: Interpreter on the cluster; null: this one, which must lie on a shared disk.
+        options: Any further sbatch option: ``{qos: high, mail-type: END}``.
+    """
+
+    kind: LauncherKind = LauncherKind.local
+    processes: int | None = None
+    nodes: int = 1
+    gpus_per_node: int = 0
+    tasks_per_node: int | None = None
+    cpus_per_task: int | None = None
+    mem_gb: float | None = None
+    time_hours: float = 24.0
+    partition: str | None = None
+    account: str | None = None
+    constraint: str | None = None
+    signal_seconds: int = 300
+    requeues: int = 100
+    array_parallelism: int = 256
+    setup: List[str] = field(default_factory=lambda: [])
+    python: str | None = None
+    options: Dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Sweep:
+    """What ``covidmt sweep run`` runs: one experiment many times, with something varied.
+
+    Keys of the experiment are written dotted (``model.backbone``). Trials are every combination of the grid's values
+    and the rows of ``zip``, and those of ``list`` beside them; each with every seed. ``search`` stands alone.
+
+    Attributes:
+        experiment: The base experiment, relative to this file.
+        overrides: Set in all trials.
+        grid: Key -> values.
+        zip: Key -> values, all equally many: the first of each together, the second of each together, ...
+        list: Explicit trials: key -> value.
+        seeds: Every trial once with each; empty: the experiment's own seed.
+    """
+
+    name: str = MISSING
+    experiment: str = MISSING
+    overrides: Dict[str, Any] = field(default_factory=dict)
+    grid: Dict[str, Any] = field(default_factory=dict)
+    zip: Dict[str, Any] = field(default_factory=dict)
+    seeds: List[int] = field(default_factory=lambda: [])
+    search: Search | None = None
+    launcher: Launcher = field(default_factory=Launcher)
+    list: List[Dict[str, Any]] = field(default_factory=lambda: [])
+
+    def points(self) -> Iterator[Dict[str, Any]]:
+        """Yield what varies, trial by trial, without the seeds."""
+        grid, rows = flatten(self.grid), flatten(self.zip)
+        zipped = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)] or [{}]
+        if grid or rows or not self.list:
+            for values in itertools.product(*grid.values()):
+                for row in zipped:
+                    yield {**dict(zip(grid, values, strict=True)), **row}
+        yield from map(flatten, self.list)
