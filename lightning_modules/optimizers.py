@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -26,7 +27,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: schema.Optimiz
     return _build("optimizer", torch.optim, torch.optim.Optimizer, settings, list(parameters), {"lr": settings.lr})
 
 
-def build_scheduler(optimizer: torch.optim.Optimizer, settings: schema.Scheduler) -> dict[str, Any] | None:
+def build_scheduler(optimizer: torch.optim.Optimizer, settings: schema.Scheduler) -> LRSchedulerConfigType | None:
     """Lightning's scheduler configuration for the ``scheduler`` section; None for no scheduler.
 
     ReduceLROnPlateau watches ``val/loss``.
@@ -46,13 +47,15 @@ def build_scheduler(optimizer: torch.optim.Optimizer, settings: schema.Scheduler
         options = {key: value for key, value in options.items() if _DEFAULT.options.get(key) != value}
     settings = schema.Scheduler(settings.name, settings.interval, options)
     scheduler = _build("scheduler", lr_scheduler, lr_scheduler.LRScheduler, settings, optimizer, {})
-    configuration: dict[str, Any] = {"scheduler": scheduler, "interval": settings.interval}
+    configuration: LRSchedulerConfigType = {"scheduler": scheduler, "interval": settings.interval}
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
         configuration["monitor"] = "val/loss"
     return configuration
 
 
-def _build(section: str, module: ModuleType, base: type, settings: Any, subject: Any, arguments: dict[str, Any]) -> Any:
+def _build(
+    section: str, module: ModuleType, base: type, settings: Any, subject: Any, arguments: dict[str, float]
+) -> Any:
     """``module.<settings.name>(subject, **arguments, **settings.options)``, every mistake a message."""
     known = {
         name: cls

@@ -17,12 +17,11 @@ What the guarantee is and is not:
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
 
 import torch
-from opacus.accountants import RDPAccountant
-from opacus.accountants.utils import get_noise_multiplier
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torchvision.ops import StochasticDepth
@@ -31,7 +30,21 @@ from experiments.batch import TaskBatch
 from experiments.errors import UserError
 from experiments.schema import Privacy
 from lightning_modules.networks.backbones import Backbone
+from lightning_modules.networks.norm import BatchNorm, InstanceNorm
 from lightning_modules.tasks import TaskModule
+
+if TYPE_CHECKING:
+    from opacus.optimizers import DPOptimizer
+
+
+def require_opacus() -> None:
+    """Find a missing package before anything is computed.
+
+    Raises:
+        UserError: Opacus is not installed.
+    """
+    if find_spec("opacus") is None:
+        raise UserError("privacy: needs the package opacus; install it with `pip install covidmt[privacy]`")
 
 
 class PrivateTraining:
@@ -54,12 +67,19 @@ class PrivateTraining:
     """
 
     def __init__(self, settings: Privacy, images: int, batch_size: int, steps: int) -> None:
+        from opacus.accountants import RDPAccountant  # an optional extra
+        from opacus.accountants.utils import get_noise_multiplier
+
         if settings.delta >= 1 / images:
             raise UserError(f"privacy.delta: {settings.delta} must be below 1 / {images} training images")
         if batch_size > images:
             raise UserError(f"privacy: a batch of {batch_size} is more than the {images} training images")
-        self.settings, self.batch_size, self.rate = settings, batch_size, batch_size / images
+        self.settings = settings
+        self.batch_size = batch_size
+        self.rate = batch_size / images
         self.accountant = RDPAccountant()
+
+        # the noise: as given, or as much as the target needs
         if settings.noise_multiplier is not None:
             self.noise_multiplier = settings.noise_multiplier
             return
@@ -93,6 +113,8 @@ class PrivateTraining:
 
     def optimizer(self, optimizer: torch.optim.Optimizer) -> DPOptimizer:
         """The optimizer behind clipping and noise; each of its steps is accounted for."""
+        from opacus.optimizers import DPOptimizer
+
         private = DPOptimizer(
             optimizer,
             noise_multiplier=self.noise_multiplier,
@@ -113,12 +135,14 @@ class PerImage(nn.Module):
 
     def __init__(self, backbone: Backbone, task: TaskModule) -> None:
         super().__init__()
-        self.backbone, self.task = backbone, task
+        self.backbone = backbone
+        self.tasks = nn.ModuleDict({task.task.name: task})  # so that the weights have the names of the module's
 
     def forward(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(3, S, S) normalised image and (L,) target to the scalar loss and the (L,) logits."""
-        output = self.task(self.backbone(image[None]))
-        return self.task.loss(output, TaskBatch(slice(0, 1), target[None], [])), output[0].detach()
+        (task,) = cast("Iterable[TaskModule]", self.tasks.values())
+        output = task(self.backbone(image[None]))
+        return task.loss(output, TaskBatch(slice(0, 1), target[None], [])), output[0].detach()
 
     def gradients(self, images: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """For (N, 3, S, S) and (N, L), N may be 0: by weight (N, ...) gradients; (N,) losses; (N, L) logits."""
@@ -160,7 +184,7 @@ def prepare_network(network: nn.Module) -> None:
         if isinstance(module, StochasticDepth):
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, ImageDropout(module.p))
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+        if isinstance(module, BatchNorm | InstanceNorm) and module.track_running_stats:
             raise UserError(
                 f"privacy: {name} ({type(module).__name__}) keeps statistics of the images, which are not private; "
                 "choose another model.backbone"

@@ -34,7 +34,8 @@ from experiments.load import SHIPPED, from_dict, load_experiment, to_dict
 from experiments.lungs_schema import LungFolder
 from experiments.schema import CovidxSource, CsvSource, Experiment, FolderSource, NihSource, RsnaSource, WacxrSource
 from lightning_modules.checkpoint import read_checkpoint
-from lightning_modules.multitask import MultiTaskModule, load_module
+from lightning_modules.load import load_module
+from lightning_modules.multitask import MultiTaskModule
 from tests.helpers.tiny_experiment import experiment
 from tests.test_bad_inputs import dicom
 

@@ -22,8 +22,9 @@ from datamodules.images.masks import LungMasks
 from experiments.errors import UserError, nearest
 from experiments.paths import expand
 from explain.picture import blend
+from lightning_modules.load import load_module
 from lightning_modules.lungs.segmenters import load_segmenter
-from lightning_modules.multitask import MultiTaskModule, load_module
+from lightning_modules.multitask import MultiTaskModule
 
 SIDE = 384  # pixels of one picture
 

@@ -36,7 +36,8 @@ from experiments.errors import UserError
 from experiments.load import override
 from experiments.paths import expand
 from experiments.schema import Experiment, View, WacxrSource
-from lightning_modules.multitask import load_module, refuse_sharding
+from lightning_modules.load import load_module
+from lightning_modules.strategies import refuse_sharding
 from metrics.bootstrap import PatientBootstrap
 from metrics.paired import SIDES
 

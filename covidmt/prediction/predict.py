@@ -28,8 +28,8 @@ from datamodules.pairs import unique_names
 from datamodules.sources.files import IMAGE_SUFFIXES, list_images
 from experiments.errors import UserError
 from experiments.paths import expand
+from lightning_modules.load import load_module
 from lightning_modules.lungs.segmenters import SHIPPED, load_segmenter, segmenter_id
-from lightning_modules.multitask import load_module
 
 LINES = "predictions.jsonl"
 LISTED = 20  # unreadable images in the last message; the JSON lines name all

@@ -31,7 +31,9 @@ from datamodules.multitask import MultiTaskDataModule
 from experiments.load import to_yaml
 from experiments.schema import Experiment, View
 from lightning_modules.checkpoint import read_checkpoint
-from lightning_modules.multitask import MultiTaskModule, refuse_sharding
+from lightning_modules.load import build_module
+from lightning_modules.multitask import MultiTaskModule
+from lightning_modules.strategies import refuse_sharding
 
 
 def train(experiment: Experiment, resume: str = "auto", run_id: str | None = None) -> None:
@@ -82,7 +84,7 @@ def train(experiment: Experiment, resume: str = "auto", run_id: str | None = Non
     saved = read_checkpoint(last, "covidmt train") if last else {}
     seed_everything(experiment.seed, workers=True, verbose=False)  # after the masks, which may draw numbers
     # Checkpoints are handed on: without the address of the tracking server.
-    module = MultiTaskModule(replace(experiment, tracking=replace(experiment.tracking, uri=None)))
+    module = build_module(replace(experiment, tracking=replace(experiment.tracking, uri=None)))
     module.configure_optimizers()  # refuses wrong names and options now
 
     position = max(saved.get(STATE, {}).get("positions", []), default=0)

@@ -31,7 +31,7 @@ from experiments.errors import UserError, nearest
 from experiments.load import from_dict, to_dict
 from experiments.lungs_schema import LungData, LungModel, LungsExperiment
 from experiments.schema import Model
-from lightning_modules.checkpoint import fill, read_checkpoint
+from lightning_modules.checkpoint import fill_weights, read_checkpoint
 from lightning_modules.networks.weights import create_network, load_weights
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 
@@ -129,7 +129,7 @@ class LungUNet(LightningModule):
         """The experiment's optimizer and schedule."""
         optimizer = build_optimizer(self.parameters(), self.experiment.optimizer)
         scheduler = build_scheduler(optimizer, self.experiment.scheduler)
-        return {"optimizer": optimizer, "lr_scheduler": scheduler} if scheduler else {"optimizer": optimizer}  # ty: ignore
+        return {"optimizer": optimizer, "lr_scheduler": scheduler} if scheduler else {"optimizer": optimizer}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The experiment goes with the weights, as plain containers."""
@@ -157,7 +157,7 @@ class LungUNet(LightningModule):
         if _CHECKPOINT_KEY not in checkpoint:
             raise UserError(f"{path}: is not a checkpoint of `covidmt lungs train`")
         module = cls(from_dict(LungsExperiment, checkpoint[_CHECKPOINT_KEY]), pretrained=False)
-        fill(module, checkpoint, path)
+        fill_weights(module, checkpoint, path)
         return module.eval()
 
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:

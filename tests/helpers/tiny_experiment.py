@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from experiments.batch import Batch, TaskBatch
@@ -19,6 +22,30 @@ def experiment(*overrides: str) -> Experiment:
         SHIPPED / "demo.yaml",
         [f"data.image_size={SIZE}", "model.transition_channels=8", "model.boxes.channels=8", *overrides],
     )
+
+
+PRIVATE = f"""
+name: private
+data:
+  image_size: {SIZE}
+  sources: {{covidx: {{kind: covidx, root: covidx}}}}
+  pairs: {{test: null}}
+tasks: {{covidx: {{source: covidx, labels: [normal, pneumonia, COVID-19], batch_size: 6}}}}
+model: {{backbone: "timm:test_resnet", pretrained: false, transition_channels: 8, norm: group}}
+"""
+
+
+def private_experiment(folder: Path, *overrides: str) -> Experiment:
+    """One classification task and group normalisation, as privacy needs them; private with ``privacy.*`` overrides."""
+    (folder / "private.yaml").write_text(PRIVATE)
+    return load_experiment(folder / "private.yaml", overrides)
+
+
+def covidx_batch(n: int) -> Batch:
+    """n images of the COVIDx task alone."""
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (n, 1, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+    return Batch(pixels, {"covidx": TaskBatch(slice(0, n), torch.eye(3)[[i % 3 for i in range(n)]], [])})
 
 
 def batch(seed: int = 0, n: int = 2, known: bool = True) -> Batch:
@@ -43,3 +70,10 @@ def batch(seed: int = 0, n: int = 2, known: bool = True) -> Batch:
 def loader(batches: list[Batch]) -> DataLoader:
     """Gives the batches as they are."""
     return DataLoader(batches, batch_size=None)  # ty: ignore[invalid-argument-type]
+
+
+def trainer(folder: Path, **settings) -> Trainer:
+    """A quiet Trainer of one epoch on the CPU."""
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    plain = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "num_sanity_val_steps": 0, "logger": False}
+    return Trainer(default_root_dir=folder, **{**plain, **quiet, **settings})

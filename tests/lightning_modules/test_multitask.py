@@ -5,17 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
-from experiments.load import to_dict
-from lightning_modules.multitask import MultiTaskModule, load_module, refuse_sharding
-from tests.helpers.tiny_experiment import NIH, SIZE, batch, experiment, loader
+from lightning_modules.multitask import MultiTaskModule
+from tests.helpers.tiny_experiment import NIH, SIZE, batch, experiment, loader, trainer
 
 TASKS = ["covidx", "rsna_boxes", *NIH]
 
@@ -23,12 +22,6 @@ TASKS = ["covidx", "rsna_boxes", *NIH]
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-def trainer(tmp_path, **settings) -> Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    plain = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "num_sanity_val_steps": 0, "logger": False}
-    return Trainer(default_root_dir=tmp_path, **{**plain, **quiet, **settings})
 
 
 def evaluate(tmp_path, module, loaders, stage: str = "validate") -> dict[str, float]:
@@ -47,16 +40,6 @@ def test_heads_are_those_of_the_active_tasks():
     assert torch.equal(module.head("covidx")(maps[-1]), outputs["covidx"])
     assert [SIZE // m.shape[-1] for m in maps] == [4, 8, 16, 32]
     assert module.map_size == maps[-1].shape[-1] == 2
-
-
-@pytest.mark.parametrize("name", ["a.b", "keys"])
-def test_task_names_that_no_module_can_have(name):
-    settings = experiment()
-    task = settings.tasks["covidx"]
-    task.name = name
-    settings.tasks, settings.active_tasks = {name: task}, None
-    with pytest.raises(UserError, match="cannot have this name"):
-        MultiTaskModule(settings)
 
 
 def test_images_are_normalised():
@@ -177,80 +160,6 @@ def test_what_is_not_known_is_not_logged(tmp_path, objectness):
     assert set(metrics) == ({"val/rsna_boxes/loss", "val/loss"} if objectness == "true" else set())
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    module = MultiTaskModule(experiment())
-    run = trainer(tmp_path, max_steps=1)
-    run.fit(module, loader([batch()]), [loader([batch()])])
-    run.save_checkpoint(tmp_path / "some.ckpt")
-    return tmp_path / "some.ckpt", module
-
-
-def test_a_checkpoint_brings_its_experiment(checkpoint):
-    path, module = checkpoint
-    content = torch.load(path, weights_only=True)
-    assert content["experiment"] == to_dict(module.experiment)
-    loaded = load_module(path)
-    assert loaded.experiment == module.experiment
-    assert not loaded.training
-    images = batch(7).images
-    expected, outputs = module.eval()(images), loaded(images)
-    assert torch.equal(outputs["covidx"], expected["covidx"])
-    assert torch.equal(outputs["rsna_boxes"].deltas, expected["rsna_boxes"].deltas)
-
-
-def test_no_weights_are_needed_for_a_checkpoint(checkpoint, tmp_path):
-    path, _ = checkpoint
-    content = torch.load(path, weights_only=True)
-    content["experiment"]["model"] |= {"pretrained": True, "weights": "gone.pth"}
-    torch.save(content, tmp_path / "trained_elsewhere.ckpt")
-    assert load_module(tmp_path / "trained_elsewhere.ckpt").experiment.model.weights == "gone.pth"
-
-
-def test_checkpoints_that_cannot_be_used(checkpoint, tmp_path):
-    path, module = checkpoint
-    (tmp_path / "cut.ckpt").write_bytes(path.read_bytes()[:-5000])
-    torch.save(module.state_dict(), tmp_path / "weights.pth")
-    content = torch.load(path, weights_only=True)
-    content["state_dict"].pop("tasks.covidx.head.5.bias")
-    torch.save(content, tmp_path / "odd.ckpt")
-    lungs = {"experiment": {"name": "lungs", "data": {}}, "state_dict": {}}
-    torch.save(lungs, tmp_path / "lungs.ckpt")
-    for name, words in {
-        "absent.ckpt": "no such checkpoint",
-        "cut.ckpt": "cut short",
-        "weights.pth": "not of `covidmt train`",
-        "lungs.ckpt": "not of `covidmt train`",
-        "odd.ckpt": r"head\.5\.bias",
-    }.items():
-        with pytest.raises(UserError, match=words) as error:
-            load_module(tmp_path / name)
-        assert name in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("override", "words"),
-    [
-        ("active_tasks=[covidx,rsna_boxes]", "active tasks"),
-        ("tasks.covidx.labels=[COVID-19,pneumonia,normal]", "active tasks"),
-        ("model.backbone=resnet34", "model.backbone is resnet18"),
-        ("model.boxes.objectness=false", "model.boxes"),
-    ],
-)
-def test_a_checkpoint_of_another_experiment(checkpoint, tmp_path, override, words):
-    path, _ = checkpoint
-    other = MultiTaskModule(experiment(override))
-    with pytest.raises(UserError, match=words):
-        trainer(tmp_path).test(other, [loader([batch()])], ckpt_path=str(path), verbose=False)
-
-
-def test_sharding_is_refused():
-    for strategy in (SingleDeviceStrategy("cpu"), DDPStrategy()):
-        refuse_sharding(SimpleNamespace(strategy=strategy))
-    with pytest.raises(UserError, match=r"trainer\.strategy: FSDPStrategy shards .* use ddp"):
-        refuse_sharding(SimpleNamespace(strategy=FSDPStrategy()))
-
-
 class Shares(LightningDataModule):
     """Own batches for each process, unknown ones among them; validation images dealt without padding."""
 
@@ -355,16 +264,6 @@ def test_extra_losses_add_up_and_reach_every_parameter():
     torch.testing.assert_close(loss, tasks + 2 * logged["train/consistency"] + 0.5 * logged["train/attention"])
     loss.backward()
     assert [name for name, p in module.named_parameters() if p.grad is None] == []
-
-
-def test_boxes_without_a_match_are_not_known():
-    module = MultiTaskModule(experiment("model.boxes.objectness=false"))
-    maps, task = module.features(batch(0).images), module.tasks["rsna_boxes"]
-    for known in (True, False):
-        targets = batch(0, known=known).tasks["rsna_boxes"]
-        loss, found = task.loss_and_known(task([m[targets.rows] for m in maps]), targets)
-        assert float(loss) > 0  # the penalty
-        assert bool(found) == known
 
 
 def test_surgery_needs_one_process():

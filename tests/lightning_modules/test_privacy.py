@@ -1,33 +1,22 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
 from opacus.accountants import RDPAccountant
 from torch import nn
-from torch.utils.data import DataLoader
 from torchvision.ops import StochasticDepth
 
-from experiments.batch import Batch, TaskBatch
+from experiments.batch import TaskBatch
 from experiments.errors import UserError
-from experiments.load import load_experiment
 from experiments.schema import Privacy
-from lightning_modules.multitask import MultiTaskModule, _per_image_name
-from lightning_modules.networks.norm import to_group_norm
+from lightning_modules.multitask import MultiTaskModule
 from lightning_modules.privacy import PerImage, PrivateTraining, prepare_network
-from tests.helpers.tiny_experiment import SIZE, experiment
+from tests.helpers.tiny_experiment import covidx_batch, experiment
 
 
 def module(backbone: str = "timm:test_resnet") -> MultiTaskModule:
     torch.manual_seed(0)
     return MultiTaskModule(experiment("active_tasks=[covidx]", "model.norm=group", f"model.backbone={backbone}"))
-
-
-def images(n: int) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (n, 1, SIZE, SIZE), generator=generator, dtype=torch.uint8)
-    return Batch(pixels, {"covidx": TaskBatch(slice(0, n), torch.eye(3)[[i % 3 for i in range(n)]], [])})
 
 
 class Affine(nn.Module):
@@ -66,10 +55,10 @@ def test_noise_has_its_scale_also_without_images():
 @pytest.mark.parametrize("backbone", ["timm:test_resnet", "resnet18"])
 def test_the_gradients_are_those_of_single_images(backbone):
     net = module(backbone).double()  # in single precision some ReLU is on in one way and off in the other
-    batch, task = images(3), net.tasks["covidx"]
+    batch, task = covidx_batch(3), net.tasks["covidx"]
     prepare_network(net.backbone)
     found, losses, logits = PerImage(net.backbone, task).gradients(
-        net._normalised(batch.images), batch.tasks["covidx"].targets
+        net.normalise(batch.images), batch.tasks["covidx"].targets
     )
     for i in range(3):
         net.zero_grad()
@@ -81,8 +70,10 @@ def test_the_gradients_are_those_of_single_images(backbone):
         for name, p in net.named_parameters():
             if p.requires_grad:
                 assert p.grad is not None
-                torch.testing.assert_close(found[_per_image_name(name)][i], p.grad, atol=1e-5, rtol=1e-4)
-    empty, losses, logits = PerImage(net.backbone, task).gradients(net._normalised(images(0).images), torch.zeros(0, 3))
+                torch.testing.assert_close(found[name][i], p.grad, atol=1e-5, rtol=1e-4)
+    empty, losses, logits = PerImage(net.backbone, task).gradients(
+        net.normalise(covidx_batch(0).images), torch.zeros(0, 3)
+    )
     assert {g.shape[0] for g in empty.values()} == {0}
     assert (len(losses), tuple(logits.shape)) == (0, (0, 3))
 
@@ -121,17 +112,6 @@ def test_what_cannot_be(settings, images, words):
         PrivateTraining(settings, images, 30, 200)
 
 
-def test_group_norm_keeps_pretrained_scales():
-    network = nn.Sequential(nn.Conv2d(1, 48, 3), nn.BatchNorm2d(48), nn.BatchNorm2d(8, affine=False))
-    nn.init.normal_(network[1].weight)
-    weight = network[1].weight.detach().clone()
-    to_group_norm(network)
-    assert [(type(layer), layer.num_groups) for layer in network[1:]] == [(nn.GroupNorm, 16), (nn.GroupNorm, 4)]
-    assert torch.equal(network[1].weight, weight)
-    both = module().state_dict()
-    assert not any("running_mean" in name for name in both)
-
-
 def test_stochastic_depth_is_drawn_for_each_image():
     network = nn.Sequential(StochasticDepth(0.25, "row"))
     prepare_network(network)
@@ -144,56 +124,3 @@ def test_stochastic_depth_is_drawn_for_each_image():
     with pytest.raises(UserError, match="keeps statistics"):
         prepare_network(nn.Sequential(nn.BatchNorm2d(3)))
     assert math.isclose(network[0].p, 0.25)
-
-
-class Pixels(LightningDataModule):
-    """A fit of one step: what it learns from is the test's."""
-
-    training_images = 30
-
-    def train_dataloader(self):
-        return DataLoader([images(2)], batch_size=None)  # ty: ignore[invalid-argument-type]
-
-
-PRIVATE = f"""
-name: private
-data:
-  image_size: {SIZE}
-  sources: {{covidx: {{kind: covidx, root: covidx}}}}
-  pairs: {{test: null}}
-tasks: {{covidx: {{source: covidx, labels: [normal, pneumonia, COVID-19], batch_size: 6}}}}
-model: {{backbone: "timm:test_resnet", pretrained: false, transition_channels: 8, norm: group}}
-"""
-
-
-def fit(folder: Path, *overrides: str, resume: Path | None = None, steps: int = 2) -> Path:
-    """Train for a step, or go on; gives the checkpoint."""
-    (folder / "private.yaml").write_text(PRIVATE)
-    experiment = load_experiment(folder / "private.yaml", overrides)
-    quiet = {f"enable_{name}": False for name in ("checkpointing", "progress_bar", "model_summary")}
-    limits = {"max_steps": steps, "max_epochs": -1, "limit_train_batches": 1, "limit_val_batches": 0}
-    run = Trainer(accelerator="cpu", logger=False, **quiet, **limits)
-    run.fit(MultiTaskModule(experiment), datamodule=Pixels(), ckpt_path=resume)
-    run.save_checkpoint(folder / "last.ckpt")
-    return folder / "last.ckpt"
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_private_training_goes_on_under_one_guarantee(tmp_path):
-    private = ["privacy.noise_multiplier=1.0", "seed=3"]
-    last = fit(tmp_path, *private)
-    for other, words in {
-        "privacy.noise_multiplier=0.5": "noise_multiplier is 1.0, this training's is 0.5",
-        "tasks.covidx.batch_size=3": "sampling rate is 0.2, this training's is 0.1",
-        "privacy.max_grad_norm=2.0": "max_grad_norm is",
-        "privacy.delta=1e-6": "delta is",
-        "seed=4": "seed is 3, this training's is 4",
-        "privacy=null": "its guarantee would end here",
-    }.items():
-        with pytest.raises(UserError, match=words):
-            fit(tmp_path, *private, other, resume=last, steps=3)
-    more = torch.load(fit(tmp_path, *private, resume=last, steps=3), weights_only=True)["privacy"]
-    assert more["history"] == [(1.0, 0.2, 3)]
-    plain = fit(tmp_path)
-    with pytest.raises(UserError, match="the checkpoint was trained without"):
-        fit(tmp_path, *private, resume=plain, steps=3)

@@ -22,7 +22,7 @@ from datamodules.images.decode import decode
 from datamodules.images.masks import write_mask
 from experiments.load import SHIPPED
 from experiments.schema import Tracking
-from lightning_modules.multitask import load_module
+from lightning_modules.load import load_module
 from metrics.intervals import wilson
 from tests.helpers.sweeps import Store
 

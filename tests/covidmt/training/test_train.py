@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from mlflow.entities import Run
 
 from experiments.load import SHIPPED
-from lightning_modules.multitask import load_module
+from lightning_modules.load import load_module
 from tests.conftest import REPO
 
 TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
