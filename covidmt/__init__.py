@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from experiments.load import load_experiment
     from experiments.schema import Experiment
     from explain.gradcam import gradcam
-    from lightning_modules.multitask import MultiTaskModule, load_module
+    from lightning_modules.load import load_module
+    from lightning_modules.multitask import MultiTaskModule
     from metrics.instability import PredictionInstability
     from metrics.saliency import OutOfLungSaliency
 
@@ -73,7 +74,7 @@ _HOMES = {
     "get_channel": "datamodules.channels.messaging",
     "gradcam": "explain.gradcam",
     "load_experiment": "experiments.load",
-    "load_module": "lightning_modules.multitask",
+    "load_module": "lightning_modules.load",
 }
 
 
