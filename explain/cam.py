@@ -1,7 +1,7 @@
 """Class activation maps by name: our head-only Grad-CAM, every CAM method of pytorch-grad-cam, Guided Grad-CAM.
 
 ===================  =================================================================================================
-``gradcam``          :func:`explain.gradcam.gradcam`: exact, at the price of inference. The default.
+``gradcam``          :func:`explain.gradcam.gradcam`: exact, for little more than an inference. The default.
 ``guided_gradcam``   Grad-CAM, resized to the input, times guided backpropagation (Springenberg et al., 2015; paper 002,
                      Fig. 6.11); the positive part, at the input's size. Sharp: its region is a few pixels.
 a method's name      pytorch-grad-cam's method on the last feature map, or on a layer named: gradients (``gradcam++``,
@@ -10,7 +10,7 @@ a method's name      pytorch-grad-cam's method on the last feature map, or on a 
                      (``eigencam``, ``kpcacam``, ``fem``: the same map whatever the decision).
 ===================  =================================================================================================
 
-The library's maps are taken as its ``get_cam_image`` gives them, and ReLU follows, for the signed ones (``eigencam``)
+The library's maps are taken as its ``get_cam_image`` returns them, and ReLU follows, for the signed ones (``eigencam``)
 too: nothing is subtracted, scaled or resized. So its meta-methods and FullGrad, which rescale inside, are not offered.
 """
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @functools.cache  # imported where it is asked for: the library brings scikit-learn and matplotlib with it
 def methods() -> dict[str, type[BaseCAM]]:
-    """pytorch-grad-cam's methods by engine name."""
+    """Return pytorch-grad-cam's methods by engine name."""
     import pytorch_grad_cam
     from pytorch_grad_cam.base_cam import BaseCAM
 
@@ -53,14 +53,24 @@ def methods() -> dict[str, type[BaseCAM]]:
 
 
 def engines() -> list[str]:
-    """The names of all engines."""
+    """Return the names of all engines, sorted.
+
+    Example:
+        >>> [engine for engine in engines() if engine.startswith("gradcam")]
+        ['gradcam', 'gradcam++', 'gradcamelementwise']
+    """
     return sorted({*methods(), "guided_gradcam"})
 
 
 def engine_title(engine: str) -> str:
-    """The engine's name as people write it."""
-    named = {"gradcam": "Grad-CAM", "guided_gradcam": "Guided Grad-CAM", "gradcam++": "Grad-CAM++"}
-    return named.get(engine) or methods()[engine].__name__
+    """Return the engine's name as people write it.
+
+    Example:
+        >>> engine_title("gradcam++"), engine_title("scorecam")
+        ('Grad-CAM++', 'ScoreCAM')
+    """
+    titles = {"gradcam": "Grad-CAM", "guided_gradcam": "Guided Grad-CAM", "gradcam++": "Grad-CAM++"}
+    return titles.get(engine) or methods()[engine].__name__
 
 
 @runtime_checkable
@@ -68,22 +78,22 @@ class Explainable(Protocol):
     """What a LightningModule must have so that its predictions can be explained."""
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """(N, 1, S, S) uint8 images -> feature maps; a classification head reads the last one, (N, C, h, w).
+        """Return the feature maps of (N, 1, S, S) uint8 images; a classification head reads the last one, (N, C, h, w).
 
-        Engines other than ``gradcam`` give the images as float32 of the same range, 0 to 255.
+        Engines other than ``gradcam`` pass the images as float32 of the same range, 0 to 255.
         """
         ...
 
     def head(self, task: str) -> nn.Module:
-        """The task's head: last feature map -> (N, number of labels) logits."""
+        """Return the task's head: last feature map -> (N, number of labels) logits."""
         ...
 
 
 class Cam:
-    """Explains decisions by the engine named.
+    """Explain decisions by the engine named.
 
-    Works inside ``torch.no_grad``, ``torch.inference_mode`` and ``torch.autocast``. Parameters, their gradients and
-    ``requires_grad``, every submodule's mode, hooks and random states are as before after each call.
+    It works inside ``torch.no_grad``, ``torch.inference_mode`` and ``torch.autocast``. After each call, parameters,
+    their gradients and ``requires_grad``, every submodule's mode, hooks and random states are as before.
 
     Args:
         engine: One of :func:`engines`.
@@ -92,6 +102,20 @@ class Cam:
 
     Raises:
         UserError: No such engine.
+
+    Example:
+        A network whose only feature map is the image, and whose logit is that map's mean.
+
+        >>> class Mean(nn.Module):
+        ...     def features(self, images):
+        ...         return [images.float()]
+        ...     def head(self, task):
+        ...         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> image = torch.tensor([[[[4, 0], [0, 8]]]], dtype=torch.uint8)
+        >>> cam = Cam("gradcam")(Mean(), "covidx", image, Decision("COVID-19", index=0))
+        >>> cam.logits, cam.map  # the channel's weight is 1/4
+        (tensor([[3.]]), tensor([[[1., 0.],
+                 [0., 2.]]]))
     """
 
     def __init__(self, engine: str = "gradcam", layer: str | None = None) -> None:
@@ -101,24 +125,24 @@ class Cam:
         self.layer = layer
 
     def check(self, module: nn.Module) -> None:
-        """Says before the first image what the module lacks.
+        """Check before the first image that the module has what is needed.
 
         Raises:
-            UserError: A method that is missing, or no such layer (with the nearest ones).
+            UserError: A method is missing, or there is no such layer (with the nearest ones).
         """
         if not isinstance(module, Explainable):
             raise UserError(f"PI and OLS: {type(module).__name__} needs the methods features(images) and head(task)")
-        names = [name for name, _ in module.named_modules() if name]
-        if self.layer is not None and self.layer not in names:
-            known = [name for name in names if name.count(".") <= self.layer.count(".")]
+        layers = [name for name, _ in module.named_modules() if name]
+        if self.layer is not None and self.layer not in layers:
+            as_deep = [name for name in layers if name.count(".") <= self.layer.count(".")]
             raise UserError(
-                f"robustness.layer: {type(module).__name__} has no module {self.layer!r}{nearest(self.layer, known)}"
+                f"robustness.layer: {type(module).__name__} has no module {self.layer!r}{nearest(self.layer, as_deep)}"
             )
 
     def __call__(
         self, module: nn.Module, task: str, images: Tensor, decision: Decision, target: Target = Target.decision
     ) -> GradCam:
-        """The raw maps of one batch.
+        """Return the raw maps of one batch, and the logits that they explain.
 
         Args:
             module: An :class:`Explainable` in eval mode.
@@ -139,23 +163,26 @@ class Cam:
                 feature = model.features(images)[-1]
             cam = gradcam(feature, model.head(task), lambda logits: decision.score(logits, target))
         else:
-            with _lent(module, images.device):
+            with _restored(module, images.device):
                 # Score-CAM holds an image for each channel, so it takes one after the other.
                 parts = images.split(1 if self.engine == "scorecam" else len(images))
-                cams = [self._library(_Network(module, task), part, decision, target) for part in parts]
+                cams = [self._run_library(_Network(module, task), part, decision, target) for part in parts]
                 cam = GradCam(*(torch.cat(column) for column in zip(*cams, strict=True)))
+
         if self.engine != "guided_gradcam":
             return cam
-        with _lent(module, images.device):
-            return cam._replace(map=_guide(cam, _Network(module, task), images, decision, target))
+        with _restored(module, images.device):
+            return cam._replace(map=_guided_map(cam, _Network(module, task), images, decision, target))
 
-    def _library(self, network: _Network, images: Tensor, decision: Decision, target: Target) -> GradCam:
+    def _run_library(self, network: _Network, images: Tensor, decision: Decision, target: Target) -> GradCam:
         layer = network.last if self.layer is None else network.module.get_submodule(self.layer)
-        exposed = _Exposed(self.layer)
-        first = layer.register_forward_hook(exposed.show)
+
+        # the library's hooks between our own
+        output = _OutputAsFloat(self.layer)
+        first = layer.register_forward_hook(output.convert)
         method = methods()["gradcam" if self.engine == "guided_gradcam" else self.engine]
-        cam = _raw(method, self.layer)(network, [layer])
-        last = layer.register_forward_hook(exposed.hide)
+        cam = _keep_raw_map(method, self.layer)(network, [layer])
+        last = layer.register_forward_hook(output.convert_back)
 
         def score(image: int) -> Callable[[Tensor], Tensor]:
             # The decision is that on the image itself; on a perturbed one its score stays the same one.
@@ -165,7 +192,7 @@ class Cam:
 
         try:
             with redirect_stderr(io.StringIO()):  # a progress bar for each image
-                cam(_leaf(images), [score(image) for image in range(len(images))])
+                cam(_float_leaf(images), [score(image) for image in range(len(images))])
         finally:
             cam.activations_and_grads.release()
             first.remove()
@@ -189,29 +216,29 @@ class _Network(nn.Module):
         return model.head(self.task)(self.last(images if ablated else model.features(images)[-1]))
 
 
-class _Exposed:
+class _OutputAsFloat:
     """Hooks before and after the library's: NumPy has no bfloat16, and a ReLU in place must not reach what is kept."""
 
-    def __init__(self, name: str | None) -> None:
-        self.name = name
+    def __init__(self, layer: str | None) -> None:
+        self.layer = layer
         self.dtype = torch.float32
 
-    def show(self, layer: nn.Module, _: Any, output: Any) -> Tensor:
+    def convert(self, module: nn.Module, _: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim != 4:
             what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise UserError(
-                f"robustness.layer: the output of {self.name} ({type(layer).__name__}) is no map (N, C, h, w) but "
+                f"robustness.layer: the output of {self.layer} ({type(module).__name__}) is no map (N, C, h, w) but "
                 f"{what}; name a layer inside or before it"
             )
         self.dtype = output.dtype
         return output.float()
 
-    def hide(self, layer: nn.Module, _: Any, output: Tensor) -> Tensor:
+    def convert_back(self, module: nn.Module, _: Any, output: Tensor) -> Tensor:
         return output.to(self.dtype, copy=True)
 
 
-def _raw(method: Any, name: str | None) -> Any:
-    """The library's class, keeping its raw map of the layer named."""
+def _keep_raw_map(method: Any, name: str | None) -> Any:
+    """The library's class, which keeps its raw map of the layer named in ``raw``."""
 
     class Raw(method):
         raw: np.ndarray
@@ -246,9 +273,9 @@ class _GuidedBackprop(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _guide(cam: GradCam, network: _Network, images: Tensor, decision: Decision, target: Target) -> Tensor:
+def _guided_map(cam: GradCam, network: _Network, images: Tensor, decision: Decision, target: Target) -> Tensor:
     """Positive part of Grad-CAM, resized to the images, times guided backpropagation; (N, S, S)."""
-    leaf = _leaf(images)
+    leaf = _float_leaf(images)
     with _GuidedBackprop():
         margin = decision.margin(network(leaf))
     (gradient,) = torch.autograd.grad((decision.sign(cam.logits, target) * margin).sum(), leaf)
@@ -256,15 +283,15 @@ def _guide(cam: GradCam, network: _Network, images: Tensor, decision: Decision, 
     return (heat * gradient).sum(dim=1).relu_()
 
 
-def _leaf(images: Tensor) -> Tensor:
+def _float_leaf(images: Tensor) -> Tensor:
     """The images as float32 that need a gradient; the copy is no inference tensor."""
     return images.to(torch.float32, copy=True).requires_grad_()
 
 
 @contextmanager
-def _lent(module: nn.Module, device: torch.device) -> Generator[None]:
+def _restored(module: nn.Module, device: torch.device) -> Generator[None]:
     """Autograd is on inside, but not for parameters; afterwards all is as before, also what the library changes."""
-    parts = [(part, part.training, dict(part._modules)) for part in module.modules()]
+    parts = [(part, part.training, dict(part.named_children())) for part in module.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
     with isolate_rng(), torch.inference_mode(False), torch.enable_grad(), uncached_autocast(device):
         try:
@@ -274,8 +301,9 @@ def _lent(module: nn.Module, device: torch.device) -> Generator[None]:
         finally:
             for part, training, children in parts:
                 part.training = training
-                part._modules.clear()
-                part._modules.update(children)
+                for name, child in children.items():  # AblationCAM puts a layer of its own in a child's place
+                    if part.get_submodule(name) is not child:
+                        part.register_module(name, child)
             for parameter, requires_grad, gradient in parameters:
                 parameter.requires_grad_(requires_grad)
                 parameter.grad = gradient

@@ -118,7 +118,7 @@ def test_frozen_head_and_each_image_for_itself(head, feature):
 @settings(max_examples=40, deadline=None)
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 def test_any_first_convolution(kernel, stride, padding, dilation, groups, bias, dtype, skip):
-    """The short way through the head's first convolution gives autograd's own gradient."""
+    """The weights are autograd's own, whatever the head begins with and however often it reads the map."""
     torch.manual_seed(0)
     stride = 1 if padding == "same" else stride
     conv = nn.Conv2d(4, 6, kernel, stride, padding, dilation, groups, bias).to(dtype)
