@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from experiments.errors import UserError
 from experiments.schema import Augment
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # the import would ask a server for a newer version
-import albumentations as A
+with mock.patch.dict(os.environ, {"NO_ALBUMENTATIONS_UPDATE": "1"}):  # its import would ask a server for a newer one
+    import albumentations as A
 
 MIN_VISIBILITY = 0.25
 
