@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from math import isnan
 from statistics import fmean
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,19 +20,18 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 BASE, COVIDMT, ORIGINAL, RECEIVED, PAPER = "#9AA5B1", "#0072B2", "#56B4E9", "#0072B2", "#B00020"
 VERDICTS = {"clear": "#1B7F4B", "likely": "#B7791F", "not shown": "#6B7280", "unknown": "#6B7280"}
 
-matplotlib.rcParams.update(
-    {
-        "font.family": "DejaVu Sans",
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "legend.frameon": False,
-        "svg.hashsalt": "covidmt",  # the same figure gives the same file
-    }
-)
+# matplotlib's settings with which a report's figures are drawn and saved
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "svg.hashsalt": "covidmt",  # the same figure gives the same file
+}
 
 
 def overview(found: Sequence[Configuration]) -> Figure:

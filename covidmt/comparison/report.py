@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -125,14 +126,15 @@ def analyse(results: Results) -> Report:
 
 def write(made: Report, out: Path) -> None:
     """All files of the report."""
-    drawn = _figures(made)
     images = {}
-    for name, figure in drawn.items():
-        figure.savefig(out / f"{name}.png", dpi=150)
-        svg = io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-        (out / f"{name}.svg").write_bytes(svg.getvalue())
-        images[name] = "data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode()
+    with matplotlib.rc_context(figures.STYLE):
+        drawn = _figures(made)
+        for name, figure in drawn.items():
+            figure.savefig(out / f"{name}.png", dpi=150)
+            svg = io.BytesIO()
+            figure.savefig(svg, format="svg", metadata={"Date": None})
+            (out / f"{name}.svg").write_bytes(svg.getvalue())
+            images[name] = "data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode()
     for name, table in tables(made).items():
         table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
     (out / "table.tex").write_text(latex(made))

@@ -27,11 +27,13 @@ from experiments.schema import Tracking
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-# Read by MLflow when it is imported or called; what a person has set stays.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# MLflow's own seven retries take about four minutes a call; the spool does the retrying.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+# Read by MLflow when it is imported or called.
+MLFLOW_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # MLflow's own seven retries take about four minutes a call; the spool does the retrying.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+}
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +53,19 @@ def mlruns_dir() -> Path:
     return Path.cwd() / "mlruns"
 
 
+def set_mlflow_defaults() -> None:
+    """Set how MLflow behaves in this process and those it starts; what a person has set stays."""
+    for name, value in MLFLOW_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
 def resolve_uri(tracking: Tracking) -> str:
     """The tracking URI to use, with every relative path made absolute, so that it holds in any other process.
 
     Raises:
         UserError: A file store (MLflow 3.13 and later refuse it), an in-memory database, or an unknown scheme.
     """
+    set_mlflow_defaults()
     uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlruns_dir() / 'mlflow.db'}"
     where = "tracking.uri" if tracking.uri else "MLFLOW_TRACKING_URI"
     scheme = uri.partition("://")[0].partition("+")[0]
@@ -164,6 +173,7 @@ def author() -> dict[str, str]:
 
 def make_client(uri: str) -> MlflowClient:
     """An MLflow client of this store."""
+    set_mlflow_defaults()
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
