@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from covidmt.pairs.make import make
+from covidmt.pairs.make import make_pairs
 from datamodules.demo.phantom import Anatomy, draw_chest
 
 WACXR, ROUNDS, SIDE = 6_562, 3, 1220
@@ -52,11 +52,11 @@ def main(count: int = 60, processes: int = 2) -> None:
         size = statistics.mean(path.stat().st_size for path in source.iterdir())
         draw_originals(root / "few" / "1_COVID-19", processes)
         begin = time.perf_counter()
-        make(root / "few", root / "made of few", processes=processes)
+        make_pairs(root / "few", root / "made of few", processes=processes)
         start = time.perf_counter() - begin  # a fresh process pool, which the rounds below find warm
         for _ in range(ROUNDS):
             for name, run in (
-                ("make", lambda: make(source.parent, root / "make", processes=processes)),
+                ("make", lambda: make_pairs(source.parent, root / "make", processes=processes)),
                 ("loop", lambda: plain_loop(source, root / "loop")),
             ):
                 begin = time.perf_counter()

@@ -30,7 +30,7 @@ from covidmt.rooms import foreign_room
 if TYPE_CHECKING:
     from callbacks.overlays import GradCamOverlays
     from callbacks.robustness import RobustnessCallback
-    from datamodules.channels.messaging import get_channel
+    from datamodules.channels.registry import get_channel
     from datamodules.images.decode import decode
     from datamodules.multitask import MultiTaskDataModule
     from experiments.errors import UserError
@@ -71,7 +71,7 @@ _HOMES = {
     "RobustnessCallback": "callbacks.robustness",
     "UserError": "experiments.errors",
     "decode": "datamodules.images.decode",
-    "get_channel": "datamodules.channels.messaging",
+    "get_channel": "datamodules.channels.registry",
     "gradcam": "explain.gradcam",
     "load_experiment": "experiments.load",
     "load_module": "lightning_modules.load",

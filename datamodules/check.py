@@ -19,7 +19,7 @@ from rich.table import Table
 from datamodules.dataset import outside
 from datamodules.groups import batch_groups
 from datamodules.images.decode import decode
-from datamodules.sources.files import sample
+from datamodules.sources.files import abbreviate
 from datamodules.sources.split import SPLITS, ranked, shared_patients
 from datamodules.sources.table import assemble, label_columns
 from experiments.errors import UserError
@@ -129,15 +129,15 @@ def check(
     report.errors += _task_errors(experiment, tables)
     report.notes += _undefined(experiment, tables)
     if len(unreadable):
-        report.errors.append(f"{len(unreadable)} unreadable images: {sample(unreadable['image'])}")
+        report.errors.append(f"{len(unreadable)} unreadable images: {abbreviate(unreadable['image'])}")
     if boxed := _outside(tables, facts):
-        report.errors.append(f"{len(boxed)} images have boxes outside of their pixels: {sample(boxed)}")
+        report.errors.append(f"{len(boxed)} images have boxes outside of their pixels: {abbreviate(boxed)}")
     leaks = report.errors if data.split_policy is not SplitPolicy.paper else report.notes
     if len(shared) and leaks is report.errors:  # under the paper's policy the notes say so already
-        leaks.append(f"{len(shared)} patients are in more than one split: {sample(shared['patient'])}")
+        leaks.append(f"{len(shared)} patients are in more than one split: {abbreviate(shared['patient'])}")
     for kind, groups in duplicates.groupby("kind"):
         sink = leaks if kind == "across splits" else report.notes
-        sink.append(f"{len(groups)} images occur more than once {kind}: {sample(groups['files'])}")
+        sink.append(f"{len(groups)} images occur more than once {kind}: {abbreviate(groups['files'])}")
     return report
 
 
@@ -159,7 +159,7 @@ def giveaways(attribute: str, table: pd.DataFrame) -> list[str]:
         speaks = own_share > other_share
         own, other = own_share[speaks].sum(), other_share[speaks].sum()
         if own - other >= GIVEAWAY:
-            values = sample([str(value) for value in table.columns[speaks]])
+            values = abbreviate([str(value) for value in table.columns[speaks]])
             sentences.append(
                 f"{label} is given away by {attribute}: {own:.0%} of its images are {values}, but {other:.0%} of the "
                 f"others. A network can learn that instead of the disease. {_REMEDIES[attribute]}"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.channels.messaging import Channel
+from datamodules.channels.registry import Channel
 from datamodules.dataset import ImageDataset, Sample
 from datamodules.images.augment import seeded
 from datamodules.images.decode import decode

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from datamodules.channels.messaging import get_channel
+from datamodules.channels.registry import get_channel
 from datamodules.groups import batch_groups
 from datamodules.multitask import MultiTaskDataModule
 from datamodules.pairs import ChannelDataset

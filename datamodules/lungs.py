@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 from datamodules.images.augment import seeded, training_transform
 from datamodules.images.decode import decode, resize
 from datamodules.images.masks import check_fit, read_mask
-from datamodules.sources.files import below, list_images, read_csv
+from datamodules.sources.files import list_images, path_below, read_csv
 from experiments.errors import UserError
 from experiments.lungs_schema import LungData, LungFolder, LungsExperiment
 from experiments.paths import expand
@@ -214,7 +214,7 @@ def _from_table(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
     unknown = key + "/" + rows["image"].astype("str")  # each a patient of its own, wherever the root lies
     for column in ("image", "mask"):
         rows[column] = [
-            str(below(root, name, f"{path}, line {line}")) for line, name in zip(lines, rows[column], strict=True)
+            str(path_below(root, name, f"{path}, line {line}")) for line, name in zip(lines, rows[column], strict=True)
         ]
         missing = [name for name in rows[column] if not Path(name).is_file()]
         if missing:

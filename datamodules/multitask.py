@@ -9,7 +9,7 @@ import pandas as pd
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
-from datamodules.channels.messaging import get_channel
+from datamodules.channels.registry import get_channel
 from datamodules.companions import CompanionDataset
 from datamodules.dataset import ImageDataset
 from datamodules.groups import Group, batch_groups, fill_cache

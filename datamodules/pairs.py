@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.channels.messaging import Channel
+from datamodules.channels.registry import Channel
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
 from datamodules.images.views import show

@@ -171,7 +171,7 @@ class Pairs:
         val: Source whose validation split is sent through ``channel`` at every validation epoch.
         test: Source whose test split is tested on: one of kind ``wacxr`` brings what the phone received, of any other
             it is made by ``channel``; null: no test.
-        channel: One of ``datamodules.channels.messaging``, or several in a row: ``whatsapp+whatsapp``,
+        channel: One of ``datamodules.channels.registry``, or several in a row: ``whatsapp+whatsapp``,
             ``resize:1600+jpeg:70``.
         limit: At most so many validation pairs, drawn by seed and balanced over the classes; null: all.
     """

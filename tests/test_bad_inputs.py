@@ -493,7 +493,7 @@ def picture(id: str, name: str, make: Callable[[Path], object], reason: str) -> 
         make(here / "images" / name)
 
     message = (
-        "1 of 2 images could not be sent, the others are in out; put these right and run the same command again: "
+        "1 of 2 images could not be sent, the others are in out; correct these and run the same command again: "
         f"images/{name}: {reason}"
     )
     folders = ("covid_binary_test", "covid_binary_test_whatsapp")

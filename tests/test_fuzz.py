@@ -25,10 +25,17 @@ from PIL import Image
 
 from datamodules import lungs
 from datamodules.images.decode import decode
-from datamodules.sources import covidx, nih, rsna, wacxr
-from datamodules.sources import user_csv as csv_source
-from datamodules.sources import user_folder as class_folder
+from datamodules.sources.covidx import LABELS as COVIDX_LABELS
+from datamodules.sources.covidx import read_covidx
+from datamodules.sources.nih import LABELS as NIH_LABELS
+from datamodules.sources.nih import NO_FINDING, read_nih
 from datamodules.sources.patients import PatientRegistry
+from datamodules.sources.rsna import LABELS as RSNA_LABELS
+from datamodules.sources.rsna import read_boxes, read_rsna
+from datamodules.sources.user_csv import read_user_csv
+from datamodules.sources.user_folder import read_user_folder
+from datamodules.sources.wacxr import LABEL as WACXR_LABEL
+from datamodules.sources.wacxr import read_wacxr
 from experiments.errors import UserError
 from experiments.load import SHIPPED, from_dict, load_experiment, to_dict
 from experiments.lungs_schema import LungFolder
@@ -126,7 +133,7 @@ def test_own_table(root: Path, text: str):
     source = CsvSource(root=str(root), table="own.csv", labels={"normal": "normal", "COVID-19": "covid"})
     source.box_columns = ["x1", "y1", "x2", "y2"]
     try:
-        table = csv_source.read(source, "own", PatientRegistry(), [])
+        table = read_user_csv(source, "own", PatientRegistry(), [])
     except UserError:
         assert text != OWN
         return
@@ -155,7 +162,7 @@ def test_rsna_boxes(root: Path, text: str):
     if not write(root / "labels.csv", text):
         return
     try:
-        boxes = rsna.read_boxes(root / "labels.csv")
+        boxes = read_boxes(root / "labels.csv")
     except UserError:
         assert text != BOXES
         return
@@ -171,7 +178,7 @@ def test_rsna_boxes(root: Path, text: str):
         assert (some[:, 2:] > some[:, :2]).all()
 
 
-CLASSES = "patientId,class\n" + "".join(f"{i},{rsna.LABELS[0 if i < 4 else 1 + i % 2]}\n" for i in range(8))
+CLASSES = "patientId,class\n" + "".join(f"{i},{RSNA_LABELS[0 if i < 4 else 1 + i % 2]}\n" for i in range(8))
 PLAIN_BOXES = "patientId,x,y,width,height,Target\n" + "".join(
     f"{i},{'1,2,3,4,1' if i < 4 else ',,,,0'}\n" for i in range(8)
 )
@@ -189,16 +196,16 @@ def test_rsna_classes_and_mapping(root: Path, text: str, junk: object):
         return
     source = RsnaSource(root=str(root), labels="labels.csv", class_info="classes.csv", mapping="mapping.json")
     try:
-        table = rsna.read(source, "rsna", PatientRegistry(), [])
+        table = read_rsna(source, "rsna", PatientRegistry(), [])
     except UserError:
         assert (text, junk) != (CLASSES, "0")
         return
     assert text != CLASSES or len(table) == 8
     classes = {row["patientId"]: row["class"] for row in rows(text)}
     for _, got in table.iterrows():
-        named = [label for label in rsna.LABELS if got[label] == 1]
+        named = [label for label in RSNA_LABELS if got[label] == 1]
         told = (classes.get(Path(got["image"]).stem) or "").strip()
-        assert named == ([told] if told in rsna.LABELS else [])
+        assert named == ([told] if told in RSNA_LABELS else [])
 
 
 ENTRIES = "Image Index,Finding Labels,Follow-up #\n" + "".join(
@@ -216,7 +223,7 @@ def test_nih(root: Path, text: str, listed: str):
     (root / "test.txt").write_text("00000006_000.png\n00000007_000.png\n")
     source = NihSource(root=str(root), entries="entries.csv", train_val_list="train.txt", test_list="test.txt")
     try:
-        table = nih.read(source, "nih", PatientRegistry(), [])
+        table = read_nih(source, "nih", PatientRegistry(), [])
     except UserError:
         assert (text, listed) != (ENTRIES, LISTED)
         return
@@ -225,7 +232,7 @@ def test_nih(root: Path, text: str, listed: str):
     assert not table["image"].duplicated().any()
     for _, got in table.iterrows():
         name = Path(got["image"]).name
-        assert {label for label in nih.LABELS if got[label] == 1} == set(findings[name].split("|")) - {nih.NO_FINDING}
+        assert {label for label in NIH_LABELS if got[label] == 1} == set(findings[name].split("|")) - {NO_FINDING}
         assert got["split"] == ("test" if name in ("00000006_000.png", "00000007_000.png") else "train_val")
 
 
@@ -242,7 +249,7 @@ def test_covidx(root: Path, text: str):
         return
     source = CovidxSource(root=str(root), train_list="train_list.txt", val_list=None, test_list=None)
     try:
-        table = covidx.read(source, "covidx", PatientRegistry(), [])
+        table = read_covidx(source, "covidx", PatientRegistry(), [])
     except UserError:
         assert text != LIST
         return
@@ -258,7 +265,7 @@ def test_covidx(root: Path, text: str):
         name = Path(got["image"]).name
         lines = [line.split() for line in text.removeprefix("\ufeff").splitlines() if name in line.replace(" ", "")]
         told = {classes[word.lower()] for words in lines for word in words[-2:] if word.lower() in classes}
-        found = {label for label in covidx.LABELS if got[label] == 1}
+        found = {label for label in COVIDX_LABELS if got[label] == 1}
         assert found <= told
         if len(lines) == 1 and len(lines[0]) == 4:
             assert found == {classes[lines[0][2].lower()]} - {None}
@@ -313,13 +320,13 @@ NAMES = st.lists(
 def test_class_folders(names: list[str]):
     for folder in folders(names):
         with suppress(UserError):
-            table = class_folder.read(FolderSource(root=str(folder / "o")), "own", PatientRegistry(), [])
+            table = read_user_folder(FolderSource(root=str(folder / "o")), "own", PatientRegistry(), [])
             for _, row in table.iterrows():
                 assert row[Path(row["image"]).parent.name] == 1
         with suppress(UserError):
             source = WacxrSource(root=str(folder), originals="o", received="o")
-            table = wacxr.read(source, "wacxr", PatientRegistry(), [])
-            assert [Path(path).parent.name[0] for path in table["image"]] == [str(int(v)) for v in table[wacxr.LABEL]]
+            table = read_wacxr(source, "wacxr", PatientRegistry(), [])
+            assert [Path(path).parent.name[0] for path in table["image"]] == [str(int(v)) for v in table[WACXR_LABEL]]
 
 
 def saved(picture: Image.Image, kind: str, **options: object) -> bytes:

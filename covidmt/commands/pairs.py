@@ -28,10 +28,10 @@ def make(
     link: Link = False,
     processes: Processes = None,
 ) -> None:
-    """Send images through a simulated channel. The same command goes on with an interrupted run."""
-    from covidmt.pairs.make import make
+    """Send images through a simulated channel. The same command resumes an interrupted run."""
+    from covidmt.pairs.make import make_pairs
 
-    make(source, out, channel, positive=positive, link=link, processes=processes)
+    make_pairs(source, out, channel, positive=positive, link=link, processes=processes)
 
 
 @app.command("match")
@@ -48,6 +48,8 @@ def match(
     processes: Processes = None,
 ) -> None:
     """Pair files that really went through a phone with their originals, by perceptual hash and order of time."""
-    from covidmt.pairs.match import match
+    from covidmt.pairs.match import match_pairs
 
-    match(originals, received, out, channel=channel, positive=positive, by_time=by_time, link=link, processes=processes)
+    match_pairs(
+        originals, received, out, channel=channel, positive=positive, by_time=by_time, link=link, processes=processes
+    )

@@ -23,7 +23,7 @@ from covidmt.prediction.answer import NOTICE, Prediction
 from covidmt.prediction.picture import draw_prediction
 from covidmt.prediction.predictor import Predictor
 from covidmt.tracking.checkpoints import find_checkpoint
-from datamodules.channels.messaging import get_channel
+from datamodules.channels.registry import get_channel
 from datamodules.pairs import unique_names
 from datamodules.sources.files import IMAGE_SUFFIXES, list_images
 from experiments.errors import UserError

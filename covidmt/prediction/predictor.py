@@ -17,7 +17,7 @@ from torch import Tensor
 
 from callbacks.pair_maps import PairMaps
 from covidmt.prediction.answer import Prediction
-from datamodules.channels.messaging import Channel
+from datamodules.channels.registry import Channel
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
 from datamodules.images.views import show

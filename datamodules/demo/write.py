@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
 
-from datamodules.channels.messaging import whatsapp
+from datamodules.channels.phone_apps import whatsapp
 from datamodules.demo.phantom import Anatomy, Chest, draw_chest
 from experiments.errors import UserError
 

@@ -30,7 +30,7 @@ from rich.filesize import decimal
 
 from datamodules.images.decode import DECODER, crop_top, decode, resize
 from datamodules.images.processes import in_processes
-from datamodules.sources.files import sample
+from datamodules.sources.files import abbreviate
 from experiments.errors import UserError
 from experiments.paths import expand
 
@@ -109,7 +109,7 @@ class ImageCache:
         index = self._read_index()
         places, known = _find(index, paths)
         if not known.all():
-            names = sample([os.fsdecode(path) for path in paths[~known]])
+            names = abbreviate([os.fsdecode(path) for path in paths[~known]])
             raise UserError(f"{self.pixels}: not in this cache: {names}; run `covidmt data cache`")
         entries = index[places]
         return CachedImages(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from datamodules.sources.files import find_file, keep_found, list_images, read_text, root_of, sample
+from datamodules.sources.files import abbreviate, drop_missing, find_file, list_images, read_text, source_root
 from datamodules.sources.patients import PatientRegistry, origin_of, squeeze
 from experiments.errors import UserError
 from experiments.schema import CovidxSource
@@ -34,7 +34,7 @@ class Line(NamedTuple):
     origin: str | None
 
 
-def read(source: CovidxSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
     """The sample table with the published split; without a validation list the training rows are ``train_val``.
 
     ``origin`` is COVIDx's own sub-source (cohen, rsna, sirm, ...).
@@ -42,7 +42,7 @@ def read(source: CovidxSource, name: str, patients: PatientRegistry, notes: list
     Raises:
         UserError: A missing or ambiguous list, a line without a class, or no image found.
     """
-    root = root_of(source, name)
+    root = source_root(source, name)
     lists = {split: _list_file(source, name, root, split) for split in _SPLITS}
     rows = []
     for split, path in lists.items():
@@ -54,11 +54,11 @@ def read(source: CovidxSource, name: str, patients: PatientRegistry, notes: list
         for line in read_list(path):
             rows.append(_row(line, by_name, published, patients))
     columns = ["file", "image", "patient", "split", "origin", *LABELS]
-    table = keep_found(pd.DataFrame(rows, columns=columns), name, root, notes)
+    table = drop_missing(pd.DataFrame(rows, columns=columns), name, root, notes)
     _refuse_contradictions(table, name)
     repeated = table["image"].duplicated()
     if repeated.any():
-        names = sample([Path(image).name for image in table.loc[repeated, "image"]])
+        names = abbreviate([Path(image).name for image in table.loc[repeated, "image"]])
         notes.append(f"{name}: {repeated.sum()} images are listed twice, the first of test, val, train counts: {names}")
     table = table[~repeated].assign(source=name)
     unmapped = int(table["patient"].str.startswith("rsna:").sum())
@@ -77,8 +77,8 @@ def _refuse_contradictions(table: pd.DataFrame, name: str) -> None:
     wrong = known.index[(known > 1).any(axis=1)]
     if len(wrong):
         raise UserError(
-            f"data.sources.{name}: {sample(list(wrong))}: listed several times with different classes; leave one line "
-            "of each in the lists"
+            f"data.sources.{name}: {abbreviate(list(wrong))}: listed several times with different classes; leave one "
+            "line of each in the lists"
         )
 
 

@@ -29,7 +29,7 @@ def check_labels(labels: Iterable[str], where: object) -> None:
         raise UserError(f"{where}: no label can be called {taken[0]!r}, a column of every table; give it another name")
 
 
-def root_of(source: Source, name: str) -> Path:
+def source_root(source: Source, name: str) -> Path:
     """The source's folder, which must exist."""
     root = expand(source.root)
     if not root.is_dir():
@@ -108,7 +108,7 @@ def read_csv(path: Path, columns: list[str], separator: str = ",", optional: Seq
     return table[[*columns, *(column for column in optional if column in table)]]
 
 
-def below(root: Path, name: str, where: str) -> Path:
+def path_below(root: Path, name: str, where: str) -> Path:
     """The path of a file that a data set's table names: nothing in a table leads out of the data set's folder.
 
     What a link below the root points to is its owner's choice, and followed.
@@ -128,7 +128,7 @@ def below(root: Path, name: str, where: str) -> Path:
     return root / os.path.relpath(path, folder)
 
 
-def keep_found(table: pd.DataFrame, name: str, where: Path, notes: list[str]) -> pd.DataFrame:
+def drop_missing(table: pd.DataFrame, name: str, where: Path, notes: list[str]) -> pd.DataFrame:
     """Drop the rows whose ``image`` was not found, saying so; ``file`` has the name that was looked for.
 
     Raises:
@@ -139,11 +139,11 @@ def keep_found(table: pd.DataFrame, name: str, where: Path, notes: list[str]) ->
         example = f" (looked for {missing.iloc[0]} and {len(missing) - 1} others)" if len(missing) else ""
         raise UserError(f"data.sources.{name}: no listed image lies in {where}{example}; check the root and the lists")
     if len(missing):
-        notes.append(f"{name}: {len(missing)} of {len(table)} listed images are not in {where}: {sample(missing)}")
+        notes.append(f"{name}: {len(missing)} of {len(table)} listed images are not in {where}: {abbreviate(missing)}")
     return table[table["image"].notna()].drop(columns="file").reset_index(drop=True)
 
 
-def sample(names: pd.Series | list[str], n: int = 3) -> str:
+def abbreviate(names: pd.Series | list[str], n: int = 3) -> str:
     """The first few names, sorted, and how many more there are."""
     ordered = sorted(map(str, names))
     more = f" and {len(ordered) - n} more" if len(ordered) > n else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from datamodules.sources.files import find_file, keep_found, list_images, read_csv, read_text, root_of
+from datamodules.sources.files import drop_missing, find_file, list_images, read_csv, read_text, source_root
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.schema import NihSource
@@ -30,13 +30,13 @@ LABELS = (
 NO_FINDING = "No Finding"
 
 
-def read(source: NihSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_nih(source: NihSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
     """The sample table; published split ``test`` or ``train_val`` (a validation split is drawn by patient).
 
     Raises:
         UserError: A missing or ambiguous file, a missing column, an unknown finding, or no image found.
     """
-    root = root_of(source, name)
+    root = source_root(source, name)
     path = find_file(root, source.entries, f"data.sources.{name}.entries")
     entries = read_csv(path, ["Image Index", "Finding Labels"])  # the columns that both revisions name alike
     files = entries["Image Index"]
@@ -60,7 +60,7 @@ def read(source: NihSource, name: str, patients: PatientRegistry, notes: list[st
         }
     )
     table = pd.concat([table, _labels(entries["Finding Labels"].fillna(""), path)], axis=1)
-    return keep_found(table[table["split"].notna()], name, root, notes)
+    return drop_missing(table[table["split"].notna()], name, root, notes)
 
 
 def _published(files: pd.Series, root: Path, source: NihSource, name: str, notes: list[str]) -> pd.Series:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datamodules.sources.files import find_file, keep_found, list_images, read_csv, root_of
+from datamodules.sources.files import drop_missing, find_file, list_images, read_csv, source_root
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.schema import RsnaSource
@@ -15,13 +15,13 @@ from experiments.schema import RsnaSource
 LABELS = ("Lung Opacity", "Normal", "No Lung Opacity / Not Normal")
 
 
-def read(source: RsnaSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_rsna(source: RsnaSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
     """The sample table: one row an image, its boxes (n, 4) float32 xyxy in DICOM pixels; no published split.
 
     Raises:
         UserError: A missing file or column, a number that is none, an unknown class, or no image found.
     """
-    root = root_of(source, name)
+    root = source_root(source, name)
     if source.mapping and any(path.is_file() for path in root.glob(source.mapping)):
         patients.read_mapping(find_file(root, source.mapping, f"data.sources.{name}.mapping"))
     boxes = read_boxes(find_file(root, source.labels, f"data.sources.{name}.labels"))
@@ -46,7 +46,7 @@ def read(source: RsnaSource, name: str, patients: PatientRegistry, notes: list[s
             "boxes": boxes,
         }
     )
-    return keep_found(table, name, root / source.images, notes)
+    return drop_missing(table, name, root / source.images, notes)
 
 
 def read_boxes(path: Path) -> pd.Series:

@@ -18,25 +18,28 @@ from typing import Any
 
 import pandas as pd
 
-from datamodules.sources import covidx, nih, rsna, wacxr
-from datamodules.sources import user_csv as csv_source
-from datamodules.sources import user_folder as class_folder
+from datamodules.sources.covidx import read_covidx
 from datamodules.sources.files import NOT_LABELS
+from datamodules.sources.nih import read_nih
 from datamodules.sources.patients import PatientRegistry
+from datamodules.sources.rsna import read_rsna
 from datamodules.sources.split import as_published, patient_disjoint, shared_patients
+from datamodules.sources.user_csv import read_user_csv
+from datamodules.sources.user_folder import read_user_folder
+from datamodules.sources.wacxr import read_wacxr
 from experiments.errors import UserError, nearest
 from experiments.schema import Data, SplitPolicy
 
 logger = logging.getLogger("covidmt")
 
 # In reading order: RSNA brings the mapping to NIH, COVIDx's lists the patients of files that do not tell them.
-ADAPTERS: dict[str, Callable[[Any, str, PatientRegistry, list[str]], pd.DataFrame]] = {
-    "rsna": rsna.read,
-    "covidx": covidx.read,
-    "wacxr": wacxr.read,
-    "csv": csv_source.read,
-    "folder": class_folder.read,
-    "nih": nih.read,
+READERS: dict[str, Callable[[Any, str, PatientRegistry, list[str]], pd.DataFrame]] = {
+    "rsna": read_rsna,
+    "covidx": read_covidx,
+    "wacxr": read_wacxr,
+    "csv": read_user_csv,
+    "folder": read_user_folder,
+    "nih": read_nih,
 }
 _CLAIMS = ("wacxr", "covidx", "csv", "folder", "nih", "rsna")  # whose test and validation patients win
 
@@ -110,7 +113,7 @@ def label_columns(table: pd.DataFrame) -> list[str]:
 def _read(data: Data, required: set[str], notes: list[str]) -> dict[str, pd.DataFrame]:
     patients = PatientRegistry()
     tables = {}
-    for kind, read in ADAPTERS.items():
+    for kind, read in READERS.items():
         for name, source in data.sources.items():
             if source.kind != kind:
                 continue

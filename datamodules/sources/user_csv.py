@@ -8,14 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datamodules.sources.files import below, check_labels, find_file, keep_found, list_images, read_csv, root_of
+from datamodules.sources.files import (
+    check_labels,
+    drop_missing,
+    find_file,
+    list_images,
+    path_below,
+    read_csv,
+    source_root,
+)
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.split import SPLIT_NAMES, close_or_open
 from experiments.errors import UserError
 from experiments.schema import CsvSource
 
 
-def read(source: CsvSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_user_csv(source: CsvSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
     """The sample table of a CSV; see :class:`~experiments.schema.CsvSource` for the settings.
 
     Rows of one image are merged: their boxes are collected, everything else must agree. Without a split column the
@@ -26,7 +34,7 @@ def read(source: CsvSource, name: str, patients: PatientRegistry, notes: list[st
     Raises:
         UserError: A missing column, a value that is not one of those allowed (with its line), or no image found.
     """
-    root = root_of(source, name)
+    root = source_root(source, name)
     key = f"data.sources.{name}"
     path = find_file(root, source.table, f"{key}.table")
     optional = [source.patient_column, source.split_column, source.label_column]
@@ -56,12 +64,12 @@ def read(source: CsvSource, name: str, patients: PatientRegistry, notes: list[st
         raise UserError(f"{path}: the rows of {file} disagree about patient, split or labels")
     if source.box_columns:
         distinct["boxes"] = distinct["file"].map(boxes)
-    return keep_found(distinct, name, root, notes)
+    return drop_missing(distinct, name, root, notes)
 
 
 def _locate(files: pd.Series, root: Path, table: Path) -> pd.Series:
     """One listing a folder: a question per file is slow on a network file system."""
-    paths = [below(root, file, f"{table}, line {row + 2}") for row, file in enumerate(files)]
+    paths = [path_below(root, file, f"{table}, line {row + 2}") for row, file in enumerate(files)]
     listings = {folder: list_images(folder) for folder in {path.parent for path in paths}}
     return pd.Series([listings[path.parent].get(path.name) for path in paths], files.index, dtype=object)
 

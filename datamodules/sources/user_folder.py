@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from datamodules.sources.files import check_labels, list_images, root_of
+from datamodules.sources.files import check_labels, list_images, source_root
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.split import SPLIT_NAMES, close_or_open
 from experiments.errors import UserError
 from experiments.schema import FolderSource
 
 
-def read(source: FolderSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_user_folder(source: FolderSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
     """The sample table: each class a label, 1 for its folder's images and 0 for the others.
 
     Without split folders the split is drawn. A patient is known where the file name is of a public data set that
@@ -22,7 +22,7 @@ def read(source: FolderSource, name: str, patients: PatientRegistry, notes: list
     Raises:
         UserError: No images, or class and split folders side by side.
     """
-    root = root_of(source, name)
+    root = source_root(source, name)
     folders = _subfolders(root)
     splits = {path: SPLIT_NAMES[path.name.lower()] for path in folders if path.name.lower() in SPLIT_NAMES}
     if splits and len(splits) < len(folders):

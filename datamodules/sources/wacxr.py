@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from datamodules.sources.files import list_images, root_of, sample
+from datamodules.sources.files import abbreviate, list_images, source_root
 from datamodules.sources.patients import PatientRegistry, squeeze
 from experiments.errors import UserError
 from experiments.schema import WacxrSource
@@ -14,7 +14,7 @@ from experiments.schema import WacxrSource
 LABEL = "COVID-19"
 
 
-def read(source: WacxrSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
     """The sample table, all of it ``test``; ``image`` is the original and ``received`` its twin.
 
     Patients come from COVIDx's lists where they name the image, else from the file name.
@@ -22,7 +22,7 @@ def read(source: WacxrSource, name: str, patients: PatientRegistry, notes: list[
     Raises:
         UserError: A folder is missing or of no class, a stem stands twice in a class, or there is no pair.
     """
-    root = root_of(source, name)
+    root = source_root(source, name)
     originals = _stems(root / source.originals, f"data.sources.{name}.originals")
     received = _stems(root / source.received, f"data.sources.{name}.received")
     pairs = sorted(originals.keys() & received.keys())
@@ -31,7 +31,7 @@ def read(source: WacxrSource, name: str, patients: PatientRegistry, notes: list[
             f"{root}: no file in {source.originals} has a twin (same class, same stem) in {source.received}"
         )
     if unpaired := originals.keys() ^ received.keys():
-        names = sample([f"{folder}/{stem}" for folder, stem in unpaired])
+        names = abbreviate([f"{folder}/{stem}" for folder, stem in unpaired])
         notes.append(f"{name}: {len(unpaired)} images have no twin and are left out: {names}")
     people = [patients.of_stem(stem) for _, stem in pairs]
     if unknown := people.count(None):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datamodules.channels.messaging import whatsapp
+from datamodules.channels.phone_apps import whatsapp
 from datamodules.images.decode import decode, resize
 from datamodules.images.masks import LungMasks, write_mask
 from datamodules.pairs import PairDataset, balanced_draw, collate_pairs

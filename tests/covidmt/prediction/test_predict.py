@@ -13,7 +13,7 @@ from torch import nn
 
 from covidmt.prediction.answer import NOTICE, Prediction
 from covidmt.prediction.predict import find_images
-from datamodules.channels.messaging import whatsapp
+from datamodules.channels.phone_apps import whatsapp
 from datamodules.images.decode import decode, resize
 from experiments.errors import UserError
 from experiments.load import SHIPPED, load_lungs_experiment, to_dict

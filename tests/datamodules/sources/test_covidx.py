@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datamodules.sources.covidx import Line, read, read_list
+from datamodules.sources.covidx import Line, read_covidx, read_list
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.schema import CovidxSource
@@ -69,7 +69,7 @@ def test_table(tmp_path: Path) -> None:
     )
     notes: list[str] = []
     registry = PatientRegistry({RSNA: "00001836_010.png"})
-    table: Any = read(source, "covidx", registry, notes).set_index("patient")
+    table: Any = read_covidx(source, "covidx", registry, notes).set_index("patient")
     assert table["split"].to_dict() == {
         "cohen:6": "test",
         "cohen:7": "test",
@@ -96,7 +96,7 @@ def test_without_validation_list_training_is_open(tmp_path: Path) -> None:
         {"train.txt": "1 a.png normal cohen", "test.txt": "2 b.png normal cohen"},
         {"train": ["a.png"], "test": ["b.png"]},
     )
-    assert read(source, "covidx", PatientRegistry(), []).set_index("patient")["split"].to_dict() == {
+    assert read_covidx(source, "covidx", PatientRegistry(), []).set_index("patient")["split"].to_dict() == {
         "cohen:1": "train_val",
         "cohen:2": "test",
     }
@@ -105,7 +105,7 @@ def test_without_validation_list_training_is_open(tmp_path: Path) -> None:
 def test_an_image_in_two_lists_is_tested_on(tmp_path: Path) -> None:
     lists = {"train.txt": "1 a.png normal cohen\n2 b.png normal cohen", "test.txt": "1 a.png normal cohen"}
     source, notes = write(tmp_path, lists, {"train": ["a.png", "b.png"]}), []
-    table = read(source, "covidx", PatientRegistry(), notes)
+    table = read_covidx(source, "covidx", PatientRegistry(), notes)
     assert table["split"].tolist() == ["test", "train_val"]
     assert "1 images are listed twice" in notes[0]
 
@@ -113,26 +113,26 @@ def test_an_image_in_two_lists_is_tested_on(tmp_path: Path) -> None:
 def test_ambiguous_and_missing_lists(tmp_path: Path) -> None:
     source = write(tmp_path, {"train_8A.txt": "", "train_8B.txt": ""}, {"train": []})
     with pytest.raises(UserError, match=r"data\.sources\.x\.train_list: .* several .*train_8A\.txt, train_8B\.txt"):
-        read(source, "x", PatientRegistry(), [])
+        read_covidx(source, "x", PatientRegistry(), [])
     source.train_list = "train_9.txt"
     with pytest.raises(UserError, match=r"train_list: no file 'train_9\.txt'"):
-        read(source, "x", PatientRegistry(), [])
+        read_covidx(source, "x", PatientRegistry(), [])
     source.train_list, source.test_list = "train_8A.txt", "typo.txt"  # named without a pattern: it must be there
     with pytest.raises(UserError, match=r"test_list: no file 'typo\.txt'"):
-        read(source, "x", PatientRegistry(), [])
+        read_covidx(source, "x", PatientRegistry(), [])
 
 
 def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:
     source = write(tmp_path, {"train.txt": "1 a.png normal cohen"}, {})
     with pytest.raises(UserError, match=r"data\.sources\.x: no listed image.*a\.png"):
-        read(source, "x", PatientRegistry(), [])
+        read_covidx(source, "x", PatientRegistry(), [])
     with pytest.raises(UserError, match=r"data\.sources\.x\.root: no folder"):
-        read(CovidxSource(root=str(tmp_path / "none")), "x", PatientRegistry(), [])
+        read_covidx(CovidxSource(root=str(tmp_path / "none")), "x", PatientRegistry(), [])
 
 
 def test_real_lists(mini_cxr: Path) -> None:
     notes: list[str] = []
-    table = read(CovidxSource(root=str(mini_cxr / "covidx")), "covidx", PatientRegistry(), notes)
+    table = read_covidx(CovidxSource(root=str(mini_cxr / "covidx")), "covidx", PatientRegistry(), notes)
     assert notes == []
     sums = table.groupby("split")[["COVID-19", "normal", "pneumonia"]].sum()
     assert sums.loc[["train", "val", "test"]].to_numpy().tolist() == [[87, 77, 77], [12, 11, 11], [25, 22, 22]]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from datamodules.sources.nih import LABELS, read
+from datamodules.sources.nih import LABELS, read_nih
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.schema import NihSource
@@ -45,7 +45,7 @@ def write(root: Path, entries: str, folders: list[str]) -> NihSource:
 )
 def test_revisions_and_folders(tmp_path: Path, entries: str, folders: list[str]) -> None:
     notes: list[str] = []
-    table = read(write(tmp_path, entries, folders), "nih", PatientRegistry(), notes)
+    table = read_nih(write(tmp_path, entries, folders), "nih", PatientRegistry(), notes)
     assert notes == []
     assert [Path(image) for image in table["image"]] == [tmp_path / f / n for f, n in zip(folders, NAMES, strict=True)]
     assert table["patient"].tolist() == ["nih:00000001", "nih:00000001", "nih:00000002"]
@@ -59,7 +59,7 @@ def test_two_revisions_side_by_side(tmp_path: Path) -> None:
     source = write(tmp_path, V2017, ["images"] * 3)
     (tmp_path / "Data_Entry_2017_v2020.csv").write_text(V2020)
     with pytest.raises(UserError, match=r"data\.sources\.nih\.entries: .*several.*Data_Entry_2017_v2020\.csv"):
-        read(source, "nih", PatientRegistry(), [])
+        read_nih(source, "nih", PatientRegistry(), [])
 
 
 def test_missing_parts_are_said(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_missing_parts_are_said(tmp_path: Path) -> None:
     (tmp_path / "images" / NAMES[1]).unlink()
     (tmp_path / "test_list.txt").write_text("00000009_000.png")
     notes: list[str] = []
-    table = read(source, "nih", PatientRegistry(), notes)
+    table = read_nih(source, "nih", PatientRegistry(), notes)
     assert [Path(image).name for image in table["image"]] == NAMES[:1]
     assert [note.split(": ")[1][:30] for note in notes] == [
         "1 images of the official lists",
@@ -87,12 +87,12 @@ def test_missing_parts_are_said(tmp_path: Path) -> None:
 )
 def test_wrong_entries(tmp_path: Path, entries: str, says: str) -> None:
     with pytest.raises(UserError, match=rf"Data_Entry_2017\.csv.*{says}"):
-        read(write(tmp_path, entries, ["images"] * 3), "nih", PatientRegistry(), [])
+        read_nih(write(tmp_path, entries, ["images"] * 3), "nih", PatientRegistry(), [])
 
 
 def test_real_files(mini_cxr: Path) -> None:
     notes: list[str] = []
-    table: Any = read(NihSource(root=str(mini_cxr / "nih")), "nih", PatientRegistry(), notes)
+    table: Any = read_nih(NihSource(root=str(mini_cxr / "nih")), "nih", PatientRegistry(), notes)
     assert notes == []
     assert table.groupby("split")["Infiltration"].agg(["size", "sum"]).loc["test"].tolist() == [32, 7]
     assert len(table) == 160

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.sources.patients import PatientRegistry
-from datamodules.sources.rsna import read
+from datamodules.sources.rsna import read_rsna
 from experiments.errors import UserError
 from experiments.schema import RsnaSource
 
@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> RsnaSource:
 
 def test_label_rows_become_images(source: RsnaSource) -> None:
     notes: list[str] = []
-    table = read(source, "rsna", PatientRegistry(), notes)
+    table = read_rsna(source, "rsna", PatientRegistry(), notes)
     assert [Path(image).stem for image in table["image"]] == ["a", "b", "c"]
     assert table["patient"].tolist() == ["nih:00000007", "nih:00000007", "rsna:c"]
     assert table["boxes"][1].tolist() == [[10, 20, 40, 60], [1.5, 2, 4.5, 6]]
@@ -44,7 +44,7 @@ def test_label_rows_become_images(source: RsnaSource) -> None:
 def test_without_classes_and_mapping(source: RsnaSource) -> None:
     source.class_info = source.mapping = None
     notes: list[str] = []
-    table = read(source, "rsna", PatientRegistry(), notes)
+    table = read_rsna(source, "rsna", PatientRegistry(), notes)
     assert table["Lung Opacity"].tolist() == [0, 1, 0]
     assert table["Normal"].isna().tolist() == [True, False, True]
     assert table["patient"].tolist() == ["rsna:a", "rsna:b", "rsna:c"]
@@ -69,12 +69,12 @@ def test_wrong_files(source: RsnaSource, labels: str, classes: str, says: str) -
     (Path(source.root) / source.labels).write_text(labels)
     (Path(source.root) / "stage_2_detailed_class_info.csv").write_text(classes)
     with pytest.raises(UserError, match=says):
-        read(source, "rsna", PatientRegistry(), [])
+        read_rsna(source, "rsna", PatientRegistry(), [])
 
 
 def test_real_files(mini_cxr: Path) -> None:
     notes: list[str] = []
-    table = read(RsnaSource(root=str(mini_cxr / "rsna")), "rsna", PatientRegistry(), notes)
+    table = read_rsna(RsnaSource(root=str(mini_cxr / "rsna")), "rsna", PatientRegistry(), notes)
     assert notes == []
     assert len(table) == 229
     assert sum(map(len, table["boxes"])) == 205

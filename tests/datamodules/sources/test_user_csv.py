@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datamodules.sources.patients import PatientRegistry
-from datamodules.sources.user_csv import read
+from datamodules.sources.user_csv import read_user_csv
 from experiments.errors import UserError
 from experiments.schema import CsvSource
 
@@ -31,7 +31,7 @@ def test_columns(tmp_path: Path) -> None:
         labels={"tuberculosis": "tb"},
     )
     notes: list[str] = []
-    table = read(source, "mine", PatientRegistry(), notes)
+    table = read_user_csv(source, "mine", PatientRegistry(), notes)
     assert [Path(i) for i in table["image"]] == [tmp_path / "x" / n for n in ("a.png", "b.png", "00000007_001.png")]
     assert table["patient"].tolist() == ["mine:p1", "site:2", "nih:00000007"]
     assert table["split"].tolist() == ["train", "val", "test"]
@@ -42,11 +42,11 @@ def test_columns(tmp_path: Path) -> None:
 
 def test_patients_do_not_depend_on_how_paths_are_written(tmp_path: Path) -> None:
     source = write(tmp_path, f"image\n{tmp_path}/x/a.png\n./x/b.png\n")
-    assert read(source, "m", PatientRegistry(), [])["patient"].tolist() == ["m:x/a.png", "m:x/b.png"]
+    assert read_user_csv(source, "m", PatientRegistry(), [])["patient"].tolist() == ["m:x/a.png", "m:x/b.png"]
 
 
 def test_label_column_and_no_split(tmp_path: Path) -> None:
-    table = read(
+    table = read_user_csv(
         write(tmp_path, "image,kind\nx/a.png,mass|nodule\nx/b.png,\n", label_column="kind"), "m", PatientRegistry(), []
     )
     assert table["mass"].tolist()[0] == table["nodule"].tolist()[0] == 1
@@ -62,7 +62,7 @@ def test_a_row_a_box(tmp_path: Path) -> None:
         box_columns=["l", "t", "r", "b"],
         labels={"sick": "sick"},
     )
-    table = read(source, "m", PatientRegistry(), [])
+    table = read_user_csv(source, "m", PatientRegistry(), [])
     assert len(table) == 2
     assert table["boxes"][0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8.5]]
     assert table["boxes"][1].shape == (0, 4)
@@ -95,4 +95,4 @@ def test_a_row_a_box(tmp_path: Path) -> None:
 )
 def test_wrong_tables(tmp_path: Path, text: str, settings: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        read(write(tmp_path, text, **settings), "m", PatientRegistry(), [])
+        read_user_csv(write(tmp_path, text, **settings), "m", PatientRegistry(), [])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.sources.patients import PatientRegistry
-from datamodules.sources.wacxr import read
+from datamodules.sources.wacxr import read_wacxr
 from experiments.errors import UserError
 from experiments.schema import WacxrSource
 
@@ -28,7 +28,7 @@ def source(tmp_path: Path) -> WacxrSource:
 
 def test_pairs_by_class_and_stem(source: WacxrSource) -> None:
     notes: list[str] = []
-    table = read(source, "wacxr", PatientRegistry(known={"ab": "cohen:5"}), notes)
+    table = read_wacxr(source, "wacxr", PatientRegistry(known={"ab": "cohen:5"}), notes)
     stems = [(Path(o).stem, Path(r).stem) for o, r in zip(table["image"], table["received"], strict=True)]
     assert stems == [("00000007_001",) * 2, ("a b",) * 2, ("c",) * 2]
     assert table["COVID-19"].tolist() == [0, 1, 1]
@@ -42,21 +42,21 @@ def test_pairs_by_class_and_stem(source: WacxrSource) -> None:
 def test_one_stem_twice(source: WacxrSource) -> None:
     (Path(source.root) / "covid_binary_test/1_COVID-19/c.jpg").touch()
     with pytest.raises(UserError, match="same stem"):
-        read(source, "wacxr", PatientRegistry(), [])
+        read_wacxr(source, "wacxr", PatientRegistry(), [])
 
 
 def test_wrong_folders(source: WacxrSource, tmp_path: Path) -> None:
     (tmp_path / "covid_binary_test" / "positive").mkdir()
     with pytest.raises(UserError, match=r"begin with 0_ .* found positive"):
-        read(source, "wacxr", PatientRegistry(), [])
+        read_wacxr(source, "wacxr", PatientRegistry(), [])
     source.originals = "typo"
     with pytest.raises(UserError, match=r"data\.sources\.wacxr\.originals: no folder"):
-        read(source, "wacxr", PatientRegistry(), [])
+        read_wacxr(source, "wacxr", PatientRegistry(), [])
 
 
 def test_real_files(mini_cxr: Path) -> None:
     notes: list[str] = []
-    table = read(WacxrSource(root=str(mini_cxr / "wacxr")), "wacxr", PatientRegistry(), notes)
+    table = read_wacxr(WacxrSource(root=str(mini_cxr / "wacxr")), "wacxr", PatientRegistry(), notes)
     assert table["COVID-19"].value_counts().to_dict() == {1: 25, 0: 24}
     assert all(Path(path).is_file() for path in [*table["image"], *table["received"]])
     assert len(notes) == 1  # without COVIDx's lists the COVID-19 patients are unknown

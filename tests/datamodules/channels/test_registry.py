@@ -1,0 +1,78 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from datamodules.channels.phone_apps import whatsapp
+from datamodules.channels.registry import CHANNELS, get_channel
+from datamodules.images.decode import decode
+from experiments.errors import UserError
+from experiments.load import load_experiment
+from tests.conftest import REPO
+from tests.helpers.films import noise
+
+
+def test_an_unknown_channel_names_the_nearest():
+    assert get_channel("whatsapp") is whatsapp
+    with pytest.raises(UserError, match=r"data\.pairs\.channel.*whatsap.*did you mean 'whatsapp'"):
+        get_channel("whatsap")
+
+
+@pytest.mark.parametrize("name", [*CHANNELS, "whatsapp+whatsapp", "camera+mms", "resize:50+webp:30", "jpeg:5:4:4:4"])
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (1, 1), (300, 16)])
+def test_every_channel_is_deterministic_and_readable(name, height, width):
+    image = noise(height, width)
+    before = image.copy()
+    channel = pickle.loads(pickle.dumps(get_channel(name)))  # workers may be spawned
+    sent = channel(image)
+    received = decode(sent)
+    assert sent == get_channel(name)(image)
+    assert (received.dtype, received.ndim) == (np.uint8, 2)
+    assert (image == before).all()
+    assert sent != channel(255 - image)
+
+
+def test_a_chain_is_one_step_after_the_other():
+    image = noise(90, 120)
+    assert get_channel("whatsapp+telegram")(image) == get_channel("telegram")(decode(whatsapp(image)))
+    large = noise(1000, 1800)
+    assert (
+        get_channel("resize:1600 + jpeg:70:4:2:0")(large)
+        == whatsapp(large)
+        == get_channel("resize:1600+jpeg:70")(large)
+    )
+    assert (decode(get_channel("resize:500")(image)) == image).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("jpeg:0", "'jpeg:0': jpeg needs a quality, a whole number from 1 to 100, as in jpeg:70"),
+        ("jpeg:101", "from 1 to 100"),
+        ("webp:0", "from 1 to 100"),
+        ("webp:7.5", "from 1 to 100"),
+        ("jpeg", "needs a quality"),
+        ("jpeg:", "needs a quality"),
+        ("resize:0", "at least 16"),
+        ("resize:-5", "at least 16"),
+        ("jpeg:70:4:1:1", "no subsampling '4:1:1'; known: 4:4:4, 4:2:2, 4:2:0"),
+        ("whatsapp:70", "whatsapp has no settings"),
+        ("whatsapp+signl", "no channel 'signl'; did you mean 'signal'"),
+        ("jpg:70", "no channel 'jpg'; did you mean 'jpeg'"),
+        ("whatsapp+", "empty step"),
+        ("", "empty step"),
+    ],
+)
+def test_nonsense_is_refused(name, message):
+    with pytest.raises(UserError, match=r"^data\.pairs\.channel: ") as error:
+        get_channel(name)
+    assert message in str(error.value)
+
+
+def test_a_chain_in_an_experiment(tmp_path):
+    (tmp_path / "forwarded.yaml").write_text(
+        f"extends: {REPO / 'experiments' / 'demo.yaml'}\ndata: {{pairs: {{channel: resize:1600+jpeg:70:4:2:0}}}}\n"
+    )
+    assert load_experiment(tmp_path / "forwarded.yaml").data.pairs.channel == "resize:1600+jpeg:70:4:2:0"
+    override = load_experiment(tmp_path / "forwarded.yaml", ["data.pairs.channel=jpeg:70:4:2:0+whatsapp"])
+    assert override.data.pairs.channel == "jpeg:70:4:2:0+whatsapp"
