@@ -35,7 +35,6 @@ PRIVATE_NAMES = {
     "trainer.fit_loop.epoch_loop._should_accumulate": "no public name says whether gradients are being accumulated",
     "trainer._logger_connector._first_loop_iter": "after a resume Lightning takes any step for its epoch's first, and "
     "empties the running means",
-    "trainer._logger_connector._callback_metrics": "callback_metrics is a copy: restored values have no public way in",
     "trainer.fit_loop.epoch_loop._results": "checkpoints lack the running means of self.log(..., on_epoch=True)",
     "result._ResultMetric": "as epoch_loop._results",
     "result._Metadata": "as epoch_loop._results",
@@ -78,7 +77,7 @@ class ProcessState(TypedDict):
     random: RandomState
     callback_metrics: dict[str, Tensor]
     results: dict[str, LoggedValue]
-    metrics: dict[str, tuple[dict[str, Any], int]]
+    metrics: dict[str, tuple[dict[str, Tensor | list[Tensor]], int]]
 
 
 def collect_process_state(trainer: Trainer, module: LightningModule) -> ProcessState:
@@ -102,7 +101,7 @@ def restore_process_state(trainer: Trainer, module: LightningModule, state: Proc
     trainer.fit_loop._restarting = False  # else this epoch's end would step no scheduler
 
     # what was logged
-    trainer._logger_connector._callback_metrics.update(move_data_to_device(state["callback_metrics"], device))
+    trainer.callback_metrics.update(move_data_to_device(state["callback_metrics"], device))
     for key, logged in state["results"].items():
         trainer.fit_loop.epoch_loop._results[key] = _result_metric(trainer, module, logged).to(device)
 
@@ -148,11 +147,12 @@ def _result_metric(trainer: Trainer, module: LightningModule, logged: LoggedValu
 def random_state() -> RandomState:
     """Return the random states of Python, NumPy, PyTorch and this process's GPU.
 
-    >>> state = random_state()
-    >>> first = torch.rand(2)
-    >>> set_random_state(state)
-    >>> torch.equal(torch.rand(2), first)
-    True
+    Example:
+        >>> state = random_state()
+        >>> first = torch.rand(2)
+        >>> set_random_state(state)
+        >>> torch.equal(torch.rand(2), first)
+        True
     """
     name, keys, *rest = np.random.get_state()
     return {

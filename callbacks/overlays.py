@@ -21,7 +21,7 @@ from metrics.saliency import iol
 
 
 class GradCamOverlays(Callback):
-    """Draws ``robustness.overlays`` pairs, the same at every epoch, and gives them to every logger with ``log_image``.
+    """Draw ``robustness.overlays`` pairs, the same at every epoch, and give them to every logger with ``log_image``.
 
     The keys are ``gradcam/00`` ... in validation and ``gradcam/test/00`` ... in test, the step is the epoch: a tracking
     UI shows a slider. Drawn by the first process alone, without disturbing module or random state. Needs what
@@ -32,13 +32,30 @@ class GradCamOverlays(Callback):
         task: The classification task that decides (``robustness.task``).
         seed: Chooses the pairs, as many that show ``robustness.label`` as that do not. Runs that are compared need the
             same one (so not the run's own seed): the same key then shows the same patient.
+
+    Example:
+        A network that takes bright images for COVID-19, and a pair that the phone made dark:
+
+        >>> import torch
+        >>> class Brightness(L.LightningModule):
+        ...     def features(self, images):
+        ...         return [images / 255 - 0.5]
+        ...
+        ...     def head(self, task):
+        ...         return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> bright = torch.full((1, 1, 32, 32), 200, dtype=torch.uint8)
+        >>> pair = Pair(bright, bright // 2, torch.tensor([1.0]), torch.ones(1, 32, 32, dtype=torch.bool), ["a.png"])
+        >>> overlays = GradCamOverlays(Robustness(), Task(name="covidx", labels=["COVID-19"]))
+        >>> pictures = overlays.draw_pictures(L.Trainer(accelerator="cpu", logger=False), Brightness(), pair)
+        >>> [(picture.shape, picture.dtype.name) for picture in pictures]
+        [((596, 1004, 3), 'uint8')]
     """
 
     def __init__(self, robustness: Robustness, task: Task, seed: int = 0) -> None:
         self.robustness = robustness
         self.maps = PairMaps(robustness, task)
         self.seed = seed
-        self._chosen: dict[str, Pair] = {}
+        self._chosen: dict[str, Pair] = {}  # by split
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -48,16 +65,41 @@ class GradCamOverlays(Callback):
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._log(trainer, pl_module, "val", "gradcam")
+            self._log_pictures(trainer, pl_module, "val", "gradcam")
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._log(trainer, pl_module, "test", "gradcam/test")
+        self._log_pictures(trainer, pl_module, "test", "gradcam/test")
 
-    def _log(self, trainer: L.Trainer, module: L.LightningModule, split: str, key: str) -> None:
+    def draw_pictures(self, trainer: L.Trainer, module: L.LightningModule, pair: Pair) -> list[np.ndarray]:
+        """Return one (H, W, 3) uint8 RGB picture a pair.
+
+        Args:
+            trainer: Gives the precision, and the epoch that stands below.
+            module: In eval mode.
+            pair: A batch of pairs, on any device.
+        """
+        explained = self.maps(trainer, module, pair)
+        original = self._sides(pair.original, explained[0], pair.lung)
+        received = self._sides(pair.received, explained[1], pair.lung)
+        return [
+            draw_pair(
+                original[row],
+                received[row],
+                pair.lung[row].cpu().numpy(),
+                label=float(pair.label[row]),
+                caption=f"{name}   ·   epoch {trainer.current_epoch}",
+                decision=self.maps.decision,
+                settings=self.robustness,
+            )
+            for row, name in enumerate(pair.id)
+        ]
+
+    def _log_pictures(self, trainer: L.Trainer, module: L.LightningModule, split: str, key: str) -> None:
         loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "log_image")]
         if not (trainer.is_global_zero and loggers and self.robustness.overlays):
             return
+
         with undisturbed(module):
             if split not in self._chosen:
                 dataset = pair_source(trainer).pair_dataset(split)
@@ -65,29 +107,14 @@ class GradCamOverlays(Callback):
                     return
                 rows = balanced_draw(dataset.labels, self.robustness.overlays, self.seed)
                 self._chosen[split] = default_collate([dataset[int(row)] for row in rows])
-            pictures = self.pictures(trainer, module, self._chosen[split])
+            pictures = self.draw_pictures(trainer, module, self._chosen[split])
+
         for number, picture in enumerate(pictures):
             for logger in loggers:
                 logger.log_image(key=f"{key}/{number:02d}", images=[picture], step=trainer.current_epoch)
 
-    def pictures(self, trainer: L.Trainer, module: L.LightningModule, pair: Pair) -> list[np.ndarray]:
-        """One (H, W, 3) uint8 picture a pair; the module in eval mode."""
-        explained = self.maps(trainer, module, pair)
-        sides = [self._sides(*side, pair.lung) for side in zip((pair.original, pair.received), explained, strict=True)]
-        return [
-            draw_pair(
-                original,
-                received,
-                pair.lung[i].cpu().numpy(),
-                label=float(pair.label[i]),
-                caption=f"{pair.id[i]}   ·   epoch {trainer.current_epoch}",
-                decision=self.maps.decision,
-                settings=self.robustness,
-            )
-            for i, (original, received) in enumerate(zip(*sides, strict=True))
-        ]
-
     def _sides(self, images: Tensor, explained: ExplainedSide, lung: Tensor) -> list[Side]:
+        """Return what is drawn of one side of each pair, on the CPU."""
         logits, heat = explained.logits.cpu(), explained.heat.cpu()
         region = heat_region(heat, self.robustness.region_threshold)
         columns = (images[:, 0].cpu().numpy(), heat.numpy(), region.numpy())

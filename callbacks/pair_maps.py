@@ -1,4 +1,4 @@
-"""Both predictions and both heat maps of image pairs: what the robustness scores and the overlays are made from."""
+"""Both predictions and both heat maps of image pairs, from which the robustness scores and the overlays are made."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class SplitPairs(Protocol):
 
 @runtime_checkable
 class PairSource(Protocol):
-    """What a datamodule must have; both give None where the split has no pairs."""
+    """What a datamodule must have; both methods return None where the split has no pairs."""
 
     def pair_dataset(self, split: str) -> SplitPairs | None:
-        """All pairs of ``val`` or ``test``."""
+        """Return all pairs of ``val`` or ``test``."""
         ...
 
     def pair_dataloader(self, split: str) -> DataLoader[Any] | None:
-        """This process's share of them in batches, every pair in one process and once."""
+        """Return this process's share of them in batches; every pair is in one process, once."""
         ...
 
 
@@ -59,14 +59,29 @@ class ExplainedSide(NamedTuple):
 
 
 class PairMaps:
-    """Explains pairs by any LightningModule that has ``features(images)`` and ``head(task)``.
+    """Explain pairs by any LightningModule that has ``features(images)`` and ``head(task)``.
 
     Args:
         robustness: The definitions' settings.
         task: The classification task that decides.
 
     Raises:
-        UserError: Settings that make no decision or no region, an unknown engine.
+        UserError: Settings that make no decision or no region, or an unknown engine.
+
+    Example:
+        A network that takes bright images for COVID-19: its last map is the brightness itself, and its logit the mean.
+
+        >>> class Brightness(L.LightningModule):
+        ...     def features(self, images):
+        ...         return [images / 255 - 0.5]
+        ...
+        ...     def head(self, task):
+        ...         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> maps = PairMaps(Robustness(), Task(name="covidx", labels=["COVID-19"]))
+        >>> images = torch.full((1, 1, 32, 32), 255, dtype=torch.uint8)
+        >>> explanation = maps.explain(Brightness(), images)
+        >>> explanation.logits, explanation.map.shape
+        (tensor([[0.5000]]), torch.Size([1, 32, 32]))
     """
 
     def __init__(self, robustness: Robustness, task: Task) -> None:
@@ -74,6 +89,7 @@ class PairMaps:
         self.cam = Cam(robustness.engine, robustness.layer)
         self.task, self.labels = task.name, task.labels
         self.target = robustness.target
+
         if not 0 < robustness.region_threshold <= 1:
             raise UserError(f"robustness.region_threshold: {robustness.region_threshold} is not above 0 and at most 1")
         if not 0 <= robustness.eta <= 1:
@@ -82,7 +98,7 @@ class PairMaps:
     def __call__(
         self, trainer: L.Trainer, module: L.LightningModule, pair: Pair
     ) -> tuple[ExplainedSide, ExplainedSide]:
-        """One forward of the base network and one pass of the head for both sides, under the Trainer's precision.
+        """Explain both sides by one forward of the base network and one pass of the head, in the Trainer's precision.
 
         Args:
             trainer: Gives the precision.
@@ -100,7 +116,7 @@ class PairMaps:
         return ExplainedSide(*original), ExplainedSide(*received)
 
     def explain(self, module: nn.Module, images: Tensor) -> GradCam:
-        """Raw maps and predictions of any images, without a Trainer.
+        """Return raw maps and predictions of any images, without a Trainer.
 
         Args:
             module: In eval mode; the caller opens the precision's context.
@@ -111,7 +127,7 @@ class PairMaps:
 
 @contextmanager
 def undisturbed(module: L.LightningModule) -> Generator[None]:
-    """Eval mode inside; every submodule's mode and all random states (a data loader draws a seed) as before after."""
+    """Set eval mode inside, and leave every submodule's mode and all random states (a data loader draws one) alone."""
     modes = [(part, part.training) for part in module.modules()]
     with isolate_rng():
         module.eval()
@@ -123,16 +139,17 @@ def undisturbed(module: L.LightningModule) -> Generator[None]:
 
 
 def pair_source(trainer: L.Trainer) -> PairSource:
-    """The Trainer's datamodule."""
+    """Return the Trainer's datamodule."""
     return cast(PairSource, getattr(trainer, "datamodule", None))
 
 
 def require_pairs(trainer: L.Trainer) -> None:
-    """Says what the datamodule lacks before the first epoch rather than after it, as :meth:`.Cam.check` of the module.
+    """Refuse a datamodule before the first epoch rather than after it, as :meth:`.Cam.check` does a module.
 
     Raises:
-        UserError: A method that PI and OLS need.
+        UserError: It lacks a method that PI and OLS need.
     """
-    if not isinstance(source := pair_source(trainer), PairSource):
+    source = pair_source(trainer)
+    if not isinstance(source, PairSource):
         what = "the Trainer was given no datamodule; it" if source is None else type(source).__name__
         raise UserError(f"PI and OLS: {what} needs the methods pair_dataset(split) and pair_dataloader(split)")

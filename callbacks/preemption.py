@@ -1,4 +1,4 @@
-"""A training that is told to go: all processes stop together before the next step, or leave an evaluation at once."""
+"""Leaving a training when told to: all processes stop before the same step, or leave an evaluation at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Preempted(BaseException):
     0: at any other it kills the first one within seconds.
 
     Attributes:
-        checkpoint: Where to go on from.
+        checkpoint: Where to resume.
         signum: The signal.
     """
 
@@ -52,10 +52,11 @@ class EarlySignal:
     Attributes:
         signum: The signal that came; 0: none.
 
-    >>> early = EarlySignal()
-    >>> early(signal.SIGUSR2, None)
-    >>> early.signum == signal.SIGUSR2
-    True
+    Example:
+        >>> early = EarlySignal()
+        >>> early(signal.SIGUSR2, None)
+        >>> early.signum == signal.SIGUSR2
+        True
     """
 
     signum = 0
@@ -66,7 +67,7 @@ class EarlySignal:
 
 
 class Preemption(Callback):
-    """Raises :class:`Preempted` after a signal: before the next training step, in a validation or test at once.
+    """Raise :class:`Preempted` after a signal: before the next training step, in a validation or test at once.
 
     Takes the place of Lightning's SIGTERM handling, which communicates within the handler, synchronises the device in
     every step, and ends the run as failed; and of its SLURM requeue. Whoever submitted the job requeues it.
@@ -85,6 +86,9 @@ class Preemption(Callback):
     Args:
         checkpoint: Saves; comes before this callback.
         signals: What to listen to.
+
+    Attributes:
+        signum: The signal that came; 0: none.
     """
 
     def __init__(self, checkpoint: ResumeCheckpoint, signals: Sequence[signal.Signals] = SIGNALS) -> None:
@@ -92,22 +96,26 @@ class Preemption(Callback):
         self.signals = signals
         self.signum = 0
         self._process = os.getpid()
-        self._evaluating: Trainer | None = None  # and what it had trained is saved
+        self._evaluating: Trainer | None = None  # one that may be left at once: what it had trained is saved
+
+        # how the processes agree
         self._group: Any = None
         self._flag = torch.zeros(1, dtype=torch.int64)
         self._joining: Any = None
 
     @contextmanager
     def listening(self, trainer: Trainer) -> Generator[None]:
-        """Within it the signals set the flag; Lightning installs no handler of its own."""
+        """Listen to the signals inside; Lightning installs no handler of its own."""
         disable_signal_handling(trainer)
         if threading.current_thread() is not threading.main_thread():  # Python handles signals there alone
             yield
             return
-        before = {number: signal.signal(number, self._receive) for number in self.signals}
+
+        before = {number: signal.signal(number, self._handle) for number in self.signals}
         for early in before.values():
             if isinstance(early, EarlySignal) and early.signum:
                 self.signum = early.signum
+
         try:
             yield
         except UserError:
@@ -122,7 +130,7 @@ class Preemption(Callback):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _receive(self, signum: int, frame: Any) -> None:
+    def _handle(self, signum: int, frame: Any) -> None:
         if os.getpid() != self._process:  # a data loader's worker inherits the handler, and is ended by SIGTERM
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
@@ -138,7 +146,7 @@ class Preemption(Callback):
             atexit.register(kill_children, signal.SIGKILL)  # one that waits for this process on the GPU hears nothing
         raise Preempted(self.checkpoint.path, self.signum)
 
-    def _begin_evaluation(self, trainer: Trainer) -> None:
+    def _enter_evaluation(self, trainer: Trainer) -> None:
         environment = getattr(trainer.strategy, "cluster_environment", None)
         all_told = isinstance(environment, SLURMEnvironment) or (
             isinstance(environment, LightningEnvironment) and trainer.num_nodes == 1
@@ -155,7 +163,7 @@ class Preemption(Callback):
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        signum = self._agreed(trainer)
+        signum = self._agree(trainer)
         moment = self.checkpoint.moment(trainer, batch_idx)
         if signum and moment:
             self.checkpoint.save(trainer, moment)
@@ -164,7 +172,7 @@ class Preemption(Callback):
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._begin_evaluation(trainer)
+            self._enter_evaluation(trainer)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -172,22 +180,26 @@ class Preemption(Callback):
 
     @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._agreed(trainer)
-        if signum := self._agreed(trainer):
+        self._agree(trainer)
+        signum = self._agree(trainer)
+        if signum:
             raise Preempted(self.checkpoint.path, signum)
-        self._begin_evaluation(trainer)
+        self._enter_evaluation(trainer)
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._evaluating = None
 
-    def _agreed(self, trainer: Trainer) -> int:
-        """A signal that any process had received when this was called the last time, or 0; the same for all."""
+    def _agree(self, trainer: Trainer) -> int:
+        """Return a signal that had come to any process when this was called the last time, or 0; the same for all."""
         if trainer.world_size == 1:
             return self.signum
+
         if self._joining is not None:
             self._joining.wait()
         signum = int(self._flag)
+
+        # the next answer, joined while a step runs
         self._flag = torch.tensor([self.signum])
         self._joining = dist.all_reduce(self._flag, dist.ReduceOp.MAX, group=self._group, async_op=True)
         return signum

@@ -77,10 +77,11 @@ class ResumeCheckpoint(Callback):
     def moment(self, trainer: Trainer, batch_idx: int) -> Moment | None:
         """Return in ``on_train_batch_start`` the name of the moment, None where nothing may be saved.
 
-        >>> checkpoint = ResumeCheckpoint(every_n_steps=100)
-        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, accumulate_grad_batches=2)
-        >>> [checkpoint.moment(trainer, batch_idx) for batch_idx in range(4)]
-        ['epoch', None, 'step', None]
+        Example:
+            >>> checkpoint = ResumeCheckpoint(every_n_steps=100)
+            >>> trainer = Trainer(accelerator="cpu", logger=False, accumulate_grad_batches=2)
+            >>> [checkpoint.moment(trainer, batch_idx) for batch_idx in range(4)]
+            ['epoch', None, 'step', None]
         """
         if batch_idx == 0:
             return "epoch"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from math import isnan
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import pandas as pd
@@ -25,8 +25,19 @@ from metrics.paired import PAIR_COLUMNS, SIDES, TEST_PAIRS, VAL_PAIRS
 from metrics.saliency import OutOfLungSaliency, iol
 
 
+class PairRow(NamedTuple):
+    """A pair's row in the table, see :data:`metrics.paired.PAIR_COLUMNS`."""
+
+    id: str
+    label: float
+    p_original: float
+    p_received: float
+    iol_original: float
+    iol_received: float
+
+
 class RobustnessCallback(Callback):
-    """Walks the split's image pairs once and logs prediction instability and out-of-lung saliency.
+    """Walk the split's image pairs once and log prediction instability and out-of-lung saliency.
 
     Works with any LightningModule that has ``features`` and ``head`` and any LightningDataModule that has
     ``pair_dataloader(split)`` (this process's share of the pairs, none twice; None: no pairs). The module's mode,
@@ -52,6 +63,41 @@ class RobustnessCallback(Callback):
 
     Attributes:
         last: The newest value of everything that was logged.
+
+    Example:
+        A network that takes bright images for COVID-19, and the same everywhere: its region is the whole image. The
+        phone makes one of four bright images dark (PI: 25 %), and in two of four the lungs fill a quarter of the image
+        (IOL 0.25 < 0.4; OLS: 50 %).
+
+        >>> import torch
+        >>> class Brightness(L.LightningModule):
+        ...     def features(self, images):
+        ...         return [images / 255 - 0.5]
+        ...
+        ...     def head(self, task):
+        ...         return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        ...
+        ...     def validation_step(self, batch, batch_idx):
+        ...         pass
+        >>> class FourPairs(L.LightningDataModule):
+        ...     def val_dataloader(self):
+        ...         return DataLoader([0])
+        ...
+        ...     def pair_dataset(self, split):
+        ...         return None
+        ...
+        ...     def pair_dataloader(self, split):
+        ...         original = torch.full((4, 1, 32, 32), 200, dtype=torch.uint8)
+        ...         received = original.clone()
+        ...         received[3] = 90
+        ...         lung = torch.zeros(4, 32, 32, dtype=torch.bool)
+        ...         lung[:2], lung[2:, :, :8] = True, True
+        ...         return [Pair(original, received, torch.tensor([1.0, 0.0, 1.0, 0.0]), lung, ["a", "b", "c", "d"])]
+        >>> robustness = RobustnessCallback(Robustness(), Task(name="covidx", labels=["COVID-19"]))
+        >>> trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[robustness])
+        >>> _ = trainer.validate(Brightness(), FourPairs(), verbose=False)
+        >>> robustness.last["val/pi_score"], robustness.last["val/ols_score/original"]
+        (25.0, 50.0)
     """
 
     def __init__(self, robustness: Robustness, task: Task) -> None:
@@ -67,40 +113,45 @@ class RobustnessCallback(Callback):
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._score(trainer, pl_module, "val")
+            self._score_pairs(trainer, pl_module, "val")
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._score(trainer, pl_module, "test")
+        self._score_pairs(trainer, pl_module, "test")
 
-    def _score(self, trainer: L.Trainer, module: L.LightningModule, split: str) -> None:
+    def _score_pairs(self, trainer: L.Trainer, module: L.LightningModule, split: str) -> None:
         instability = PredictionInstability(self.maps.decision).to(module.device)
-        sides = {s: OutOfLungSaliency(self.robustness.eta).to(module.device) for s in SIDES}
-        rows: list[tuple[Any, ...]] = []
+        saliency = {side: OutOfLungSaliency(self.robustness.eta).to(module.device) for side in SIDES}
+        rows: list[PairRow] = []
+
+        # this process's pairs
         with undisturbed(module):
             loader = pair_source(trainer).pair_dataloader(split)
             if loader is None:
                 return
-            for pair in _track(trainer, loader):
-                explained = self.maps(trainer, module, pair)
+            for pair in _show_progress(trainer, loader):
+                sides = self.maps(trainer, module, pair)
+                regions = [heat_region(side.heat, self.robustness.region_threshold) for side in sides]
                 lung = pair.lung.to(module.device, non_blocking=True)
-                instability.update(*(side.logits for side in explained))
-                for metric, side in zip(sides.values(), explained, strict=True):
-                    metric.update(heat_region(side.heat, self.robustness.region_threshold), lung)
-                rows += self._rows(pair, explained, lung)
-        results = _named(split, instability.compute(), {side: metric.compute() for side, metric in sides.items()})
-        # Every process has the same figures by now; of equal ones the maximum is exact where a mean may round.
-        module.log_dict(results, on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
-        self.last = {key: value for key, value in self.last.items() if not key.startswith(f"{split}/")} | results
+                instability.update(*(side.logits for side in sides))
+                for metric, region in zip(saliency.values(), regions, strict=True):
+                    metric.update(region, lung)
+                rows += self._pair_rows(pair, sides, [iol(region, lung) for region in regions])
+
+        # all processes' figures; equal in all by now, and of equal ones the maximum is exact where a mean may round
+        ols = {side: metric.compute() for side, metric in saliency.items()}
+        figures = _name_figures(split, instability.compute(), ols)
+        module.log_dict(figures, on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
+        self.last = {key: value for key, value in self.last.items() if not key.startswith(f"{split}/")} | figures
         self._log_rows(trainer, rows, split)
 
-    def _rows(self, pair: Pair, explained: tuple[ExplainedSide, ExplainedSide], lung: Tensor) -> list[tuple[Any, ...]]:
-        """A batch's id, label, both probabilities, both IOL, pair by pair."""
-        numbers = [pair.label, *(self.maps.decision.probability(side.logits) for side in explained)]
-        numbers += [iol(heat_region(side.heat, self.robustness.region_threshold), lung) for side in explained]
-        return list(zip(pair.id, *(column.tolist() for column in numbers), strict=True))
+    def _pair_rows(self, pair: Pair, sides: tuple[ExplainedSide, ExplainedSide], iols: list[Tensor]) -> list[PairRow]:
+        probabilities = [self.maps.decision.probability(side.logits) for side in sides]
+        columns = (column.tolist() for column in (pair.label, *probabilities, *iols))
+        return [PairRow(*row) for row in zip(pair.id, *columns, strict=True)]
 
-    def _log_rows(self, trainer: L.Trainer, rows: list[tuple[Any, ...]], split: str) -> None:
+    def _log_rows(self, trainer: L.Trainer, rows: list[PairRow], split: str) -> None:
+        """Give the rows of all processes to every logger that takes texts."""
         if dist.is_available() and dist.is_initialized():
             shares: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(shares, rows)
@@ -108,27 +159,30 @@ class RobustnessCallback(Callback):
         loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "log_text")]
         if not (trainer.is_global_zero and loggers):
             return
-        table = pd.DataFrame(rows, columns=[name for name in PAIR_COLUMNS if name != "patient"])
+
+        # the patients, where the data set knows them
+        table = pd.DataFrame(rows, columns=list(PairRow._fields))
         dataset = pair_source(trainer).pair_dataset(split)
-        known = zip(getattr(dataset, "ids", []), getattr(dataset, "patients", []), strict=False)
-        table["patient"] = table["id"].map(dict(known))
+        patients = zip(getattr(dataset, "ids", []), getattr(dataset, "patients", []), strict=False)
+        table["patient"] = table["id"].map(dict(patients))
+
         text = table.sort_values("id")[PAIR_COLUMNS].to_csv(index=False, float_format="%.9g")  # float32, exactly
         for logger in loggers:
             logger.log_text(text, TEST_PAIRS if split == "test" else VAL_PAIRS.format(trainer.current_epoch))
 
 
-def _named(split: str, pi: dict[str, float], ols: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Metric names as they are logged; undefined values (NaN) are left out."""
-    named = {"pi_score": pi.pop("score"), "pairs": pi.pop("n")} | {f"pi/{key}": value for key, value in pi.items()}
+def _name_figures(split: str, pi: dict[str, float], ols: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the figures by the names that they are logged under; undefined ones (NaN) are left out."""
+    names = {"score": "pi_score", "n": "pairs"}
+    figures = {names.get(key, f"pi/{key}"): value for key, value in pi.items()}
     for side, values in ols.items():
-        named[f"ols_score/{side}"] = values.pop("score")
-        named |= {f"ols/{side}/{key}": values.pop(key) for key in ("n", "no_region", "no_lung")}
-        named |= {f"iol/{side}/{key}": value for key, value in values.items()}
-    return {f"{split}/{key}": float(value) for key, value in named.items() if not isnan(value)}
+        names = {"score": f"ols_score/{side}"} | {key: f"ols/{side}/{key}" for key in ("n", "no_region", "no_lung")}
+        figures |= {names.get(key, f"iol/{side}/{key}"): value for key, value in values.items()}
+    return {f"{split}/{key}": float(value) for key, value in figures.items() if not isnan(value)}
 
 
-def _track(trainer: L.Trainer, loader: DataLoader[Pair]) -> Iterator[Pair]:
-    """The loader's batches (under ``fast_dev_run`` the first), shown in the Trainer's progress bar if it has one."""
+def _show_progress(trainer: L.Trainer, loader: DataLoader[Pair]) -> Iterator[Pair]:
+    """Yield the loader's batches (under ``fast_dev_run`` the first), shown in the Trainer's progress bar if any."""
     batches = islice(loader, int(getattr(trainer, "fast_dev_run", 0)) or None)
     bar = trainer.progress_bar_callback
     if isinstance(bar, RichProgressBar) and bar.is_enabled and bar.progress is not None:
@@ -139,5 +193,5 @@ def _track(trainer: L.Trainer, loader: DataLoader[Pair]) -> Iterator[Pair]:
             bar.refresh()
         bar.progress.update(row, visible=False)
     else:
-        shown = isinstance(bar, TQDMProgressBar) and bar.is_enabled
-        yield from Tqdm(batches, "Pairs", total=len(loader), leave=False, disable=not shown)
+        is_shown = isinstance(bar, TQDMProgressBar) and bar.is_enabled
+        yield from Tqdm(batches, "Pairs", total=len(loader), leave=False, disable=not is_shown)

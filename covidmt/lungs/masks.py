@@ -1,4 +1,4 @@
-"""Before a training: every image that needs a lung mask gets one, computed once by the segmenter and cached."""
+"""Lung masks before a training: every image that needs one gets it, computed once by the segmenter and cached."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from experiments.schema import Experiment, Masks, View
 
 log = logging.getLogger("covidmt")
 
-# A segmenter trained on the way is trained by one process, whatever the cluster started.
+# A segmenter that a training needs is trained by one process, however many the cluster started.
 _ONE_PROCESS = (
     "trainer.devices=1",
     "trainer.num_nodes=1",
@@ -38,8 +38,8 @@ def prepare_masks(
 ) -> None:
     """Fill the mask cache for some splits, and tell the datamodule whose masks to use.
 
-    Those of the pairs need masks (``train`` has none), and the images of `losses.attention`; all images where
-    ``data.view`` hides a part of them: those in which no lung is found are taken out of the datamodule then.
+    Masks are needed by the images of pairs (``train`` has none) and of `losses.attention`; by all images where
+    ``data.view`` hides a part of them: then those in which no lung is found are taken out of the datamodule.
 
     Safe when several processes or jobs come at once: one computes, the others wait and find it done.
 
@@ -47,7 +47,7 @@ def prepare_masks(
         experiment: The experiment.
         datamodule: Its data, set up.
         splits: Of ``train``, ``val`` and ``test``.
-        may_train: false: the segmenter is what a checkpoint names, see :func:`resolve_segmenter`.
+        may_train: False where a checkpoint names the segmenter, see :func:`resolve_segmenter`.
 
     Raises:
         UserError: The segmenter's checkpoint or experiment is missing or broken, or an image cannot be read.
@@ -56,9 +56,10 @@ def prepare_masks(
     images = datamodule.images(splits) + datamodule.needing_lungs
     if masks.segmenter is not None and datamodule.masks.missing(images):
         try:
-            _prepare(experiment, datamodule, images, may_train)
+            _fill_cache(experiment, datamodule, images, may_train)
         except UserError as error:
             raise UserError(f"data.masks.segmenter ({masks.segmenter}): {error}") from error
+
     view = experiment.data.view
     if view is not View.original:
         empty = datamodule.masks.empty(images, experiment.data.image_size, experiment.data.crop_top)
@@ -70,11 +71,18 @@ def prepare_masks(
 
 
 def with_local_cache(masks: Masks) -> Masks:
-    """What a checkpoint says of masks, with the default cache where its own is not here: it makes no folders."""
+    """Return a checkpoint's settings of masks, with the default cache if its own folder is not on this machine.
+
+    A checkpoint must make no folders.
+
+    Example:
+        >>> with_local_cache(Masks(cache="/another/machine/masks")).cache
+        'mlruns/masks'
+    """
     return masks if expand(masks.cache).is_dir() else replace(masks, cache=Masks.cache)
 
 
-def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str], may_train: bool) -> None:
+def _fill_cache(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str], may_train: bool) -> None:
     from covidmt.lungs.segment import segment_files  # segmentation-models-pytorch takes seconds to import
     from lightning_modules.lungs.segmenters import load_segmenter, segmenter_id
 
@@ -90,7 +98,12 @@ def _prepare(experiment: Experiment, datamodule: MultiTaskDataModule, images: li
 
 
 def resolve_segmenter(experiment: Experiment, cache: Path, *, may_train: bool = True) -> str | Path:
-    """The segmenter's name or checkpoint; that of a lungs experiment is trained where it is not there yet.
+    """Return the segmenter's name or checkpoint; that of a lungs experiment is trained if it is not there yet.
+
+    Args:
+        experiment: Names the segmenter in ``data.masks.segmenter``.
+        cache: Folder of the checkpoints of lungs experiments.
+        may_train: Whether it may be trained.
 
     Raises:
         UserError: It would have to be trained, and a checkpoint names it (``may_train`` is false): a checkpoint may
@@ -99,33 +112,36 @@ def resolve_segmenter(experiment: Experiment, cache: Path, *, may_train: bool = 
     segmenter = str(experiment.data.masks.segmenter)
     if not segmenter.endswith((".yaml", ".yml")):
         return segmenter
+
     lungs = load_lungs_experiment(expand(segmenter), [f"data.root={experiment.data.root}", *_ONE_PROCESS])
     digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
     checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
+
     if not may_train and not checkpoint.exists():
         raise UserError(
             f"the checkpoint names this lungs experiment, which is not trained here ({checkpoint} is not there), and a "
             "checkpoint must not choose what is run; give data.masks.segmenter=..., or --segmenter to `covidmt panel`"
         )
+
     lungs.tracking.uri = experiment.tracking.uri
     if global_rank() == 0:
         with FileLock(cache / ".training"):
             if not checkpoint.exists():
-                _train(lungs, checkpoint)
+                _train_segmenter(lungs, checkpoint)
     else:
-        _wait(checkpoint)
+        _wait_for(checkpoint)
     return checkpoint
 
 
-def _train(lungs: LungsExperiment, checkpoint: Path) -> None:
+def _train_segmenter(lungs: LungsExperiment, checkpoint: Path) -> None:
     from covidmt.lungs.train import train_lungs
 
     try:
         trained = train_lungs(lungs)
     except BaseException as error:
-        _failure(checkpoint).touch()
+        _failure_mark(checkpoint).touch()
         if isinstance(error, UserError):
-            advice = "or train it apart with `covidmt lungs train` and name its checkpoint in data.masks.segmenter"
+            advice = "or train it on its own with `covidmt lungs train` and name its checkpoint in data.masks.segmenter"
             raise UserError(f"while it was trained: {error}; {advice}") from error
         raise
     new = checkpoint.with_suffix(".new")
@@ -133,15 +149,15 @@ def _train(lungs: LungsExperiment, checkpoint: Path) -> None:
     new.replace(checkpoint)
 
 
-def _wait(checkpoint: Path) -> None:
-    """The job's other processes, until the first one has trained the segmenter."""
+def _wait_for(checkpoint: Path) -> None:
+    """Wait in a job's other processes until the first one has trained the segmenter."""
     begin = time.time()
-    failure = _failure(checkpoint)
+    failure = _failure_mark(checkpoint)
     while not checkpoint.exists():
         if failure.exists() and failure.stat().st_mtime > begin:
-            raise UserError("the first process could not train it, see there")
+            raise UserError("the first process could not train it; its output says why")
         time.sleep(1)
 
 
-def _failure(checkpoint: Path) -> Path:
+def _failure_mark(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".failed")

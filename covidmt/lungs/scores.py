@@ -34,7 +34,7 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
     experiment has trained before is only scored.
 
     Args:
-        experiment: The experiment; ``data.validate`` is of no account.
+        experiment: The experiment; ``data.validate`` is ignored.
         folds: Number of folds.
 
     Returns:
@@ -43,11 +43,13 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
     Raises:
         UserError: Data, weights or Trainer arguments cannot be used, or there are fewer patients than folds.
     """
-    matters = {key: value for key, value in to_dict(experiment).items() if key != "tracking"}
-    digest = sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:12]
+    # a folder for all settings that matter, so that its folds are trained once
+    settings = {key: value for key, value in to_dict(experiment).items() if key != "tracking"}
+    digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     out = mlruns_dir() / "cross_validation" / f"{experiment.name}-{folds}-{digest}"
     out.mkdir(parents=True, exist_ok=True)
     (out / "experiment.yaml").write_text(to_yaml(experiment))
+
     parts = []
     for fold in range(folds):
         datamodule = LungDataModule(experiment, fold=(fold, folds))
@@ -55,9 +57,10 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
         checkpoint = out / f"fold_{fold}.ckpt"
         if not checkpoint.exists():
             seed_everything(experiment.seed + fold, workers=True, verbose=False)
-            _train(experiment, datamodule, checkpoint)
+            _train_fold(experiment, datamodule, checkpoint)
         held_out = datamodule.table[datamodule.table["split"] == "val"]
         parts.append(score_images(load_segmenter(checkpoint), held_out).assign(fold=fold))
+
     scores = pd.concat(parts, ignore_index=True)
     scores.to_csv(out / "scores.csv", index=False)
     (out / "summary.json").write_text(json.dumps(summarise(scores), indent=2))
@@ -67,7 +70,7 @@ def cross_validate(experiment: LungsExperiment, folds: int = 5) -> Path:
     return out
 
 
-def _train(experiment: LungsExperiment, datamodule: LungDataModule, checkpoint: Path) -> None:
+def _train_fold(experiment: LungsExperiment, datamodule: LungDataModule, checkpoint: Path) -> None:
     options = WITHOUT_VALIDATION | {"enable_checkpointing": False}
     trainer = make_trainer(experiment.trainer | options, [], checkpoint.parent)
     with explain_refusals():
@@ -95,31 +98,52 @@ def score_segmenter(experiment: LungsExperiment, segmenter: str | Path, split: s
     datamodule.setup()
     rows = datamodule.table[datamodule.table["split"] == split]
     if rows.empty:
-        known = ", ".join(sorted(datamodule.table["split"].unique()))
-        raise UserError(f"--split: no image of data.folders is in the split {split!r}; there are {known}")
+        splits = ", ".join(sorted(datamodule.table["split"].unique()))
+        raise UserError(f"--split: no image of data.folders is in the split {split!r}; there are {splits}")
     scores = score_images(load_segmenter(segmenter), rows)
     Console(markup=False).print(_table(scores, f"{segmenter} on {experiment.name}, {split}"))
     return scores
 
 
 def score_images(segmenter: Segmenter, table: pd.DataFrame) -> pd.DataFrame:
-    """Each image of a :class:`LungDataModule`'s table: ``dice`` of its lungs at its own size, and ``empty``."""
+    """Return for each image the ``dice`` of its lungs at its own size, and whether its mask is ``empty``.
+
+    Args:
+        segmenter: What is scored.
+        table: Of a :class:`LungDataModule`.
+    """
     rows = []
     paths = [Path(image) for image in table["image"]]
-    for row, (_, found) in zip(table.itertuples(), segment_files(segmenter, paths), strict=True):
-        wanted = read_mask(str(row.mask))
-        rows.append((row.image, row.patient, row.source, dice(found, wanted), not found.any()))
+    for row, (_, mask) in zip(table.itertuples(), segment_files(segmenter, paths), strict=True):
+        truth = read_mask(str(row.mask))
+        rows.append((row.image, row.patient, row.source, dice(mask, truth), not mask.any()))
     return pd.DataFrame(rows, columns=["image", "patient", "source", "dice", "empty"])
 
 
-def dice(found: np.ndarray, wanted: np.ndarray) -> float:
-    """2 |found and wanted| / (|found| + |wanted|) of two bool masks; 1 where both are empty."""
-    total = int(found.sum()) + int(wanted.sum())
-    return 2 * int((found & wanted).sum()) / total if total else 1.0
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Return the Dice coefficient of two masks: 2 |mask and truth| / (|mask| + |truth|); 1 where both are empty.
+
+    Args:
+        mask: (H, W) bool, what was segmented.
+        truth: (H, W) bool, what should have been.
+
+    Example:
+        >>> dice(np.array([[True, True, True, False]]), np.array([[False, True, True, True]]))  # 2 * 2 / (3 + 3)
+        0.6666666666666666
+    """
+    total = int(mask.sum()) + int(truth.sum())
+    return 2 * int((mask & truth).sum()) / total if total else 1.0
 
 
 def summarise(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Of all images and of each folder: numbers, mean Dice with a 95 % interval over patients, lowest, empty masks."""
+    """Return for all images and for each folder: numbers, mean Dice with a 95 % interval over patients, the lowest.
+
+    Args:
+        scores: Of :func:`score_images`.
+
+    Returns:
+        ``all`` and each source -> ``images``, ``patients``, ``dice``, ``low``, ``high``, ``lowest``, ``empty`` (masks).
+    """
     parts = {"all": scores} | {str(name): rows for name, rows in scores.groupby("source")}
     return {name: _summary(rows) for name, rows in parts.items()}
 

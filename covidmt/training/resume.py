@@ -1,4 +1,4 @@
-"""Which run a command goes on with: ``auto``, ``never`` or a run's id."""
+"""Which run a command resumes: ``auto``, ``never`` or a run's id."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """``mlruns/checkpoints/<run id>/``: checkpoints, and in ``unfinished`` the settings' hash until the run's end."""
+    """``mlruns/checkpoints/<run id>/``: checkpoints, and in ``unfinished`` the settings' hash until the run's end.
+
+    Example:
+        >>> folder = RunFolder("4f2a")
+        >>> folder.last.relative_to(mlruns_dir()).as_posix()
+        'checkpoints/4f2a/last.ckpt'
+    """
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -29,27 +35,27 @@ class RunFolder:
         self.last = self.path / "last.ckpt"
 
     def begin(self, experiment: Experiment) -> None:
-        """From now on the same command goes on with this run."""
+        """Mark the run as unfinished: from now on the same command resumes it."""
         self.path.mkdir(parents=True, exist_ok=True)
         new = self.path / "unfinished.new"  # a process killed meanwhile leaves the mark that was there
-        new.write_text(fingerprint(experiment))
+        new.write_text(hash_settings(experiment))
         new.replace(self.path / "unfinished")
 
     def finish(self) -> None:
-        """The same command starts a new run."""
+        """Remove the mark: the same command starts a new run."""
         (self.path / "unfinished").unlink(missing_ok=True)
 
 
-def fingerprint(experiment: Experiment) -> str:
-    """A hash of all settings."""
+def hash_settings(experiment: Experiment) -> str:
+    """Return a hash of all settings of an experiment."""
     return sha256(json.dumps(to_dict(experiment), sort_keys=True).encode()).hexdigest()
 
 
 def require_checkpoint(run_id: str) -> None:
-    """Refuse a run that cannot be gone on with.
+    """Refuse a run that cannot be resumed.
 
     Raises:
-        UserError: It has no checkpoint here.
+        UserError: It has no checkpoint in this working folder.
     """
     last = RunFolder(run_id).last
     if not last.is_file():
@@ -60,7 +66,7 @@ def require_checkpoint(run_id: str) -> None:
 
 
 def choose_run(experiment: Experiment, resume: str, run_id: str | None, trainer: Trainer) -> str | None:
-    """The id of the run to log to, or None for a new one; where it has a ``last.ckpt``, that is to go on from.
+    """Return the id of the run to log to, or None for a new one; where it has a ``last.ckpt``, it is resumed there.
 
     The first process chooses, all others learn it.
 
@@ -75,21 +81,23 @@ def choose_run(experiment: Experiment, resume: str, run_id: str | None, trainer:
         return resume
     if resume == "auto" and run_id is not None:
         return run_id
+
+    # several processes
     if global_rank() != 0 and RUN_ID in os.environ:  # Lightning started this process when the first had its run
         return os.environ[RUN_ID]
-    if trainer.world_size > 1 and _started_together(trainer):
+    if trainer.world_size > 1 and _started_from_outside(trainer):
         trainer.strategy.setup_environment()
-        return trainer.strategy.broadcast(_choose(experiment, resume, run_id) if global_rank() == 0 else None)
-    return _choose(experiment, resume, run_id)
+        return trainer.strategy.broadcast(_choose_alone(experiment, resume, run_id) if global_rank() == 0 else None)
+    return _choose_alone(experiment, resume, run_id)
 
 
-def _started_together(trainer: Trainer) -> bool:
-    """Whether SLURM or torchrun started the processes, not Lightning."""
+def _started_from_outside(trainer: Trainer) -> bool:
+    """Return whether SLURM or torchrun started the processes, not Lightning."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     return environment is not None and environment.creates_processes_externally
 
 
-def _choose(experiment: Experiment, resume: str, run_id: str | None) -> str | None:
+def _choose_alone(experiment: Experiment, resume: str, run_id: str | None) -> str | None:
     if resume == "never":
         if run_id is not None:
             RunFolder(run_id).last.unlink(missing_ok=True)
@@ -98,24 +106,27 @@ def _choose(experiment: Experiment, resume: str, run_id: str | None) -> str | No
 
 
 def _newest_unfinished(experiment: Experiment) -> str | None:
-    marks, mine = [], fingerprint(experiment)
+    """Return the newest run of these settings that did not finish, that no process writes and that the store knows."""
+    # marks of these settings, with their times
+    marks, settings = [], hash_settings(experiment)
     for mark in (mlruns_dir() / "checkpoints").glob("*/unfinished"):
         with suppress(FileNotFoundError):  # a run that finishes meanwhile
-            if mark.read_text() == mine:
+            if mark.read_text() == settings:
                 marks.append((mark.stat().st_mtime, mark.parent.name))
+
     for _, run_id in sorted(marks, reverse=True):
         if in_use(mlruns_dir() / "spool" / run_id):
             log.warning("Run %s of the same settings is being written by another process: this is another run.", run_id)
-        elif _in_store(experiment, run_id):
+        elif _is_in_store(experiment, run_id):
             return run_id
     return None
 
 
-def _in_store(experiment: Experiment, run_id: str) -> bool:
-    """Whether the run is there to be gone on with: the store may have been removed, or be another one.
+def _is_in_store(experiment: Experiment, run_id: str) -> bool:
+    """Return whether the run can be resumed: the store may have been removed, or be another one.
 
     Raises:
-        UserError: The store cannot say.
+        UserError: The store does not answer.
     """
     from mlflow.exceptions import MlflowException
 
