@@ -23,8 +23,8 @@ def check(
     from rich.console import Console
     from rich.progress import track
 
-    from datamodules.check import check as check_data
-    from datamodules.check import print_report
+    from datamodules.checks.check import check_data
+    from datamodules.checks.text import print_report
     from experiments.load import load_experiment
 
     def progress(files, total):

@@ -18,7 +18,7 @@ import pandas as pd
 from covidmt.evaluation.decisions import decides, differ, flips
 from covidmt.evaluation.result import Evaluated
 from covidmt.evaluation.table import interval, number
-from datamodules.check import giveaways
+from datamodules.checks.shortcuts import giveaways
 from metrics.bootstrap import Estimate
 from metrics.intervals import wilson
 from metrics.paired import SIDES, mcnemar

@@ -13,7 +13,7 @@ import pandas as pd
 
 from covidmt.evaluation.answers import Answers
 from covidmt.evaluation.scores import DECISION_THRESHOLDS, ETAS, REGION_THRESHOLDS, Score, differences
-from datamodules.check import class_masks
+from datamodules.checks.counts import class_masks
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.decode import DECODER
 from experiments.errors import UserError

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from datamodules.check import check, giveaways, print_report
+from datamodules.checks.check import check_data
+from datamodules.checks.text import print_report
 from experiments.schema import CsvSource, Data, Experiment, FolderSource, Pairs, SplitPolicy, Task, TaskKind
 
 
@@ -31,7 +32,7 @@ def experiment(root: Path, **settings: Any) -> Experiment:
 
 
 def test_shortcuts(tmp_path: Path) -> None:
-    report = check(experiment(tmp_path))
+    report = check_data(experiment(tmp_path))
     assert report.errors == []
     assert report.shortcuts["file format"].loc["sick"].to_dict() == {"JPEG": 10, "PNG": 0}
     assert report.shortcuts["size"].loc["sick", "20x20"] == 10
@@ -44,18 +45,13 @@ def test_shortcuts(tmp_path: Path) -> None:
     assert counts.loc[("own", "sick"), ["train", "val", "test"]].tolist() == [10, 10, 10]
 
 
-def test_a_balanced_attribute_gives_nothing_away() -> None:
-    table = pd.DataFrame({"PNG": {"sick": 6, "well": 50}, "JPEG": {"sick": 4, "well": 50}})
-    assert giveaways("file format", table) == []
-
-
 def test_bad_files_duplicates_and_labels(tmp_path: Path) -> None:
     trial = experiment(tmp_path)
     trial.tasks["own"].labels = ["sick", "wel"]
     (tmp_path / "train/sick/train0.jpg").write_bytes(b"no image")
     shutil.copy(tmp_path / "train/well/train1.png", tmp_path / "test/well/copy.png")
     Image.open(tmp_path / "val/well/val1.png").save(tmp_path / "val/well/copy.bmp")  # same pixels, other format
-    report = check(trial)
+    report = check_data(trial)
     assert [Path(image).name for image in report.unreadable["image"]] == ["train0.jpg"]
     duplicates = report.duplicates.set_index("kind")
     assert duplicates.loc["across splits", "splits"] == "test, train"
@@ -77,7 +73,7 @@ def test_a_label_without_images(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,y,split\na.png,0,train\nb.png,0,val\n")
     source = CsvSource(root=str(tmp_path), table="t.csv", labels={"y": "y"}, split_column="split")
     tasks = {"t": Task(name="t", source="own", labels=["y"])}
-    report = check(Experiment(name="t", data=Data(sources={"own": source}, pairs=Pairs(val="own")), tasks=tasks))
+    report = check_data(Experiment(name="t", data=Data(sources={"own": source}, pairs=Pairs(val="own")), tasks=tasks))
     assert len(report.errors) == 1
     assert report.errors[0].startswith("tasks.t: no training image of source 'own' has y;")
     assert any("its AUROC is undefined" in note for note in report.notes)
@@ -86,15 +82,15 @@ def test_a_label_without_images(tmp_path: Path) -> None:
 def test_what_training_refuses_is_a_problem(tmp_path: Path) -> None:
     trial = experiment(tmp_path)
     trial.tasks["boxes"] = Task(name="boxes", source="own", kind=TaskKind.boxes)
-    (error,) = check(trial).errors
+    (error,) = check_data(trial).errors
     assert error.startswith("tasks.boxes: source 'own' has no boxes")
     trial.tasks["boxes"] = Task(name="boxes", source="own", labels=["well"], batch_size=7)
-    (error,) = check(trial).errors  # each alone is fine
+    (error,) = check_data(trial).errors  # each alone is fine
     assert "batch_size differs" in error
     for path in (tmp_path / "val").rglob("*.*"):
         path.rename(tmp_path / "test" / path.parent.name / path.name)
     trial = replace(trial, data=replace(trial.data, split_policy=SplitPolicy.patient_disjoint, val_fraction=0))
-    assert any("no labelled image in the val split" in error for error in check(trial).errors)
+    assert any("no labelled image in the val split" in error for error in check_data(trial).errors)
 
 
 def test_limit_and_progress(tmp_path: Path) -> None:
@@ -104,7 +100,7 @@ def test_limit_and_progress(tmp_path: Path) -> None:
         seen.append(total)
         return items
 
-    report = check(experiment(tmp_path), limit=4, progress=progress)
+    report = check_data(experiment(tmp_path), limit=4, progress=progress)
     assert seen == [8]
     assert report.opened == (8, 60)
 
@@ -114,7 +110,7 @@ def test_real_images(mini_cxr: Path, policy: SplitPolicy) -> None:
     from experiments.load import load_experiment
 
     overrides = [f"data.root={mini_cxr}", "data.augment.jpeg=0", f"data.split_policy={policy.value}"]
-    report = check(load_experiment("experiments/mini_cxr.yaml", overrides), limit=40)
+    report = check_data(load_experiment("experiments/mini_cxr.yaml", overrides), limit=40)
     assert report.errors == []
     assert report.unreadable.empty
     assert any("COVID-19 is given away by file format" in risk for risk in report.risks)

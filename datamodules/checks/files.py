@@ -1,0 +1,117 @@
+"""What the image files themselves tell: format, size, unreadable ones, duplicates, boxes outside of the pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from PIL import Image
+
+from datamodules.checks.counts import class_masks
+from datamodules.dataset import outside
+from datamodules.images.decode import decode
+from datamodules.sources.split import ranked
+from datamodules.sources.table import label_columns
+from experiments.errors import UserError
+
+ACROSS_SPLITS = "across splits"  # a kind of duplicates
+
+
+class FileFacts(NamedTuple):
+    """What one file tells; ``digest`` is equal for a DICOM and the PNG made of it, ``problem`` is "" for none."""
+
+    format: str
+    size: str
+    digest: str
+    problem: str
+
+
+def open_files(
+    tables: dict[str, pd.DataFrame], limit: int | None, progress: Callable[[Iterable[Any], int], Iterable[Any]]
+) -> pd.DataFrame:
+    """Open the images of all tables.
+
+    Args:
+        tables: Source -> sample table.
+        limit: Open at most so many images of each source's classes; None: all.
+        progress: Wraps the iteration over the files (items, total).
+
+    Returns:
+        One row a file: image, source, split, role (image or received), and the fields of :class:`FileFacts`.
+    """
+    rows = []
+    for name, table in tables.items():
+        chosen = table if limit is None else table[table["image"].isin(_draw_images(table, limit))]
+        for role in chosen.columns.intersection(["image", "received"]):
+            rows.append(pd.DataFrame({"image": chosen[role], "source": name, "split": chosen["split"], "role": role}))
+    files = pd.concat(rows, ignore_index=True)
+
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        facts = list(progress(pool.map(inspect_file, files["image"]), len(files)))
+    return pd.concat([files, pd.DataFrame(facts, columns=list(FileFacts._fields))], axis=1)
+
+
+def _draw_images(table: pd.DataFrame, limit: int) -> set[str]:
+    masks = class_masks(table, label_columns(table)).values()
+    return {image for mask in masks for image in ranked(table["image"][mask], seed=0)[:limit]}
+
+
+def inspect_file(path: str) -> FileFacts:
+    """Decode one file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Image.new("L", (30, 20)).save(f"{folder}/film.png")
+        ...     facts = inspect_file(f"{folder}/film.png")
+        >>> facts.format, facts.size, facts.problem
+        ('PNG', '30x20', '')
+    """
+    try:
+        pixels = decode(path)
+    except UserError as error:
+        return FileFacts("", "", "", str(error))
+    try:
+        with Image.open(path) as picture:
+            kind = picture.format or Path(path).suffix
+    except OSError:
+        kind = "DICOM"
+    size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+    return FileFacts(kind, size, blake2b(size.encode() + pixels.tobytes(), digest_size=16).hexdigest(), "")
+
+
+def find_duplicates(files: pd.DataFrame) -> pd.DataFrame:
+    """Group the images that have the same pixels.
+
+    Returns:
+        A row a group: kind (across splits, across sources, within a source), images, sources, splits, files.
+    """
+    images = files[(files["role"] == "image") & (files["digest"] != "")]
+    rows = []
+    for _, group in images[images["digest"].duplicated(keep=False)].groupby("digest"):
+        splits, sources = sorted(set(group["split"])), sorted(set(group["source"]))
+        kind = "across sources" if len(sources) == len(group) else "within a source"
+        if len(splits) > 1:
+            kind = ACROSS_SPLITS
+        names = [f"{source}/{Path(image).name}" for source, image in zip(group["source"], group["image"], strict=True)]
+        rows.append((kind, len(group), ", ".join(sources), ", ".join(splits), " = ".join(names)))
+    return pd.DataFrame(rows, columns=["kind", "images", "sources", "splits", "files"])
+
+
+def find_boxes_outside(tables: dict[str, pd.DataFrame], files: pd.DataFrame) -> list[str]:
+    """Return the opened images that one of their boxes leaves."""
+    readable = files[files["problem"] == ""]
+    sizes = dict(zip(readable["image"], readable["size"], strict=True))
+    images = []
+    for table in tables.values():
+        if "boxes" not in table:
+            continue
+        for image, boxes in zip(table["image"], table["boxes"], strict=True):
+            if image in sizes and outside(boxes, *map(int, sizes[image].split("x"))).any():
+                images.append(image)
+    return images
