@@ -51,6 +51,10 @@ class Decision:
             raise UserError(f"robustness.threshold: {robustness.threshold} is no probability between 0 and 1")
         return cls(robustness.label, task.labels.index(robustness.label), task.kind, robustness.threshold)
 
+    def answer(self, positive: bool) -> str:
+        """Return the decision in words: ``COVID-19`` or ``not COVID-19``."""
+        return self.label if positive else f"not {self.label}"
+
     def margin(self, logits: Tensor) -> Tensor:
         """Return the log-odds of the label, (N,) float32: its logit, or under softmax ``z_c - logsumexp(others)``.
 

@@ -1,4 +1,8 @@
-"""The picture of one image pair: what the network saw, said and looked at, before and after the phone."""
+"""The picture of one image pair: what the network saw, answered and looked at, before and after the phone.
+
+A drawing by Pillow, since one is made for each pair shown at every epoch. Its parts (:func:`overlay`, :func:`blend`,
+:func:`draw_key` ...) are also those of the picture of one prediction.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from experiments.schema import Robustness, Target
 from explain.cam import engine_title
 from explain.decision import Decision
 
-PANEL = 432  # pixels, both sides of each X-ray
+XRAY = 432  # pixels, width and height of each X-ray
 GAP, TOP, BAR = 16, 98, 92  # margins; room for the titles; room for the colour scale
-WIDTH, HEIGHT = 3 * GAP + 2 * PANEL + BAR, TOP + PANEL + 66
+WIDTH, HEIGHT = 3 * GAP + 2 * XRAY + BAR, TOP + XRAY + 66
 OPACITY = 0.6  # of the heat map at its maximum; falls in proportion, so that the anatomy shows where it is cold
 
 INK, PAPER, MUTED, ALARM = (20, 20, 20), (255, 255, 255), (90, 90, 90), (190, 0, 0)
@@ -33,8 +37,8 @@ class Side(NamedTuple):
         image: (S, S) uint8.
         heat: (S, S) float32 in [0, 1].
         region: (S, S) bool, the heat-map region.
-        probability: Of the decision's label; NaN where the network gave none.
-        iol: Share of the region inside the lungs, NaN where undefined.
+        probability: Probability of the decision's label, in [0, 1]; NaN where the network gave none.
+        iol: Share of the region inside the lungs, in [0, 1]; NaN where undefined.
     """
 
     image: np.ndarray
@@ -54,59 +58,69 @@ def draw_pair(
     decision: Decision,
     settings: Robustness,
 ) -> np.ndarray:
-    """Both images side by side with heat map, region outline and lung contour; fixed size and colour scale.
+    """Draw both images side by side with heat map, region outline and lung contour; fixed size and colour scale.
 
     Args:
-        original: Left.
-        received: Right.
+        original: The left side.
+        received: The right side.
         lung: (S, S) bool, the original's lung fields, drawn on both.
         label: 1 / 0 / NaN, what the data set says.
-        caption: Stands below; the image's name.
+        caption: Text below the images; the image's name.
         decision: What was decided.
         settings: Eta, region threshold, target and engine, which the picture states.
 
     Returns:
         (HEIGHT, WIDTH, 3) uint8 RGB.
+
+    Example:
+        >>> from experiments.schema import Robustness
+        >>> heat = np.eye(8, dtype=np.float32)
+        >>> side = Side(np.zeros((8, 8), np.uint8), heat, heat > 0, probability=0.9, iol=0.5)
+        >>> decision, lung = Decision("COVID-19", index=2), np.ones((8, 8), bool)
+        >>> picture = draw_pair(side, side, lung, label=1.0, caption="a.png", decision=decision, settings=Robustness())
+        >>> picture.shape, picture.dtype
+        ((596, 1004, 3), dtype('uint8'))
     """
     canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(canvas)
-    truth = "unknown" if isnan(label) else _name(bool(label), decision)
+
+    # the data set's label above, and whether the answers agree
+    truth = "unknown" if isnan(label) else decision.answer(bool(label))
     pen.text((GAP, 10), f"Label: {truth}", INK, font(18, bold=True))
-    answers = [
-        "no prediction" if isnan(side.probability) else _name(side.probability >= decision.threshold, decision)
-        for side in (original, received)
-    ]
+    answers = [_answer(side, decision) for side in (original, received)]
     if answers[0] != answers[1]:
         pen.text((WIDTH - GAP, 10), "the decision changes", ALARM, font(18, bold=True), anchor="ra")
-    for number, (side, title) in enumerate(((original, "Original"), (received, "Compressed"))):
-        left = GAP + number * (PANEL + GAP)
+
+    # both sides
+    for number, (side, title) in enumerate(((original, "Original"), (received, "Received"))):
         wrong = not isnan(label) and answers[number] != truth
-        probability = f"p = {side.probability:.4f}"
-        room = PANEL - font(16).getlength(probability) - GAP
-        answer = f"{title}: {answers[number]}{' (wrong)' if wrong else ''}"
-        ink = ALARM if wrong else INK
-        pen.text((left, 44), shorten(answer, font(16, bold=True), room), ink, font(16, bold=True))
-        pen.text((left + PANEL, 44), probability, INK, font(16), anchor="ra")
-        pen.text((left, 68), *_iol_line(side, lung, settings.eta), font(16))
-        picture = overlay(side.image, side.heat, side.region, lung, (PANEL, PANEL))
-        canvas.paste(Image.fromarray(picture), (left, TOP))
-    _colour_scale(canvas, pen, settings.region_threshold)
-    line = TOP + PANEL + 10
-    why = "the decision made" if settings.target is Target.decision else decision.label
-    engine = f"Heat map: {engine_title(settings.engine)}, target: {why}"
-    pen.text((GAP, line), shorten(engine, font(14), 400), MUTED, font(14))
-    pen.text((WIDTH - GAP, line), f"p: probability of {decision.label}", MUTED, font(14), anchor="ra")
-    for left, colour, text in ((425, REGION, f"region, ≥ {settings.region_threshold:g} of max."), (660, LUNG, "lungs")):
-        pen.rectangle((left, line, left + 30, line + 17), fill=(70, 70, 70))
-        pen.line((left + 5, line + 8, left + 25, line + 8), colour, 3)
-        pen.text((left + 38, line), text, MUTED, font(14))
+        title = f"{title}: {answers[number]}{' (wrong)' if wrong else ''}"
+        _draw_side(canvas, GAP + number * (XRAY + GAP), side, lung, title, ALARM if wrong else INK, settings.eta)
+
+    # colour scale, legend and caption
+    _draw_colour_scale(canvas, settings.region_threshold)
+    _draw_legend(pen, decision, settings)
     caption += f"   ·   layer {settings.layer}" if settings.layer else ""
-    pen.text((GAP, line + 27), shorten(caption, font(15), WIDTH - 2 * GAP), INK, font(15))
+    pen.text((GAP, TOP + XRAY + 37), shorten(caption, font(15), WIDTH - 2 * GAP), INK, font(15))
     return np.asarray(canvas)
 
 
-def _name(positive: bool, decision: Decision) -> str:
-    return decision.label if positive else f"not {decision.label}"
+def _answer(side: Side, decision: Decision) -> str:
+    return "no prediction" if isnan(side.probability) else decision.answer(side.probability >= decision.threshold)
+
+
+def _draw_side(
+    canvas: Image.Image, left: int, side: Side, lung: np.ndarray, title: str, ink: tuple[int, int, int], eta: float
+) -> None:
+    """Draw a side's answer, probability and IOL, and below them its X-ray."""
+    pen = ImageDraw.Draw(canvas)
+    probability = f"p = {side.probability:.4f}"
+    room = XRAY - font(16).getlength(probability) - GAP
+    pen.text((left, 44), shorten(title, font(16, bold=True), room), ink, font(16, bold=True))
+    pen.text((left + XRAY, 44), probability, INK, font(16), anchor="ra")
+    pen.text((left, 68), *_iol_line(side, lung, eta), font(16))
+    picture = overlay(side.image, side.heat, side.region, lung, (XRAY, XRAY))
+    canvas.paste(Image.fromarray(picture), (left, TOP))
 
 
 def _iol_line(side: Side, lung: np.ndarray, eta: float) -> tuple[str, tuple[int, int, int]]:
@@ -117,10 +131,28 @@ def _iol_line(side: Side, lung: np.ndarray, eta: float) -> tuple[str, tuple[int,
     return f"IOL undefined: {'heat map is zero everywhere' if lung.any() else 'no lung found'}", MUTED
 
 
+def _draw_legend(pen: ImageDraw.ImageDraw, decision: Decision, settings: Robustness) -> None:
+    """Draw what the heat map explains, and what the outlines and ``p`` are."""
+    top = TOP + XRAY + 10
+    why = "the decision made" if settings.target is Target.decision else decision.label
+    engine = f"Heat map: {engine_title(settings.engine)}, target: {why}"
+    pen.text((GAP, top), shorten(engine, font(14), 400), MUTED, font(14))
+    pen.text((WIDTH - GAP, top), f"p: probability of {decision.label}", MUTED, font(14), anchor="ra")
+    draw_key(pen, 425, top, REGION, f"region, ≥ {settings.region_threshold:g} of max.")
+    draw_key(pen, 660, top, LUNG, "lungs")
+
+
+def draw_key(pen: ImageDraw.ImageDraw, left: int, top: int, colour: tuple[int, int, int], text: str) -> None:
+    """Draw an outline's colour on grey, and beside it what the outline is."""
+    pen.rectangle((left, top, left + 30, top + 17), fill=(70, 70, 70))
+    pen.line((left + 5, top + 8, left + 25, top + 8), colour, 3)
+    pen.text((left + 38, top), text, MUTED, font(14))
+
+
 def overlay(
     image: np.ndarray, heat: np.ndarray, region: np.ndarray, lung: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
-    """X-ray, heat map, outlines, each of any size and aspect ratio.
+    """Draw an X-ray under its heat map, and the outlines of region and lungs; each of any size and aspect ratio.
 
     Args:
         image: (H, W) uint8.
@@ -144,19 +176,36 @@ def overlay(
 
 
 def blend(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 under (H, W) float in [0, 1] -> (H, W, 3) uint8."""
+    """Lay a heat map's colours over a grey image, the hotter the more opaque.
+
+    Args:
+        grey: (H, W) uint8.
+        heat: (H, W) float in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8 RGB; grey where the heat map is 0.
+
+    Example:
+        >>> blend(np.array([[200]], np.uint8), np.array([[0.0]]))
+        array([[[200, 200, 200]]], dtype=uint8)
+    """
     index = np.rint(heat * 255).astype(np.uint8)
     colour = cv2.cvtColor(cv2.applyColorMap(index, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     opacity = (OPACITY * heat)[..., None]
     return np.rint(grey[..., None] * (1 - opacity) + colour * opacity).astype(np.uint8)
 
 
-def _colour_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, threshold: float) -> None:
-    """The fixed scale, as it looks over mid-grey: 0 to the map's own maximum."""
-    left, length = 3 * GAP + 2 * PANEL, PANEL - 60
-    top = TOP + 60
-    ramp = np.repeat(np.linspace(1, 0, length, dtype=np.float32)[:, None], 22, axis=1)
+def draw_ramp(canvas: Image.Image, left: int, top: int, ramp: np.ndarray) -> None:
+    """Draw a (H, W) float32 ramp in the heat map's colours, as they look over mid-grey."""
     canvas.paste(Image.fromarray(blend(np.full(ramp.shape, 110, np.uint8), ramp)), (left, top))
+
+
+def _draw_colour_scale(canvas: Image.Image, threshold: float) -> None:
+    """Draw the fixed scale, 0 to the map's own maximum."""
+    left, length = 3 * GAP + 2 * XRAY, XRAY - 60
+    top = TOP + 60
+    pen = ImageDraw.Draw(canvas)
+    draw_ramp(canvas, left, top, np.repeat(np.linspace(1, 0, length, dtype=np.float32)[:, None], 22, axis=1))
     pen.multiline_text((left, TOP - 2), "share of\nthe map's\nmaximum", MUTED, font(14), spacing=3)
     for value in {0.0, threshold, 1.0}:
         y = top + (1 - value) * (length - 1)
@@ -165,7 +214,13 @@ def _colour_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, threshold: floa
 
 
 def shorten(text: str, typeface: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cuts out the middle of a text that is too long."""
+    """Return the text without its middle if it is wider than ``width`` pixels.
+
+    Example:
+        >>> short = shorten("chest_x_ray_0001.png", font(14), width=100)
+        >>> short[:4], "…" in short, short[-4:]
+        ('ches', True, '.png')
+    """
     cut, keep = text, len(text)
     while typeface.getlength(cut) > width:
         keep -= 2
@@ -175,6 +230,6 @@ def shorten(text: str, typeface: ImageFont.FreeTypeFont, width: float) -> str:
 
 @cache
 def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The pictures' typeface, in pixels."""
+    """Return the pictures' typeface, ``size`` pixels high."""
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     return ImageFont.truetype(str(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")), size)

@@ -1,13 +1,11 @@
 import lightning as L
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks.overlays import GradCamOverlays
 from experiments.schema import Robustness
-from explain.decision import Decision
-from explain.picture import HEIGHT, WIDTH, Side, draw_pair
+from explain.picture import HEIGHT, WIDTH
 from tests.helpers.tiny_module import TASK, Tiny, TinyData, trainer
 
 pytestmark = [
@@ -25,19 +23,6 @@ class Album(CSVLogger):
 
     def log_image(self, key, images, step=None):
         self.images.append((key, step, images[0]))
-
-
-def side(**changes):
-    image = np.full((64, 64), 128, np.uint8)
-    heat = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(64, 0)
-    return Side(image, heat, heat >= 0.5, 0.7, 0.5)._replace(**changes)
-
-
-def drawn(original=None, received=None, lung=None, label=1.0, caption="a.png"):
-    lung = np.eye(64, dtype=bool) if lung is None else lung
-    decision = Decision("COVID-19", 0)
-    return draw_pair(original or side(), received or side(), lung, label=label, caption=caption, decision=decision,
-                settings=Robustness())  # fmt: skip
 
 
 def test_same_keys_every_epoch_and_no_effect_on_training(tmp_path):
@@ -73,20 +58,3 @@ def test_a_logger_without_pictures_costs_nothing(tmp_path):
     callback = GradCamOverlays(Robustness(), TASK)
     trainer(callbacks=[callback], logger=CSVLogger(tmp_path)).validate(Tiny(), TinyData(), verbose=False)
     assert not callback._chosen
-
-
-@pytest.mark.parametrize("size", [48, 700])
-def test_picture_has_one_size_whatever_comes(size):
-    nothing = Side(
-        np.zeros((size, size), np.uint8), np.zeros((size, size), np.float32), np.zeros((size, size), bool),
-        float("nan"), float("nan"),
-    )  # fmt: skip
-    picture = drawn(nothing, nothing, np.zeros((size, size), bool), float("nan"), "Röntgen  (é) " * 40)
-    assert picture.shape == (HEIGHT, WIDTH, 3)
-
-
-def test_picture_shows_heat_and_flip():
-    cold = side(heat=np.zeros((64, 64), np.float32), region=np.zeros((64, 64), bool))
-    blank = drawn(cold, cold, np.zeros((64, 64), bool))
-    assert (drawn() != blank).any()
-    assert (drawn(side(), side(probability=0.2)) != drawn()).any()
