@@ -27,9 +27,9 @@ def predict(
 
     Research software, not a medical device: no answer is a diagnosis.
     """
-    from covidmt.prediction.predict import predict
+    from covidmt.prediction.predict import predict_images
 
-    predict(
+    predict_images(
         checkpoint,
         images,
         channels=channel or ["whatsapp"],

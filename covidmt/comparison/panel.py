@@ -141,8 +141,8 @@ def _draw(columns: dict[str, list[ExplainedImage]], titles: Sequence[str]) -> Fi
             grey = cv2.resize(seen.grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             heat = cv2.resize(seen.heat, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
             axis.imshow(np.clip(blend(grey, heat), 0, 255).astype(np.uint8))
-            right = seen.answer == titles[row]
-            axis.set_xlabel(seen.answer, fontsize=10, color="#1B7F4B" if right else "#111827")
+            right = seen.top_label == titles[row]
+            axis.set_xlabel(seen.top_label, fontsize=10, color="#1B7F4B" if right else "#111827")
             axis.set_xticks([])
             axis.set_yticks([])
     for row, title in enumerate(titles):

@@ -1,4 +1,4 @@
-"""What is said of one image: the network's answer, what was checked about it, and what it must not be taken for."""
+"""The answer for one image: what the network says, what was checked about it, and what it must not be taken for."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NOTICE = (
     "wrong. A radiologist must read the image."
 )
 
-PLAUSIBLE = 0.08, 0.8  # share of a chest X-ray that lungs cover; of some 200 images 0.14 to 0.66
+PLAUSIBLE_LUNGS = 0.08, 0.8  # share of a chest X-ray that lungs cover; 0.14 to 0.66 in some 200 images
 
 
 class Sentence(NamedTuple):
-    """A line of the report.
+    """A sentence of the report.
 
     Attributes:
-        text: For a reader who does not know the software.
-        warning: The same in a few words where it is a warning, else empty.
+        text: The sentence, for a reader who does not know the software.
+        warning: The same in a few words if it is a warning, else empty.
     """
 
     text: str
@@ -37,15 +37,26 @@ class Prediction:
     Attributes:
         image: The file as the user named it; nothing else in the output tells where an image is from.
         decision: What was asked.
-        probability: Of the decision's label, in [0, 1].
+        probability: Probability of the decision's label, in [0, 1].
         channels: The same after each simulated channel.
         lung_share: Share of the image that the lungs cover, 0: none were found; None: they were not looked for.
         heat_found: The heat map is not zero everywhere.
-        iol: Share of the heat-map region inside the lungs; NaN where one of them is missing.
-        eta: IOL below which the saliency is out of the lungs.
+        iol: Share of the heat-map region inside the lungs, in [0, 1]; NaN where one of them is missing.
+        eta: IOL below which the saliency is out of the lungs, in [0, 1].
         size: Width and height of the image, pixels.
-        input_size: Side of what the network reads, pixels.
+        input_size: Width and height of what the network reads, pixels.
         coloured: The file is no grey image.
+
+    Example:
+        >>> prediction = Prediction(
+        ...     image="a.png", decision=Decision("COVID-19", index=2), probability=0.75, channels={"whatsapp": 0.25},
+        ...     lung_share=0.3, heat_found=True, iol=0.2, eta=0.4, size=(1024, 1024), input_size=512, coloured=False)
+        >>> prediction.answer(prediction.probability)
+        'COVID-19'
+        >>> prediction.survives("whatsapp")
+        False
+        >>> [sentence.warning for sentence in prediction.sentences() if sentence.warning]
+        ['other answer after whatsapp', 'looks outside the lungs']
     """
 
     image: str
@@ -61,21 +72,24 @@ class Prediction:
     coloured: bool
 
     def answer(self, probability: float) -> str:
-        """``COVID-19`` or ``not COVID-19``."""
-        label = self.decision.label
-        return label if probability >= self.decision.threshold else f"not {label}"
+        """Return the decision at a probability in words: ``COVID-19`` or ``not COVID-19``."""
+        return self.decision.answer(probability >= self.decision.threshold)
 
     def survives(self, channel: str) -> bool:
-        """The decision is the same after the channel."""
+        """Return whether the decision is the same after the channel."""
         return self.answer(self.channels[channel]) == self.answer(self.probability)
 
     def sentences(self) -> list[Sentence]:
-        """The report: the answer, then each check."""
-        checks = [self._after(channel) for channel in self.channels]
-        return [self._answered(), *checks, *self._where(), *self._unusual()]
+        """Return the report: the answer, then each check."""
+        channels = [self._channel_sentence(channel) for channel in self.channels]
+        return [self._answer_sentence(), *channels, *self._saliency_sentences(), *self._image_sentences()]
+
+    def warnings(self) -> list[str]:
+        """Return the report's warnings in a few words each."""
+        return [sentence.warning for sentence in self.sentences() if sentence.warning]
 
     def record(self) -> dict[str, Any]:
-        """For JSON; what is not defined is None."""
+        """Return all of it for JSON; what is not defined is None."""
         sentences = self.sentences()
         return {
             "image": self.image,
@@ -95,7 +109,7 @@ class Prediction:
             "report": " ".join(sentence.text for sentence in sentences),
         }
 
-    def _answered(self) -> Sentence:
+    def _answer_sentence(self) -> Sentence:
         label, threshold = self.decision.label, self.decision.threshold
         positive = self.probability >= threshold
         side, rest = ("at or above", "") if positive else ("below", f" That does not rule {label} out.")
@@ -104,7 +118,7 @@ class Prediction:
             f"{self.probability:.3f}, {side} its threshold of {threshold:g}.{rest}"
         )
 
-    def _after(self, channel: str) -> Sentence:
+    def _channel_sentence(self, channel: str) -> Sentence:
         probability = self.channels[channel]
         if self.survives(channel):
             return Sentence(
@@ -116,7 +130,7 @@ class Prediction:
             f"other answer after {channel}",
         )
 
-    def _where(self) -> list[Sentence]:
+    def _saliency_sentences(self) -> list[Sentence]:
         """What the heat map and the lungs say together."""
         missing = []
         if self.lung_share == 0:
@@ -138,47 +152,53 @@ class Prediction:
             return missing
         if self.lung_share is None:
             return [Sentence("Whether the network looked at the lungs was not checked.")]
-        inside = np.float32(self.iol) >= np.float32(self.eta)
-        texts = [f"{100 * self.iol:.{digits}f}" for digits in range(7)]
-        # Of an IOL of 0.397 not "40 %", which would be as much as the 40 % expected.
-        fitting = [text for text in texts if (float(text) >= round(100 * self.eta, 6)) == inside]
-        share = f"{[*fitting, texts[-1]][0]} % of the heat map's hottest region lies inside the lungs"
+
+        inside = bool(np.float32(self.iol) >= np.float32(self.eta))
+        share = f"{self._iol_percent(inside)} % of the heat map's hottest region lies inside the lungs"
         if inside:
             return [Sentence(f"{share} (expected: {100 * self.eta:g} % or more).")]
         return [
             Sentence(
-                f"Only {share} (expected: {100 * self.eta:g} % or more). The answer may rest on something else than "
+                f"Only {share} (expected: {100 * self.eta:g} % or more). The answer may rest on something other than "
                 "the lungs.",
                 "looks outside the lungs",
             )
         ]
 
-    def _unusual(self) -> list[Sentence]:
+    def _iol_percent(self, inside: bool) -> str:
+        """IOL in percent, with as many digits as tell it from eta: 0.397 is not "40 %", which is what is expected."""
+        texts = [f"{100 * self.iol:.{digits}f}" for digits in range(7)]
+        fitting = [text for text in texts if (float(text) >= round(100 * self.eta, 6)) == inside]
+        return [*fitting, texts[-1]][0]
+
+    def _image_sentences(self) -> list[Sentence]:
         """Ways in which the image is unlike those that networks are trained on."""
-        found = []
-        width, height = self.size
-        if self.lung_share and not PLAUSIBLE[0] <= self.lung_share <= PLAUSIBLE[1]:
-            found.append(
+        sentences = []
+        if self.lung_share and not PLAUSIBLE_LUNGS[0] <= self.lung_share <= PLAUSIBLE_LUNGS[1]:
+            sentences.append(
                 Sentence(
                     f"What was taken for lungs covers {100 * self.lung_share:.0f} % of the image, unlike in a chest "
-                    "X-ray: it may not be one, and the share inside the lungs then says nothing.",
+                    "X-ray: the image may not be one, and then the share inside the lungs says nothing.",
                     "odd lungs",
                 )
             )
+
+        width, height = self.size
         if min(self.size) < self.input_size:
-            found.append(
+            sentences.append(
                 Sentence(
                     f"The image has {width} x {height} pixels, but the network reads {self.input_size} x "
                     f"{self.input_size}: details may be missing.",
                     "small image",
                 )
             )
+
         if self.coloured:
-            found.append(
+            sentences.append(
                 Sentence(
                     "The image is in colour, unlike the grey X-rays that the network was trained on; only its "
                     "brightness was used.",
                     "image in colour",
                 )
             )
-        return found
+        return sentences

@@ -1,4 +1,4 @@
-"""``covidmt predict``: a trained network on any images; of each a report, a picture and a line of JSON."""
+"""``covidmt predict``: a trained network on any images; for each a report, a picture and a line of JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from io import FileIO
 from math import isnan
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.markup import escape
@@ -32,11 +32,11 @@ from lightning_modules.load import load_module
 from lightning_modules.lungs.segmenters import SHIPPED, load_segmenter, segmenter_id
 
 LINES = "predictions.jsonl"
-LISTED = 20  # unreadable images in the last message; the JSON lines name all
-IN_FULL = 5  # so many images get their sentences on the terminal; of more, each gets a row of a table
+LISTED = 20  # images that could not be predicted in the last message; the JSON lines name all
+IN_FULL = 5  # up to so many images get their sentences on the terminal; of more, each gets a row of a table
 
 
-def predict(
+def predict_images(
     reference: str,
     images: Sequence[str],
     *,
@@ -46,8 +46,8 @@ def predict(
 ) -> Path:
     """Predict every image, check each answer, print the report.
 
-    Writes ``<out>/predictions.jsonl`` with an object an image (:meth:`.Prediction.record`, or ``error``), each as soon
-    as it is known, and ``<out>/<stem>_overlay.png``. Of an image's origin only its file name is written, as it was
+    Writes ``<out>/predictions.jsonl`` with one object per image (:meth:`.Prediction.record`, or ``error``), each as
+    soon as it is known, and ``<out>/<stem>_overlay.png``. Of an image's origin only its file name is written, as it was
     given: nothing of a DICOM header.
 
     Args:
@@ -64,46 +64,49 @@ def predict(
         UserError: The checkpoint, a channel, a folder or the segmenter cannot be used; or images that cannot be read,
             after all others are done.
     """
+    # mistakes come before the first image
     out = expand(out)
-    sent = {name: get_channel(name, "--channel") for name in channels}
+    named_channels = {name: get_channel(name, "--channel") for name in channels}
     names = find_images(images)
-    found = find_checkpoint(reference)
-    finder = load_segmenter(segmenter) if segmenter else None
-    predictor = Predictor(load_module(found.path), sent, finder)
+    checkpoint = find_checkpoint(reference)
+    lungs = load_segmenter(segmenter) if segmenter else None
+    predictor = Predictor(load_module(checkpoint.path), named_channels, lungs)
     masks = segmenter_id(segmenter) if segmenter else None
-    origin = {"checkpoint": reference, "run_id": found.run_id, "segmenter": masks, "notice": NOTICE}
-    pictures = _pictures(names, out)
-    done: dict[str, Prediction] = {}
-    failed: dict[str, str] = {}
-    with _new_lines(out, names) as lines, _kept(lines):
+    origin = {"checkpoint": reference, "run_id": checkpoint.run_id, "segmenter": masks, "notice": NOTICE}
+
+    # a picture and a line of JSON for each image
+    pictures = name_pictures(names, out)
+    predictions: dict[str, Prediction] = {}
+    errors: dict[str, str] = {}
+    with _new_lines(out, names) as lines, _keep_lines(lines):
         for name, result in track(predictor(names), f"Predicting {len(names)} images", total=len(names)):
-            record: dict[str, Any]
             if isinstance(result, UserError):
-                failed[name] = str(result)
-                record = {"image": name, "error": failed[name]}
+                errors[name] = str(result)
+                record = {"image": name, "error": errors[name]}
             else:
-                drawn = Image.fromarray(draw_prediction(*result[:-1], settings=predictor.robustness))
-                try:
-                    drawn.save(pictures[name], compress_level=3)
-                except OSError:  # half of it is there
-                    pictures[name].unlink(missing_ok=True)
-                    raise
-                done[name] = result.prediction
+                _save_picture(draw_prediction(result, predictor.robustness), pictures[name])
+                predictions[name] = result.prediction
                 record = result.prediction.record() | {"overlay": pictures[name].name}
             _append(lines, json.dumps(record | origin, ensure_ascii=False, allow_nan=False))
-    _print(done, pictures, out)
-    if failed:
-        more = [f"and {len(failed) - LISTED} more"] if len(failed) > LISTED else []
-        listed = [*list(failed.values())[:LISTED], *more]
-        raise UserError("\n  ".join([f"{len(failed)} of {len(names)} images could not be predicted:", *listed]))
+
+    # the report on the terminal
+    _print_report(predictions, pictures, out)
+    if errors:
+        more = [f"and {len(errors) - LISTED} more"] if len(errors) > LISTED else []
+        listed = [*list(errors.values())[:LISTED], *more]
+        raise UserError("\n  ".join([f"{len(errors)} of {len(names)} images could not be predicted:", *listed]))
     return out / LINES
 
 
 def find_images(given: Iterable[str]) -> list[str]:
-    """The files as they were named, and those directly in the folders; each once.
+    """Return the files as they were named, and those directly in the folders; each once.
 
     Raises:
         UserError: A folder without images, or nothing given.
+
+    Example:
+        >>> find_images(["x.png", "./x.png", "y.dcm"])
+        ['x.png', 'y.dcm']
     """
     names: dict[Path, str] = {}
     for name in given:
@@ -121,21 +124,36 @@ def find_images(given: Iterable[str]) -> list[str]:
     return list(names.values())
 
 
-def _pictures(names: list[str], out: Path) -> dict[str, Path]:
-    """A picture's path for each image; where several share a stem, the later ones are numbered."""
+def name_pictures(names: Sequence[str], out: Path) -> dict[str, Path]:
+    """Return a picture's path for each image; where several share a stem, the later ones are numbered.
+
+    Example:
+        >>> [path.name for path in name_pictures(["a/x.png", "b/x.png"], Path("out")).values()]
+        ['x_overlay.png', 'x_2_overlay.png']
+    """
     pictures: dict[str, Path] = {}
     taken: set[Path] = set()
     for name in names:
         stem, number = Path(name).stem[:60], 1  # of characters that take 4 bytes each, a file name holds 63
-        while (path := out / f"{stem}{f'_{number}' if number > 1 else ''}_overlay.png") in taken:
+        path = out / f"{stem}_overlay.png"
+        while path in taken:
             number += 1
+            path = out / f"{stem}_{number}_overlay.png"
         taken.add(path)
         pictures[name] = path
     return pictures
 
 
+def _save_picture(picture: np.ndarray, path: Path) -> None:
+    try:
+        Image.fromarray(picture).save(path, compress_level=3)
+    except OSError:  # half of it is there
+        path.unlink(missing_ok=True)
+        raise
+
+
 def _append(lines: FileIO, text: str) -> None:
-    """A line, whole or not at all."""
+    """Append a line, whole or not at all."""
     line, end = f"{text}\n".encode(), lines.tell()
     if lines.write(line) != len(line):
         lines.truncate(end)
@@ -143,23 +161,23 @@ def _append(lines: FileIO, text: str) -> None:
 
 
 @contextmanager
-def _kept(lines: FileIO) -> Generator[None]:
-    """A disk that is full: what was predicted is kept, and a file without a line is not left."""
+def _keep_lines(lines: FileIO) -> Generator[None]:
+    """Keep what was predicted before the disk was full, in a message; a file without a line is deleted."""
     try:
         yield
     except OSError as error:
-        place = Path(str(lines.name))
-        done = place.read_bytes().count(b"\n")
-        if not done:
-            place.unlink()
-        kept = f"; {done} predictions are in {place.name}" if done else ""
+        path = Path(str(lines.name))
+        count = path.read_bytes().count(b"\n")
+        if not count:
+            path.unlink()
+        kept = f"; {count} predictions are in {path.name}" if count else ""
         raise UserError(
-            f"--out {place.parent}: cannot be written to ({error.strerror}){kept}; make room, or name another folder"
+            f"--out {path.parent}: cannot be written to ({error.strerror}){kept}; make room, or name another folder"
         ) from error
 
 
 def _new_lines(out: Path, names: list[str]) -> FileIO:
-    """The file of JSON lines, opened; what earlier predictions left is never replaced.
+    """Open the file of JSON lines; what earlier predictions left is never replaced.
 
     Raises:
         UserError: The folder has predictions, holds the images, or cannot be written to.
@@ -175,40 +193,43 @@ def _new_lines(out: Path, names: list[str]) -> FileIO:
         raise UserError(f"--out {out}: cannot be written to ({error.strerror}); name another folder") from error
 
 
-def _print(done: dict[str, Prediction], pictures: dict[str, Path], out: Path) -> None:
-    """The report of a few images in sentences, of many as a table with the warnings counted; the notice under it."""
-    if not done:
+def _print_report(predictions: dict[str, Prediction], pictures: dict[str, Path], out: Path) -> None:
+    """Print a few images' reports in sentences, many images' as a table with the warnings counted; then the notice."""
+    if not predictions:
         return
     console = Console(highlight=False)
     console.print()
-    if len(done) > IN_FULL:
-        console.print(_table(done))
-        warnings = Counter(s.warning for prediction in done.values() for s in prediction.sentences() if s.warning)
+
+    if len(predictions) > IN_FULL:
+        console.print(_table(predictions))
+        warnings = Counter(warning for prediction in predictions.values() for warning in prediction.warnings())
         for warning, count in warnings.most_common():
-            console.print(f"{count} of {len(done)}: {escape(warning)}", soft_wrap=True)
+            console.print(f"{count} of {len(predictions)}: {escape(warning)}", soft_wrap=True)
     else:
-        for name, prediction in done.items():
+        for name, prediction in predictions.items():
             console.print(f"[bold]{escape(name)}[/bold]", soft_wrap=True)
             for sentence in prediction.sentences():
                 mark = "[red]Warning:[/red] " if sentence.warning else ""
                 console.print(f"  {mark}{escape(sentence.text)}", soft_wrap=True)
             console.print(f"  Picture: {escape(str(pictures[name]))}\n", soft_wrap=True)
+
     console.print(f"[bold]{NOTICE}[/bold]", soft_wrap=True)
     console.print(f"All of it: {escape(str(out / LINES))}, and a picture of each image beside it", soft_wrap=True)
 
 
-def _table(done: dict[str, Prediction]) -> Table:
-    """A row an image."""
-    first = next(iter(done.values()))
+def _table(predictions: dict[str, Prediction]) -> Table:
+    """A row for each image."""
+    first = next(iter(predictions.values()))
     label = first.decision.label
     title = f"Probability of {label}, then after each channel; IOL: share of the hottest region inside the lungs"
     table = Table(title=escape(title), title_justify="left")
     table.add_column("image", overflow="fold")
     for column in ("answer", f"p({label})", *first.channels, "IOL", "warnings"):
         table.add_column(escape(column), justify="left" if column in ("answer", "warnings") else "right")
-    for name, prediction in zip(unique_names(list(done)), done.values(), strict=True):
+
+    for name, prediction in zip(unique_names(list(predictions)), predictions.values(), strict=True):
         values = (prediction.probability, *prediction.channels.values(), prediction.iol)
-        warnings = "\n".join(sentence.warning for sentence in prediction.sentences() if sentence.warning)
+        warnings = "\n".join(prediction.warnings())
         table.add_row(
             escape(name),
             prediction.answer(prediction.probability),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -29,10 +30,11 @@ from lightning_modules.lungs.segmenters import Segmenter
 from lightning_modules.multitask import MultiTaskModule
 from metrics.saliency import iol
 
-COLOUR = 8  # mean distance of a pixel's largest from its smallest colour, of 255, from which a picture is no grey one
+COLOURED = 8  # mean distance of a pixel's largest from its smallest colour, of 255, above which an image is not grey
 
 
-class LoadedImage(NamedTuple):
+@dataclass(frozen=True)
+class LoadedImage:
     """An image from its file.
 
     Attributes:
@@ -46,15 +48,28 @@ class LoadedImage(NamedTuple):
     coloured: bool
 
 
-class ExplainedImage(NamedTuple):
+class _Evidence(NamedTuple):
+    """What the network and the segmenter give for one image, named as in `Prediction` and `ExplainedImage`."""
+
+    probabilities: list[float]  # of the image itself, then after each channel; NaN where there is none
+    top_label: str
+    iol: float
+    heat: np.ndarray
+    region: np.ndarray
+    lung: np.ndarray
+
+
+@dataclass(frozen=True)
+class ExplainedImage:
     """An image's prediction with what its picture shows.
 
     Attributes:
+        prediction: The answer and the checks.
         grey: (H, W) uint8 at its full size, but of what the network sees: ``data.crop_top``, ``data.view``.
         heat: (S, S) float32 in [0, 1].
         region: (S, S) bool, the heat-map region.
         lung: (S, S) bool, all False where no lungs were found or looked for.
-        answer: The label of the largest logit.
+        top_label: The label of the largest logit.
     """
 
     prediction: Prediction
@@ -62,21 +77,21 @@ class ExplainedImage(NamedTuple):
     heat: np.ndarray
     region: np.ndarray
     lung: np.ndarray
-    answer: str
+    top_label: str
 
 
 class Predictor:
-    """Predicts and explains on the GPU if there is one, in float32.
+    """Predict and explain image files, on the GPU if there is one, in float32.
 
     Args:
-        module: In eval mode.
+        module: A network in eval mode.
         channels: Name -> channel; the decision is made again after each.
-        segmenter: None: lungs are not looked for.
-        masks: Where an image has a mask here, it is taken.
+        segmenter: What finds the lungs; None: lungs are not looked for.
+        masks: Lung masks that are used where an image has one.
 
     Raises:
-        UserError: The heat map's settings do not fit the network, such as a layer that it lacks; or it sees images by
-            their lungs (``data.view``), and there is no segmenter.
+        UserError: The heat map's settings do not fit the network, such as a layer that it lacks; or the network sees
+            images by their lungs (``data.view``), and there is no segmenter.
     """
 
     def __init__(
@@ -100,110 +115,121 @@ class Predictor:
         self.segmenter = segmenter.to(self.device) if segmenter else None
 
     def __call__(self, names: Sequence[str]) -> Iterator[tuple[str, ExplainedImage | UserError]]:
-        """Each image file in turn with what was found, or with what is wrong with it."""
+        """Yield each image file in turn with its prediction, or with what is wrong with it."""
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # the decoders let go of the interpreter
             for start in range(0, len(names), self.robustness.batch_size):
                 batch = names[start : start + self.robustness.batch_size]
                 loaded = dict(zip(batch, threads.map(self._load, batch), strict=True))
-                results: dict[str, ExplainedImage | UserError]
-                results = {name: image for name, image in loaded.items() if isinstance(image, UserError)}
-                good = {name: image for name, image in loaded.items() if isinstance(image, LoadedImage)}
-                if good:
-                    results.update(zip(good, self.explain(good), strict=True))
-                yield from ((name, results[name]) for name in batch)
+                images = {name: image for name, image in loaded.items() if isinstance(image, LoadedImage)}
+                results = dict(zip(images, self.explain(images), strict=True)) if images else {}
+                for name, image in loaded.items():
+                    yield name, image if isinstance(image, UserError) else results[name]
 
     @torch.no_grad()
     def explain(self, batch: Mapping[str, LoadedImage]) -> list[ExplainedImage | UserError]:
-        """The network's part: a batch of images by their names."""
-        lung = self._lungs(batch)
-        seen = [self._seen(image.inputs, lung) for image, lung in zip(batch.values(), lung.cpu().numpy(), strict=True)]
-        inputs = torch.from_numpy(np.stack(seen)).to(self.device)
+        """Predict and explain a batch of images by their names."""
+        lung = self._find_lungs(batch)
+        inputs = self._network_inputs(batch, lung)
+
+        # the images' own decisions and maps, then the decisions after each channel
         cam = self.maps.explain(self.module, inputs[:, :1])
-        heat = heat_map(cam.map, (self.size, self.size))
-        region = heat_region(heat, self.robustness.region_threshold)
         logits = [cam.logits, *(self._logits(sent[:, None]) for sent in inputs[:, 1:].unbind(1))]
         probabilities = torch.stack([self.maps.decision.probability(side) for side in logits], dim=1).tolist()
-        maps = zip(*(part.cpu().numpy() for part in (heat, region, lung)), strict=True)
-        answers = [self.maps.labels[index] for index in cam.logits.argmax(dim=1).tolist()]
-        rows = zip(batch.items(), probabilities, answers, iol(region, lung).tolist(), maps, strict=True)
-        return [self._explained(*item, values, answer, inside, *drawn) for item, values, answer, inside, drawn in rows]
+        labels = [self.maps.labels[index] for index in cam.logits.argmax(dim=1).tolist()]
 
-    def _explained(
-        self,
-        name: str,
-        image: LoadedImage,
-        probabilities: list[float],
-        answer: str,
-        inside: float,
-        heat: np.ndarray,
-        region: np.ndarray,
-        lung: np.ndarray,
-    ) -> ExplainedImage | UserError:
-        if not all(map(isfinite, probabilities)):
+        # where the network looked
+        heat = heat_map(cam.map, (self.size, self.size))
+        region = heat_region(heat, self.robustness.region_threshold)
+        maps = (part.cpu().numpy() for part in (heat, region, lung))
+        rows = zip(probabilities, labels, iol(region, lung).tolist(), *maps, strict=True)
+        return [self._explain_image(*item, _Evidence(*row)) for item, row in zip(batch.items(), rows, strict=True)]
+
+    def _explain_image(self, name: str, image: LoadedImage, evidence: _Evidence) -> ExplainedImage | UserError:
+        lung = evidence.lung
+        if not all(map(isfinite, evidence.probabilities)):
             return UserError(f"{name}: the network gives no number for this image; its weights may be broken")
         if self.view is not View.original and not lung.any():
-            return UserError(f"{name}: no lung was found in it, so there is no data.view={self.view.value} of it")
-        grey = crop_top(image.grey, self.top)
-        full = np.asarray(Image.fromarray(lung).resize(grey.shape[::-1], Image.Resampling.NEAREST))
+            return UserError(f"{name}: no lungs were found in it, so it cannot be shown as data.view={self.view.value}")
+
         prediction = Prediction(
             image=name,
             decision=self.maps.decision,
-            probability=probabilities[0],
-            channels=dict(zip(self.channels, probabilities[1:], strict=True)),
+            probability=evidence.probabilities[0],
+            channels=dict(zip(self.channels, evidence.probabilities[1:], strict=True)),
             lung_share=float(lung.mean()) if self.segmenter else None,
-            heat_found=bool(region.any()),
-            iol=inside,
+            heat_found=bool(evidence.region.any()),
+            iol=evidence.iol,
             eta=self.robustness.eta,
             size=(image.grey.shape[1], image.grey.shape[0]),
             input_size=self.size,
             coloured=image.coloured,
         )
-        return ExplainedImage(prediction, show(grey, full, self.view), heat, region, lung, answer)
 
-    def _seen(self, inputs: np.ndarray, lung: np.ndarray) -> np.ndarray:
-        """The inputs in the representation that the network knows; whole where there are no lungs: said later."""
-        return np.stack([show(image, lung, self.view) for image in inputs]) if lung.any() else inputs
+        # what the network sees, at the image's own size
+        grey = crop_top(image.grey, self.top)
+        full_lung = np.asarray(Image.fromarray(lung).resize(grey.shape[::-1], Image.Resampling.NEAREST))
+        grey = show(grey, full_lung, self.view)
+        return ExplainedImage(prediction, grey, evidence.heat, evidence.region, lung, evidence.top_label)
+
+    def _network_inputs(self, batch: Mapping[str, LoadedImage], lung: Tensor) -> Tensor:
+        """(N, 1 + number of channels, S, S) uint8 in the network's ``data.view``; whole where there are no lungs."""
+        inputs = [
+            np.stack([show(side, mask, self.view) for side in image.inputs]) if mask.any() else image.inputs
+            for image, mask in zip(batch.values(), lung.cpu().numpy(), strict=True)
+        ]
+        return torch.from_numpy(np.stack(inputs)).to(self.device)
 
     def _logits(self, images: Tensor) -> Tensor:
         return self.module.head(self.maps.task)(self.module.features(images)[-1])
 
-    def _lungs(self, batch: Mapping[str, LoadedImage]) -> Tensor:
-        """(N, S, S) bool at the network's input size."""
-        lungs = self._segmented([image.grey for image in batch.values()])
+    def _find_lungs(self, batch: Mapping[str, LoadedImage]) -> Tensor:
+        """(N, S, S) bool at the network's input size, from the masks, else from the segmenter."""
+        lungs = self._segment([image.grey for image in batch.values()])
         for row, name in enumerate(batch):
             if self.masks is not None and self.masks.find(name) is not None:
                 lungs[row] = torch.from_numpy(self.masks.read(name, self.size, self.top))
         return lungs
 
-    def _segmented(self, images: list[np.ndarray]) -> Tensor:
+    def _segment(self, images: list[np.ndarray]) -> Tensor:
         if self.segmenter is None:
             return torch.zeros(len(images), self.size, self.size, dtype=torch.bool, device=self.device)
         small = torch.from_numpy(np.stack([resize(image, self.segmenter.image_size) for image in images]))
-        found = self.segmenter.segment(small[:, None].to(self.device))
-        found = found[:, int(self.top * found.shape[1]) :]
-        return F.interpolate(found[:, None].float(), (self.size, self.size), mode="nearest-exact")[:, 0].bool()
+        lungs = self.segmenter.segment(small[:, None].to(self.device))
+        lungs = lungs[:, int(self.top * lungs.shape[1]) :]
+        return F.interpolate(lungs[:, None].float(), (self.size, self.size), mode="nearest-exact")[:, 0].bool()
 
     def _load(self, name: str) -> LoadedImage | UserError:
+        """Decode an image, and what each channel makes of it."""
         try:
             grey = decode(expand(name))
         except UserError as error:
             return error
+
         sent = []
         for title, channel in self.channels.items():
             try:
                 sent.append(decode(channel(grey)))
-            except Exception as error:  # of one image, as of one that is too large for the format: others are not lost
+            except Exception as error:  # one image's, such as one too large for the format: others are not lost
                 return UserError(f"{name}: cannot be sent through {title} ({error}); make it smaller, or leave it out")
         inputs = np.stack([resize(crop_top(image, self.top), self.size) for image in (grey, *sent)])
-        return LoadedImage(grey, inputs, coloured=_coloured(expand(name)))
+        return LoadedImage(grey, inputs, coloured=is_coloured(expand(name)))
 
 
-def _coloured(path: Path) -> bool:
-    """A picture of other colours than grey, whatever its file could hold; DICOM files are decoded as grey only."""
+def is_coloured(path: Path) -> bool:
+    """Return whether an image has colours, whatever its file could hold; DICOM files are decoded as grey only.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (8, 8), (90, 90, 90)).save(Path(folder, "grey.png"))
+        ...     Image.new("RGB", (8, 8), (40, 120, 200)).save(Path(folder, "blue.png"))
+        ...     is_coloured(Path(folder, "grey.png")), is_coloured(Path(folder, "blue.png"))
+        (False, True)
+    """
     with path.open("rb") as file:
         if file.read(132)[128:] == b"DICM":
             return False
     with Image.open(path) as picture:
         picture.draft("RGB", (64, 64))
         colours = np.asarray(picture.convert("RGB").resize((64, 64), Image.Resampling.BOX))
-    return float(np.ptp(colours.astype(np.int16), axis=2).mean()) >= COLOUR
+    return float(np.ptp(colours.astype(np.int16), axis=2).mean()) >= COLOURED

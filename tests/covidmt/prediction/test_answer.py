@@ -1,0 +1,51 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from covidmt.prediction.answer import Prediction
+from explain.decision import Decision
+from tests.helpers.tiny_experiment import SIZE, experiment
+
+PREDICTION = Prediction(
+    "x.png", Decision("COVID-19", 2), 0.5, {"mms": 0.4}, 0.3, True, 0.8, 0.4, (SIZE, SIZE), SIZE, False
+)
+
+
+@pytest.mark.parametrize(
+    ("iol", "words"),
+    [
+        (0.397, "Only 39.7 % of the heat map's hottest region lies inside the lungs (expected: 40 %"),
+        (0.392, "Only 39 %"),
+        (0.4, "40 %"),
+        (float(np.float32(0.4)), "40 %"),
+        (0.39999, "Only 39.999 %"),
+        (0.404, "40 %"),
+    ],
+)
+def test_a_share_below_the_expected_one_never_reads_like_it(iol, words):
+    decision = Decision.of(experiment().tasks["covidx"], experiment().robustness)
+    prediction = Prediction("x.png", decision, 0.5, {}, 0.3, True, iol, 0.4, (SIZE, SIZE), SIZE, False)
+    assert prediction.sentences()[1].text.startswith(words)
+
+
+def test_a_probability_at_the_threshold_is_positive_and_the_record_says_what_survives():
+    record = PREDICTION.record()
+    assert (record["answer"], record["probability"], record["threshold"]) == ("COVID-19", 0.5, 0.5)
+    assert record["channels"] == {"mms": {"answer": "not COVID-19", "probability": 0.4, "survives": False}}
+    assert [sentence.warning for sentence in PREDICTION.sentences()] == ["", "other answer after mms", ""]
+    assert PREDICTION.warnings() == ["other answer after mms"]
+
+
+def test_what_is_missing_is_said_and_not_defined_in_the_record():
+    nothing = replace(PREDICTION, channels={}, lung_share=0.0, heat_found=False, iol=float("nan"))
+    assert nothing.warnings() == ["no lungs found", "empty heat map"]
+    assert nothing.record()["iol"] is None
+    unchecked = replace(PREDICTION, channels={}, lung_share=None, iol=float("nan"))
+    assert unchecked.warnings() == []
+    assert unchecked.sentences()[1].text == "Whether the network looked at the lungs was not checked."
+
+
+def test_an_odd_image_is_said():
+    odd = replace(PREDICTION, channels={}, lung_share=0.9, size=(SIZE, SIZE - 1), coloured=True)
+    assert odd.warnings() == ["odd lungs", "small image", "image in colour"]
