@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import torch
 
-from covidmt.comparison.panel import _predictor
+from covidmt.comparison.panel import predictor_of
 from datamodules.demo.write import write_demo
 from experiments.errors import UserError
 from experiments.load import to_dict
@@ -78,7 +78,7 @@ def test_a_checkpoint_has_no_segmenter_trained(
     assert covidmt("evaluate", "best.ckpt", "data.root=data", "data.num_workers=0") == 2
     assert "data.masks.segmenter (lungs.yaml): the checkpoint names this lungs experiment" in capfd.readouterr().err
     with pytest.raises(UserError, match="must not choose what is run"):
-        _predictor(module, None)  # of `covidmt panel`
+        predictor_of(module, None)  # of `covidmt panel`
     assert not (tmp_path / "run").exists()
     assert covidmt("evaluate", "best.ckpt", "data.root=data", "data.masks.segmenter=lungs.yaml") == 2
     assert "trainer.callbacks" in capfd.readouterr().err

@@ -16,11 +16,11 @@ def report(
     uri: TrackingUri = None,
 ) -> None:
     """Which configuration is more stable, by how much, how sure: a page, figures and tables beside the paper's."""
-    from covidmt.comparison.report import report as write_report
+    from covidmt.comparison.report import report_runs
     from covidmt.tracking.store import resolve_uri
     from experiments.schema import Tracking
 
-    typer.echo(f"report: {write_report(names, out, resolve_uri(Tracking(uri=uri)))}")
+    typer.echo(f"report: {report_runs(names, out, resolve_uri(Tracking(uri=uri)))}")
 
 
 def panel(
@@ -36,9 +36,9 @@ def panel(
     uri: TrackingUri = None,
 ) -> None:
     """ROI Hide-and-Seek: images in their representations, with the answers and Grad-CAMs of each one's network."""
-    from covidmt.comparison.panel import panel as draw_panel
+    from covidmt.comparison.panel import draw_representations
     from covidmt.tracking.store import resolve_uri
     from experiments.schema import Tracking
 
     store = resolve_uri(Tracking(uri=uri))
-    draw_panel([sweep], images or [], out, store, network=network, seed=seed, rows=rows, segmenter=segmenter)
+    draw_representations([sweep], images or [], out, store, network=network, seed=seed, rows=rows, segmenter=segmenter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
 from statistics import fmean
 from typing import Any
@@ -11,174 +11,205 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from covidmt.comparison.analysis import Couple, couples_with_mean
 from covidmt.comparison.comparisons import Comparison
 from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration, Mean, main_line
 from covidmt.comparison.paper import BASELINES, paper_value
-
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-BASE, COVIDMT, ORIGINAL, RECEIVED, PAPER = "#9AA5B1", "#0072B2", "#56B4E9", "#0072B2", "#B00020"
-VERDICTS = {"clear": "#1B7F4B", "likely": "#B7791F", "not shown": "#6B7280", "unknown": "#6B7280"}
-
-# matplotlib's settings with which a report's figures are drawn and saved
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "svg.hashsalt": "covidmt",  # the same figure gives the same file
-}
+from covidmt.comparison.style import (
+    BASE,
+    COLOURS,
+    COVIDMT,
+    INK,
+    ORIGINAL,
+    PAPER,
+    RECEIVED,
+    VERDICTS,
+    error_bars,
+    figure_row,
+    styled,
+)
 
 
-def overview(found: Sequence[Configuration]) -> Figure:
-    """PI and both OLS of every configuration, a row each."""
-    keys = _known(found, any)
-    figure, axes = _panels(len(keys), width=10.5, height=1.1 + 0.34 * len(found), sharey=True)
-    rows = np.arange(len(found))[::-1]
+@styled
+def draw_overview(configurations: Sequence[Configuration]) -> Figure:
+    """Draw PI and both OLS of every configuration, a row each."""
+    keys = _shared_scores(configurations, any)
+    figure, axes = figure_row(len(keys), height=1.1 + 0.34 * len(configurations), sharey=True)
+    rows = np.arange(len(configurations))[::-1]
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title)
-        for row, configuration in zip(rows, found, strict=True):
-            if (mean := configuration.scores.get(key)) is not None:
-                colour = _colour(found, configuration.network)
+        for row, configuration in zip(rows, configurations, strict=True):
+            mean = configuration.scores.get(key)
+            if mean is not None:
+                colour = _colour(configurations, configuration.network)
                 axis.plot(mean.values, [row] * len(mean.values), "o", color=colour, alpha=0.35, ms=4)
-                axis.errorbar(mean.value, row, xerr=_error(mean), fmt="D", color=colour, ms=6, capsize=3)
+                axis.errorbar(mean.value, row, xerr=error_bars(mean), fmt="D", color=colour, ms=6, capsize=3)
         axis.set_xlim(left=0)
         axis.grid(axis="x", alpha=0.25)
-        axis.set_ylim(-0.7, len(found) - 0.3)
-    axes[0].set_yticks(rows, [configuration.label for configuration in found])
+        axis.set_ylim(-0.7, len(configurations) - 0.3)
+    axes[0].set_yticks(rows, [configuration.label for configuration in configurations])
     return figure
 
 
-def task_count(found: Sequence[Configuration]) -> Figure | None:
-    """PI and OLS against the number of tasks, one line per base network (paper: Fig 8); None: nothing to draw."""
-    networks = list(dict.fromkeys(c.network for c in found))
-    lines = {network: main_line(found, network) for network in networks}
+@styled
+def draw_task_count(configurations: Sequence[Configuration]) -> Figure | None:
+    """Draw PI and OLS against the number of tasks, a line a base network (paper: Fig 8); None: nothing to draw."""
+    lines = {c.network: main_line(configurations, c.network) for c in configurations}
     lines = {network: line for network, line in lines.items() if len({len(c.tasks) for c in line}) > 1}
     if not lines:
         return None
-    keys = _known(found, any)
-    figure, axes = _panels(len(keys), width=10.5, height=3.9)
+
+    keys = _shared_scores(configurations, any)
+    figure, axes = figure_row(len(keys), height=3.9)
     for axis, key in zip(axes, keys, strict=True):
-        axis.set_title(SCORES[key].title)
-        for number, (network, line) in enumerate(lines.items()):
-            colour = _colour(found, network)
-            shift = 0.06 * (number - (len(lines) - 1) / 2)
-            others = [c for c in found if c.network == network and c not in line and key in c.scores]
-            for chosen, style in ((line, "o-"), *(([other], "s") for other in others)):
-                drawn = [(len(c.tasks) + shift, c.scores[key]) for c in chosen if key in c.scores]
-                if not drawn:
-                    continue
-                means = [mean.value for _, mean in drawn]
-                errors = np.array([_error(mean) for _, mean in drawn])[:, :, 0].T
-                axis.errorbar(
-                    [x for x, _ in drawn],
-                    means,
-                    yerr=errors,
-                    fmt=style,
-                    color=colour,
-                    mfc=colour if chosen is line else "white",
-                    capsize=3,
-                    lw=1.8,
-                    elinewidth=1,
-                    label=network if chosen is line else chosen[0].label,
-                )
-                for x, mean in drawn:
-                    axis.plot([x] * len(mean.values), mean.values, ".", color=colour, alpha=0.4, ms=5)
-            _paper_stars(axis, key, [network], shift, colour)
+        _draw_lines(axis, key, lines, configurations)
+
+        # the paper's points, of each network and of their mean
+        for number, network in enumerate(lines):
+            _draw_stars(axis, key, [network], _shift(number, len(lines)), _colour(configurations, network))
         if len(lines) > 1:
-            _paper_stars(axis, key, list(lines), 0, "white")
+            _draw_stars(axis, key, list(lines), 0, "white")
+
+        axis.set_title(SCORES[key].title)
         axis.set_xlabel("number of tasks")
         axis.set_xticks(sorted({len(c.tasks) for line in lines.values() for c in line}))
         axis.set_ylim(bottom=0)
         axis.grid(axis="y", alpha=0.25)
+
+    # one legend for all, without repeats
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     short = max(map(len, named)) < 30
     figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3 if short else 1)
     return figure
 
 
-def _paper_stars(axis: Axes, key: str, networks: list[str], shift: float, fill: str) -> None:
-    """The paper's values of 1 and 6 tasks, where its text has them."""
-    facts = {count: paper_value(key, networks, count) for count in (1, 6)}
+def _draw_lines(
+    axis: Axes, key: str, lines: Mapping[str, list[Configuration]], configurations: Sequence[Configuration]
+) -> None:
+    """Draw one score of each network's line, and of its other configurations (controls) as hollow squares."""
+    for number, (network, line) in enumerate(lines.items()):
+        colour, shift = _colour(configurations, network), _shift(number, len(lines))
+        _draw_points(axis, key, line, shift, fmt="o-", color=colour, mfc=colour, label=network)
+        for control in configurations:
+            if control.network == network and control not in line:
+                _draw_points(axis, key, [control], shift, fmt="s", color=colour, mfc="white", label=control.label)
+
+
+def _draw_points(axis: Axes, key: str, line: Sequence[Configuration], shift: float, **style: Any) -> None:
+    measured = [c for c in line if key in c.scores]
+    if not measured:
+        return
+    places = [len(c.tasks) + shift for c in measured]
+    means = [c.scores[key] for c in measured]
+    errors = np.concatenate([error_bars(mean) for mean in means], axis=1)
+    axis.errorbar(places, [mean.value for mean in means], yerr=errors, capsize=3, lw=1.8, elinewidth=1, **style)
+    for place, mean in zip(places, means, strict=True):
+        axis.plot([place] * len(mean.values), mean.values, ".", color=style["color"], alpha=0.4, ms=5)
+
+
+def _draw_stars(axis: Axes, key: str, networks: list[str], shift: float, fill: str) -> None:
+    """Draw the paper's values of 1 and 6 tasks, where its text has them."""
     label = "paper's text" if len(networks) == 1 else f"paper's text, mean of {' and '.join(networks)}"
-    for count, fact in facts.items():
+    for count in (1, 6):
+        fact = paper_value(key, networks, count)
         if fact is not None:
             axis.plot(count + shift, fact.value, "*", color=fill, mec=PAPER, ms=12, zorder=3, label=label)
 
 
-def alike(couples: Sequence[tuple[Configuration, Configuration]]) -> list[list[tuple[Configuration, Configuration]]]:
-    """The couples whose mean can be shown, as a list of one: several, all of the same numbers of tasks; else none."""
-    counts = {(len(base.tasks), len(many.tasks)) for base, many in couples}
-    return [list(couples)] if len(couples) > 1 and len(counts) == 1 else []
+def _shift(number: int, count: int) -> float:
+    """Return how far the lines stand apart, so that their points do not hide each other."""
+    return 0.06 * (number - (count - 1) / 2)
 
 
-def base_and_covidmt(couples: Sequence[tuple[Configuration, Configuration]]) -> Figure:
-    """Base network alone against most tasks: PI (paper: Fig 6) and OLS (Fig 7), with the paper's values of its text."""
-    keys = _known([c for couple in couples for c in couple], all)
-    figure, axes = _panels(len(keys), width=10.5, height=3.9)
-    groups = [(couple[0].network, [couple]) for couple in couples] + [("mean", mean) for mean in alike(couples)]
+@styled
+def draw_base_and_covidmt(couples: list[Couple]) -> Figure:
+    """Draw base network alone against most tasks: PI (paper: Fig 6) and OLS (Fig 7), with the paper's text's values."""
+    keys = _shared_scores([c for couple in couples for c in couple], all)
+    groups = {couple[0].network: [couple] for couple in couples}
+    averaged = couples_with_mean(couples)
+    if averaged:
+        groups["mean"] = averaged
     counts = " or ".join(str(count) for count in sorted({len(many.tasks) for _, many in couples}))
+
+    figure, axes = figure_row(len(keys), height=3.9)
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title)
         for side, colour in enumerate((BASE, COVIDMT)):
-            for x, (_, members) in enumerate(groups):
-                means = [couple[side].scores[key] for couple in members]
-                place = x + 0.4 * (side - 0.5)
-                mean = means[0] if len(means) == 1 else None
-                value = mean.value if mean else fmean(m.value for m in means)
-                label = ("1 task (base network)", f"{counts} tasks (COVIDMT)")[side] if x == 0 else None
-                fact = paper_value(key, [base.network for base, _ in members], len(members[0][side].tasks))
-                top = _bar(axis, place, value, mean, colour, 0.38, label)
-                _number(axis, place, max(top, fact.value if fact else 0), f"{value:.{SCORES[key].digits}f}")
-                if fact:
-                    _paper(axis, place, fact.value, 0.19)
-        axis.set_xticks(range(len(groups)), [name for name, _ in groups])
+            label = ("1 task (base network)", f"{counts} tasks (COVIDMT)")[side]
+            for x, members in enumerate(groups.values()):
+                _draw_group(axis, key, members, side, x + 0.4 * (side - 0.5), colour, label if x == 0 else None)
+        axis.set_xticks(range(len(groups)), list(groups))
         axis.margins(y=0.12)
         axis.set_ylim(bottom=0)
-    _legend(figure, axes)
+
+    # the red lines have an entry where there is one
+    handles, labels = axes[0].get_legend_handles_labels()
+    if any(line.get_color() == PAPER for axis in axes for line in axis.lines):
+        (line,) = axes[0].plot([], [], color=PAPER, lw=2)
+        handles, labels = [*handles, line], [*labels, "paper, where its text gives a value"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 
-def baselines(found: Sequence[Configuration]) -> Figure:
-    """The single-task base networks: PI (paper: Table 2) and OLS on both sides (Fig 4)."""
-    keys = _known(found, all)
-    parts = [[key for key in keys if key == "pi"], [key for key in keys if key != "pi"]]
-    parts = [part for part in parts if part]
-    figure, axes = _panels(len(parts), width=10.5, height=3.9)
+def _draw_group(
+    axis: Axes, key: str, couples: Sequence[Couple], side: int, place: float, colour: str, label: str | None
+) -> None:
+    """Draw the bar of one couple's side, or of the mean over several couples, with the paper's value."""
+    means = [couple[side].scores[key] for couple in couples]
+    value = fmean(mean.value for mean in means)
+    top = _draw_bar(axis, place, value, means[0] if len(means) == 1 else None, colour, 0.38, label)
+    fact = paper_value(key, [base.network for base, _ in couples], len(couples[0][side].tasks))
+    if fact is not None:
+        axis.plot([place - 0.19, place + 0.19], [fact.value] * 2, color=PAPER, lw=2)
+        _write(axis, place + 0.19, fact.value, f"{fact.value:g}", (1, 0), color=PAPER, fontsize=8, va="center")
+        top = max(top, fact.value)
+    _write(axis, place, top, f"{value:.{SCORES[key].digits}f}", (0, 3), ha="center", fontsize=8.5)
+
+
+@styled
+def draw_baselines(configurations: Sequence[Configuration]) -> Figure:
+    """Draw the single-task base networks: PI (paper: Table 2) and OLS on both sides (Fig 4)."""
+    keys = _shared_scores(configurations, all)
+    parts = [part for part in ([key for key in keys if key == "pi"], [key for key in keys if key != "pi"]) if part]
+    names = [c.label.removesuffix(", 1 task") for c in configurations]
+    figure, axes = figure_row(len(parts), height=3.9)
     for axis, part in zip(axes, parts, strict=True):
         axis.set_title("OLS score, %" if len(part) > 1 else SCORES[part[0]].title)
         for number, key in enumerate(part):
-            width = 0.8 / len(part)
-            colour = {"pi": BASE, "ols_original": ORIGINAL, "ols_received": RECEIVED}[key]
-            label = {"pi": None, "ols_original": "original", "ols_received": "received"}[key]
-            for x, configuration in enumerate(found):
-                mean = configuration.scores[key]
-                place = x + width * (number - (len(part) - 1) / 2)
-                top = _bar(axis, place, mean.value, mean, colour, width, label if x == 0 else None)
-                _number(axis, place, top, f"{mean.value:.{SCORES[key].digits}f}")
-            statistic = "worst" if key == "pi" else "mean"
-            if fact := paper_value(key, BASELINES, 1, statistic):
-                text = f"paper, {'worst' if key == 'pi' else 'mean, ' + str(label)}: {fact.value:g}"
-                axis.axhline(fact.value, color=PAPER, lw=1.2, ls=":" if number else "--", label=text)
-        axis.set_xticks(range(len(found)), [c.label.removesuffix(", 1 task") for c in found])
-        if len(found) > 3:
+            _draw_baseline_bars(axis, key, number, len(part), configurations)
+        axis.set_xticks(range(len(names)), names)
+        if len(names) > 3:
             axis.tick_params(axis="x", rotation=20)
         axis.margins(y=0.12)
         axis.set_ylim(bottom=0)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14 if len(found) <= 3 else -0.24), ncols=2, fontsize=9)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14 if len(names) <= 3 else -0.24), ncols=2, fontsize=9)
     return figure
 
 
-def differences(table: Sequence[Comparison]) -> Figure:
-    """Every comparison's difference with its interval: left of zero is better."""
+def _draw_baseline_bars(axis: Axes, key: str, number: int, count: int, configurations: Sequence[Configuration]) -> None:
+    """Draw one score's bars, the ``number``-th of ``count`` beside each other, and the paper's line."""
+    colour = {"pi": BASE, "ols_original": ORIGINAL, "ols_received": RECEIVED}[key]
+    side = {"pi": None, "ols_original": "original", "ols_received": "received"}[key]
+    width = 0.8 / count
+    for x, configuration in enumerate(configurations):
+        mean = configuration.scores[key]
+        place = x + width * (number - (count - 1) / 2)
+        top = _draw_bar(axis, place, mean.value, mean, colour, width, side if x == 0 else None)
+        _write(axis, place, top, f"{mean.value:.{SCORES[key].digits}f}", (0, 3), ha="center", fontsize=8.5)
+
+    fact = paper_value(key, BASELINES, 1, "worst" if key == "pi" else "mean")
+    if fact is not None:
+        text = f"paper, {'worst' if key == 'pi' else f'mean, {side}'}: {fact.value:g}"
+        axis.axhline(fact.value, color=PAPER, lw=1.2, ls=":" if number else "--", label=text)
+
+
+@styled
+def draw_differences(table: Sequence[Comparison]) -> Figure:
+    """Draw every comparison's difference with its interval: left of zero is better."""
     keys = list(dict.fromkeys(row.score for row in table))
     couples = list(dict.fromkeys((row.second.label, row.first.label) for row in table))
-    figure, axes = _panels(len(keys), width=10.5, height=1.3 + 0.42 * len(couples), sharey=True)
     rows = {couple: len(couples) - 1 - number for number, couple in enumerate(couples)}
+    figure, axes = figure_row(len(keys), height=1.3 + 0.42 * len(couples), sharey=True)
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title.removesuffix(", %"))
         axis.axvline(0, color="#374151", lw=1)
@@ -192,55 +223,34 @@ def differences(table: Sequence[Comparison]) -> Figure:
         axis.grid(axis="x", alpha=0.25)
         axis.set_ylim(-0.7, len(couples) - 0.3)
     axes[0].set_yticks(list(rows.values()), [f"{second}\nagainst {first}" for second, first in couples], fontsize=8.5)
+
+    # the verdicts that there are
     for verdict in (verdict for verdict in VERDICTS if any(row.verdict == verdict for row in table)):
         axes[-1].plot([], [], "o-", lw=2.5, color=VERDICTS[verdict], label=verdict)
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
-def _panels(number: int, *, width: float, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, number, squeeze=False, sharey=sharey)[0])
+def _shared_scores(configurations: Sequence[Configuration], quantifier: Callable[[Iterable[bool]], bool]) -> list[str]:
+    """Return the robustness scores that ``any`` or ``all`` of them have."""
+    return [key for key in ROBUSTNESS if quantifier(key in c.scores for c in configurations)]
 
 
-def _known(found: Sequence[Configuration], quantifier: Callable[[Iterable[bool]], bool]) -> list[str]:
-    """The robustness scores that ``any`` or ``all`` of them have."""
-    return [key for key in ROBUSTNESS if quantifier(key in c.scores for c in found)]
+def _colour(configurations: Sequence[Configuration], network: str) -> str:
+    return COLOURS[list(dict.fromkeys(c.network for c in configurations)).index(network) % len(COLOURS)]
 
 
-def _colour(found: Sequence[Configuration], network: str) -> str:
-    return COLOURS[list(dict.fromkeys(c.network for c in found)).index(network) % len(COLOURS)]
-
-
-def _error(mean: Mean) -> np.ndarray:
-    """(2, 1) lengths to both ends; 0 where a single seed has no interval."""
-    return np.nan_to_num([[mean.value - mean.low], [mean.high - mean.value]])
-
-
-def _bar(axis: Axes, x: float, value: float, mean: Mean | None, colour: str, width: float, label: str | None) -> float:
-    """Draws a bar with interval and seeds; returns the height of all that."""
+def _draw_bar(
+    axis: Axes, x: float, value: float, mean: Mean | None, colour: str, width: float, label: str | None
+) -> float:
+    """Draw a bar with interval and seeds; return the height of all that."""
     axis.bar(x, value, width * 0.95, color=colour, label=label)
     if mean is None:
         return value
-    axis.errorbar(x, value, yerr=_error(mean), color="#111827", capsize=3, lw=1)
-    axis.plot([x] * len(mean.values), mean.values, ".", color="#111827", ms=4, alpha=0.6)
+    axis.errorbar(x, value, yerr=error_bars(mean), color=INK, capsize=3, lw=1)
+    axis.plot([x] * len(mean.values), mean.values, ".", color=INK, ms=4, alpha=0.6)
     return max(value, *mean.values, np.nan_to_num(mean.high))
 
 
-def _number(axis: Axes, x: float, y: float, text: str) -> None:
-    axis.annotate(text, (x, y), (0, 3), textcoords="offset points", ha="center", fontsize=8.5)
-
-
-def _paper(axis: Axes, x: float, value: float, half: float) -> None:
-    axis.plot([x - half, x + half], [value, value], color=PAPER, lw=2)
-    axis.annotate(
-        f"{value:g}", (x + half, value), (1, 0), textcoords="offset points", color=PAPER, fontsize=8, va="center"
-    )
-
-
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].plot([], [], color=PAPER, lw=2)
-    if any(line.get_color() == PAPER for axis in axes for line in axis.lines):
-        handles, labels = [*handles, axes[0].lines[-1]], [*labels, "paper, where its text gives a value"]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+def _write(axis: Axes, x: float, y: float, text: str, offset: tuple[float, float], **style: Any) -> None:
+    axis.annotate(text, (x, y), offset, textcoords="offset points", **style)

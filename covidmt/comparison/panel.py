@@ -8,12 +8,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 
 from covidmt.comparison.configurations import network_names
 from covidmt.comparison.hide_and_seek import VIEWS
-from covidmt.comparison.trials import Trial, collect
+from covidmt.comparison.style import INK, VERDICTS
+from covidmt.comparison.trained_runs import TrainedRun, collect_runs
 from covidmt.lungs.masks import prepare_masks, resolve_segmenter, with_local_cache
 from covidmt.prediction.predictor import ExplainedImage, Predictor
 from covidmt.tracking.checkpoints import find_checkpoint
@@ -29,7 +31,7 @@ from lightning_modules.multitask import MultiTaskModule
 SIDE = 384  # pixels of one picture
 
 
-def panel(
+def draw_representations(
     names: Sequence[str],
     images: Sequence[str],
     out: Path,
@@ -60,28 +62,37 @@ def panel(
         UserError: No trials with several representations, an unknown network or seed, an image that cannot be read or
             has no lungs, a file that cannot be written.
     """
-    chosen = _trials(collect(names, uri).counted, network, seed)
-    modules = {view: load_module(find_checkpoint(trial.run_id, uri).path) for view, trial in chosen.items()}
-    titled = {name: Path(name).name for name in images} or _drawn(next(iter(modules.values())), rows, segmenter)
-    columns: dict[str, list[ExplainedImage]] = {}
-    for view, module in modules.items():
-        found = dict(_predictor(module, segmenter)(list(titled)))
-        for result in found.values():
-            if isinstance(result, UserError):
-                raise result
-        columns[view] = [found[name] for name in titled]  # ty: ignore[invalid-assignment]  # no errors are left
-    drawn = _draw(columns, list(titled.values()))
+    chosen = _choose_runs(collect_runs(names, uri).counted, network, seed)
+    modules = {view: load_module(find_checkpoint(run.run_id, uri).path) for view, run in chosen.items()}
+    titles = {name: Path(name).name for name in images}
+    if not titles:
+        titles = _draw_test_images(next(iter(modules.values())), rows, segmenter)
+    columns = {view: _explain(predictor_of(module, segmenter), list(titles)) for view, module in modules.items()}
+
+    figure = _grid(columns, list(titles.values()))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        drawn.savefig(out, dpi=100)
+        figure.savefig(out, dpi=100)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another file") from error
     Console().print(f"panel: {out}", soft_wrap=True, highlight=False)
     return out
 
 
-def _predictor(module: MultiTaskModule, segmenter: str | None) -> Predictor:
-    """Lungs as the network knows them from its training, or by the named segmenter."""
+def _explain(predictor: Predictor, images: list[str]) -> list[ExplainedImage]:
+    """Return the answers in the order of the images; the first error is raised."""
+    answers = dict(predictor(images))
+    explained = []
+    for name in images:
+        answer = answers[name]
+        if isinstance(answer, UserError):
+            raise answer
+        explained.append(answer)
+    return explained
+
+
+def predictor_of(module: MultiTaskModule, segmenter: str | None) -> Predictor:
+    """Return a predictor with the lungs that the network knows from its training, or by the named segmenter."""
     if segmenter is not None:
         return Predictor(module.eval(), {}, load_segmenter(segmenter))
     settings = module.experiment.data.masks
@@ -92,61 +103,64 @@ def _predictor(module: MultiTaskModule, segmenter: str | None) -> Predictor:
     return Predictor(module.eval(), {}, own, LungMasks(settings))
 
 
-def _trials(trials: Sequence[Trial], network: str | None, seed: str | None) -> dict[str, Trial]:
-    """View -> the trial of one network and seed."""
-    titles = network_names({trial.params["backbone"] for trial in trials})
-    known = {name: backbone for backbone, title in titles.items() for name in (title, backbone)}
-    backbone = known.get(network or trials[0].params["backbone"])
+def _choose_runs(runs: Sequence[TrainedRun], network: str | None, seed: str | None) -> dict[str, TrainedRun]:
+    """Return view -> the run of one network and seed."""
+    # the network, by the papers' name or its own
+    titles = network_names({run.params["backbone"] for run in runs})
+    backbones = {name: backbone for backbone, title in titles.items() for name in (title, backbone)}
+    backbone = backbones.get(network or runs[0].params["backbone"])
     if backbone is None:
-        raise UserError(f"--network: no trial of {network!r}{nearest(str(network), known)}")
-    mine = [trial for trial in trials if trial.params["backbone"] == backbone]
-    by_seed: dict[str, dict[str, Trial]] = {}
-    for trial in sorted(mine, key=lambda trial: (len(trial.seed), trial.seed)):
-        by_seed.setdefault(trial.seed, {})[trial.params.get("view", "original")] = trial
+        raise UserError(f"--network: no trial of {network!r}{nearest(str(network), backbones)}")
+
+    # the seed: the one named, or that with most representations
+    by_seed: dict[str, dict[str, TrainedRun]] = {}
+    for run in sorted(runs, key=lambda run: (len(run.seed), run.seed)):
+        if run.params["backbone"] == backbone:
+            by_seed.setdefault(run.seed, {})[run.params.get("view", "original")] = run
     if seed is not None and seed not in by_seed:
         raise UserError(f"--seed: no trial of seed {seed}; there are {', '.join(by_seed)}")
-    most = by_seed[seed] if seed is not None else max(by_seed.values(), key=len)
-    if len(most) < 2:
+    views = by_seed[seed] if seed is not None else max(by_seed.values(), key=len)
+    if len(views) < 2:
         raise UserError("the trials know one representation only; name a sweep that varies data.view")
-    return {view: most[view] for view in VIEWS if view in most}
+    return {view: views[view] for view in VIEWS if view in views}
 
 
-def _drawn(module: MultiTaskModule, rows: int, segmenter: str | None) -> dict[str, str]:
-    """Test images of each class that have lungs, and the class; drawn by seed."""
+def _draw_test_images(module: MultiTaskModule, rows: int, segmenter: str | None) -> dict[str, str]:
+    """Return test images of each class that have lungs, and the class; drawn by seed."""
+    # the test images, with lungs by the named segmenter where one is
     masks = with_local_cache(module.experiment.data.masks)
     masks = replace(masks, segmenter=segmenter or masks.segmenter)
     experiment = replace(module.experiment, data=replace(module.experiment.data, masks=masks))
     data = EvaluationDataModule(experiment, "test")
     data.setup()
     prepare_masks(experiment, data, ["test"], may_train=False)
+
+    # those in which lungs are found
     task = experiment.tasks[experiment.robustness.task]
-    table, size, top = data.tables[task.source], experiment.data.image_size, experiment.data.crop_top
+    table = data.tables[task.source]
     table = table[table["split"] == "test"]
-    table = table[~table["image"].isin(data.masks.empty(table["image"], size, top))]
+    empty = data.masks.empty(table["image"], experiment.data.image_size, experiment.data.crop_top)
+    table = table[~table["image"].isin(empty)]
+
     rng = np.random.default_rng(experiment.data.split_seed)
-    found = {}
+    images = {}
     for label in task.labels:
         paths = sorted(table.loc[table[label] == 1, "image"])
-        found |= {str(path): label for path in rng.permutation(np.array(paths, object))[:rows]}
-    return found
+        images |= {str(path): label for path in rng.permutation(np.array(paths, object))[:rows]}
+    return images
 
 
-def _draw(columns: dict[str, list[ExplainedImage]], titles: Sequence[str]) -> Figure:
+def _grid(columns: dict[str, list[ExplainedImage]], titles: Sequence[str]) -> Figure:
+    """Draw a row an image, a column a representation."""
     figure = Figure(figsize=(2.3 * len(columns), 2.75 * len(titles) + 0.3), layout="constrained")
     axes = figure.subplots(len(titles), len(columns), squeeze=False)
-    for column, (view, found) in enumerate(columns.items()):
+    for column, (view, images) in enumerate(columns.items()):
         axes[0, column].set_title(view.replace("_", " "), fontsize=11)
-        for row, seen in enumerate(found):
-            axis = axes[row, column]
-            grey = cv2.resize(seen.grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-            heat = cv2.resize(seen.heat, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-            axis.imshow(np.clip(blend(grey, heat), 0, 255).astype(np.uint8))
-            right = seen.top_label == titles[row]
-            axis.set_xlabel(seen.top_label, fontsize=10, color="#1B7F4B" if right else "#111827")
-            axis.set_xticks([])
-            axis.set_yticks([])
+        for row, image in enumerate(images):
+            _draw_image(axes[row, column], image, right=image.top_label == titles[row])
     for row, title in enumerate(titles):
         axes[row, 0].set_ylabel(title, fontsize=11)
+
     decision = next(iter(columns.values()))[0].prediction.decision
     figure.supxlabel(
         f"Below each: the answer of the network that was trained on such images. Heat: Grad-CAM of its decision, "
@@ -154,3 +168,13 @@ def _draw(columns: dict[str, list[ExplainedImage]], titles: Sequence[str]) -> Fi
         fontsize=8.5,
     )
     return figure
+
+
+def _draw_image(axis: Axes, image: ExplainedImage, *, right: bool) -> None:
+    """Draw an image with its heat map, and the answer below it, green where it is right."""
+    grey = cv2.resize(image.grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    heat = cv2.resize(image.heat, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    axis.imshow(np.clip(blend(grey, heat), 0, 255).astype(np.uint8))
+    axis.set_xlabel(image.top_label, fontsize=10, color=VERDICTS["clear"] if right else INK)
+    axis.set_xticks([])
+    axis.set_yticks([])

@@ -24,20 +24,25 @@ class Fact(NamedTuple):
 
 
 def paper_value(score: str, networks: list[str], n_tasks: int, statistic: str = "mean") -> Fact | None:
-    """The paper's figure; None: not in its text.
+    """Return the paper's figure; None: not in its text.
 
     Args:
         score: ``pi``, ``ols_original`` or ``ols_received``.
         networks: Base networks, of several the ``statistic``.
         n_tasks: 1 for a base network alone, 6 for COVIDMT.
         statistic: ``mean`` or ``worst``.
+
+    Example:
+        >>> from covidmt.comparison.paper import BASES, paper_value
+        >>> paper_value("pi", BASES, 6)
+        Fact(value=4.2, source='text beside Fig 6')
+        >>> paper_value("pi", ["ResNet-50"], 6) is None
+        True
     """
     for row in _facts():
-        if (row["quantity"], row["images"]) == _QUANTITY.get(score) and (
-            set(row["networks"].split(" + ")),
-            row["n_tasks"],
-            row["statistic"],
-        ) == (set(networks), str(n_tasks), statistic):
+        quantity = (row["quantity"], row["images"])
+        subject = (set(row["networks"].split(" + ")), row["n_tasks"], row["statistic"])
+        if quantity == _QUANTITY.get(score) and subject == (set(networks), str(n_tasks), statistic):
             return Fact(float(row["value_percent"]), row["source"])
     return None
 

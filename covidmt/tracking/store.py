@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MLFLOW_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # MLflow's own seven retries take about four minutes a call; the spool does the retrying.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }

@@ -134,6 +134,8 @@ def functions_named_twice() -> list[Place]:
     """Public module-level functions whose name another one of the project has."""
     by_name = defaultdict(list)
     for path in modules():
+        if path.parent.name == "commands":  # they have the commands' names
+            continue
         for node in tree(path).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 by_name[node.name].append(Place(name(path), node.lineno, node.name))

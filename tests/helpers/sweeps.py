@@ -38,6 +38,20 @@ def pairs_table(flips: np.ndarray, out_original: np.ndarray, out_received: np.nd
     return pd.DataFrame(columns)[PAIR_COLUMNS]
 
 
+N = 40
+
+
+def flipped(*which: int) -> pd.DataFrame:
+    """Forty pairs of which these change their answer; these look outside the lungs too."""
+    events = np.isin(np.arange(N), which)
+    return pairs_table(events, events, events)
+
+
+def scores(pi: float, ols: float = 50.0, **more: float) -> dict[str, float]:
+    """What a test logs of these scores."""
+    return {"test/pi_score": pi, "test/ols_score/original": ols, "test/ols_score/received": ols} | more
+
+
 class Store:
     """A project's own store below ``folder``."""
 

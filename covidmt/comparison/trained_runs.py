@@ -1,0 +1,281 @@
+"""What the tracking store holds of a sweep's runs, or of single runs: figures, settings, the table of pairs."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+from covidmt.tracking.store import make_client, prepare_store, sqlite_path, store_error, without_password
+from experiments.errors import UserError, nearest
+from experiments.keys import flatten
+from experiments.schema import Robustness
+from metrics.paired import PAIR_COLUMNS, SIDES, TEST_PAIRS, VAL_PAIRS
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One training, as it was logged.
+
+    Attributes:
+        run_id: MLflow run.
+        name: Its name.
+        status: MLflow's: SCHEDULED, RUNNING, FINISHED, FAILED, KILLED.
+        params: Parameters, as logged.
+        tags: Tags, as logged.
+        overrides: The value of every key that a sweep of the report sets, also where the run is of no sweep.
+        metrics: Newest value of every metric; of ``val/`` metrics the best epoch's.
+        pairs: The table of the split's pairs by id, in ``val`` of the best epoch; or None.
+        robustness: Eta and threshold that hold for ``pairs``.
+        left_out: Why the report does not count it; empty: it does.
+
+    Example:
+        >>> from covidmt.comparison.trained_runs import TrainedRun
+        >>> run = TrainedRun(
+        ...     "4f2a", "resnet50, 1 task", "FINISHED", {"backbone": "resnet50", "seed": "3", "git_commit": "a"}, {},
+        ...     {"model.backbone": "resnet50", "optimizer.lr": "0.1"}, {"test/pi_score": 4.2}, None, Robustness(), "",
+        ... )
+        >>> run.seed, run.settings
+        ('3', {'backbone': 'resnet50', 'optimizer.lr': '0.1'})
+    """
+
+    run_id: str
+    name: str
+    status: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    overrides: Mapping[str, str]
+    metrics: Mapping[str, float]
+    pairs: pd.DataFrame | None
+    robustness: Robustness
+    left_out: str
+
+    @property
+    def seed(self) -> str:
+        """The seed, as logged."""
+        return self.params.get("seed", self.overrides.get("seed", ""))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What makes the configuration: parameters and overrides, without the seed and the code's version.
+
+        ``backbone`` and ``tasks`` are parameters; the overrides that made them say the same once more.
+        """
+        ignored = ("seed", "git_commit", "model.backbone", "active_tasks")
+        return {key: value for key, value in {**self.params, **self.overrides}.items() if key not in ignored}
+
+
+@dataclass(frozen=True)
+class TrainedRuns:
+    """Everything that a report is made of.
+
+    Attributes:
+        title: The sweep's name, or the runs' names.
+        split: ``test``, or ``val`` where no run has been tested.
+        runs: All of them, also those that are left out.
+        parents: Ids of the sweeps' parent runs.
+        notes: What a reader must know about the choice of runs.
+    """
+
+    title: str
+    split: str
+    runs: tuple[TrainedRun, ...]
+    parents: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def counted(self) -> list[TrainedRun]:
+        """The runs that have figures."""
+        return [run for run in self.runs if not run.left_out]
+
+
+def collect_runs(names: Sequence[str], uri: str) -> TrainedRuns:
+    """Read the runs of sweeps, and single runs.
+
+    Args:
+        names: Sweep names (the newest of a name), ids of their parent runs, or ids of runs.
+        uri: Tracking URI.
+
+    Raises:
+        UserError: No store, no such sweep or run, or not one finished run with a PI score.
+    """
+    from mlflow.exceptions import MlflowException
+
+    database = sqlite_path(uri)
+    if database is not None and not database.is_file():
+        raise UserError(f"no runs yet: {database} is not there; start in the folder of the sweep, or name a --uri")
+    prepare_store(uri)
+    client = make_client(uri)
+    try:
+        return _collect(client, names, without_password(uri))
+    except MlflowException as error:
+        raise store_error(uri, error) from error
+
+
+def _collect(client: MlflowClient, names: Sequence[str], store: str) -> TrainedRuns:
+    # a sweep's name stands for its children, a run for itself
+    logged: dict[str, Run] = {}
+    parents, titles, notes = [], [], []
+    for name in names:
+        run, note = _resolve(client, name, store)
+        notes += note
+        titles.append(run.data.tags.get("sweep", run.info.run_name) or run.info.run_id)
+        children = list(_search(client, [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"))
+        if children or run.data.tags.get("covidmt.kind") == "sweep":
+            parents.append(run.info.run_id)
+        else:
+            children = [run]
+        logged |= {child.info.run_id: child for child in children}
+
+    # the test's figures, or else the validation's
+    ordered = sorted(logged.values(), key=lambda run: (run.info.start_time, run.info.run_id))
+    split = "test" if any("test/pi_score" in run.data.metrics for run in ordered) else "val"
+    varied = {key for run in ordered for key in _sweep_overrides(run)}
+    runs = _without_repeats([_read_run(client, run, split, varied) for run in ordered])
+
+    collected = TrainedRuns(", ".join(dict.fromkeys(titles)), split, tuple(runs), tuple(parents), tuple(notes))
+    if not collected.counted:
+        reasons = "; ".join(f"{run.name}: {run.left_out}" for run in runs) or "it has no trials"
+        raise UserError(
+            f"{collected.title}: no finished trial with a PI score yet ({reasons}); report it when one has ended"
+        )
+    return collected
+
+
+def _resolve(client: MlflowClient, name: str, store: str) -> tuple[Run, list[str]]:
+    """Return the run that an argument means, and a note where several sweeps have the name."""
+    from mlflow.exceptions import MlflowException
+
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    sweeps = list(_search(client, experiments, "tags.`covidmt.kind` = 'sweep'"))
+    named = [run for run in sweeps if run.data.tags.get("sweep") == name]
+    if named:
+        newest = max(named, key=lambda run: run.info.start_time)
+        note = f"{len(named)} sweeps are called {name}; this is the newest, {newest.info.run_id}."
+        return newest, [note] if len(named) > 1 else []
+    try:
+        return client.get_run(name), []
+    except MlflowException:
+        sweep_names = {run.data.tags.get("sweep", "") for run in sweeps} - {""}
+        raise UserError(f"{name!r}: no sweep and no run of {store}{nearest(name, sweep_names)}") from None
+
+
+def _search(client: MlflowClient, experiments: list[str], condition: str) -> Iterable[Run]:
+    page = client.search_runs(experiments, condition)
+    yield from page
+    while page.token:
+        page = client.search_runs(experiments, condition, page_token=page.token)
+        yield from page
+
+
+def _sweep_overrides(run: Run) -> dict[str, Any]:
+    return json.loads(run.data.tags.get("trial_overrides", "{}"))
+
+
+def _read_run(client: MlflowClient, run: Run, split: str, varied: set[str]) -> TrainedRun:
+    """Read one run; ``varied``: the keys that any sweep of the report sets."""
+    data, run_id = run.data, run.info.run_id
+    best_epoch = int(data.tags.get("best_epoch", -1))
+
+    # figures, of a validation those of the best epoch
+    metrics = dict(data.metrics)
+    if split == "val" and run.info.status == "FINISHED" and best_epoch >= 0:
+        keys = [key for key in metrics if key.startswith("val/")]
+        metrics |= _metrics_at(client, run_id, keys, best_epoch)
+    left_out = _why_left_out(client, run, metrics, split)
+
+    # settings
+    resolved = yaml.safe_load(_artifact(client, run_id, "experiment.yaml") or "{}")
+    settings = _sweep_overrides(run) | flatten(resolved)
+    chosen = resolved.get("robustness", {})
+    robustness = Robustness(**{key: chosen[key] for key in ("eta", "threshold") if key in chosen})
+
+    # what happened to each pair
+    path = TEST_PAIRS if split == "test" else VAL_PAIRS.format(best_epoch)
+    pairs = None if left_out else _read_pairs(client, run_id, path)
+    if pairs is not None:
+        metrics |= _shares_of_pairs(pairs, robustness.threshold, split)
+    return TrainedRun(
+        run_id=run_id,
+        name=run.info.run_name or run_id,
+        status=run.info.status,
+        params=data.params,
+        tags=data.tags,
+        overrides={key: str(value) for key, value in settings.items() if key in varied},
+        metrics=metrics,
+        pairs=pairs,
+        robustness=robustness,
+        left_out=left_out,
+    )
+
+
+def _why_left_out(client: MlflowClient, run: Run, metrics: Mapping[str, float], split: str) -> str:
+    if run.info.status != "FINISHED":
+        traceback = (_artifact(client, run.info.run_id, "traceback.txt") or "").strip()
+        last_line = traceback.splitlines()[-1] if traceback else ""
+        return run.data.tags.get("failure") or last_line or run.info.status.lower()
+    if f"{split}/pi_score" not in metrics:
+        return f"has no {split}/pi_score"
+    if not {"backbone", "tasks"} <= run.data.params.keys():
+        return "has no parameters backbone and tasks"
+    return ""
+
+
+def _metrics_at(client: MlflowClient, run_id: str, keys: list[str], step: int) -> dict[str, float]:
+    """Return the metrics at one step, of those that have it."""
+    points = {key: client.get_metric_history(run_id, key) for key in keys}
+    return {key: point.value for key, history in points.items() for point in history if point.step == step}
+
+
+def _read_pairs(client: MlflowClient, run_id: str, path: str) -> pd.DataFrame | None:
+    text = _artifact(client, run_id, path)
+    if text is None:
+        return None
+    table = pd.read_csv(io.StringIO(text), dtype={"id": str, "patient": str})
+    table["patient"] = table["patient"].fillna(table["id"])
+    return table[PAIR_COLUMNS].drop_duplicates("id").set_index("id")
+
+
+def _shares_of_pairs(pairs: pd.DataFrame, threshold: float, split: str) -> dict[str, float]:
+    """Return how often the decision is right on pairs of known label, and how often it is positive; in [0, 1]."""
+    shares = {}
+    for side in SIDES:
+        rows = pairs.dropna(subset=["label", f"p_{side}"])
+        positive = rows[f"p_{side}"] >= threshold
+        if len(rows):
+            shares[f"{split}/pairs/accuracy/{side}"] = float((positive == (rows["label"] == 1)).mean())
+            shares[f"{split}/pairs/positive/{side}"] = float(positive.mean())
+    return shares
+
+
+def _artifact(client: MlflowClient, run_id: str, path: str) -> str | None:
+    """Return an artifact's text; None: there is no such artifact."""
+    folder = str(Path(path).parent) if "/" in path else None
+    if path not in {file.path for file in client.list_artifacts(run_id, folder)}:
+        return None
+    with tempfile.TemporaryDirectory() as place:
+        return Path(client.download_artifacts(run_id, path, place)).read_text()
+
+
+def _without_repeats(runs: list[TrainedRun]) -> list[TrainedRun]:
+    """Of several runs of one configuration and seed count the newest: they are no independent seeds."""
+    newest: dict[frozenset[tuple[str, str]], str] = {}
+    kept = []
+    for run in reversed(runs):  # in the order of their start
+        if not run.left_out:
+            repeated = newest.setdefault(frozenset((run.settings | {"seed": run.seed}).items()), run.run_id)
+            if repeated != run.run_id:
+                run = replace(run, left_out=f"run again as {repeated}")
+        kept.append(run)
+    return kept[::-1]
