@@ -14,7 +14,6 @@ from datamodules.multitask import MultiTaskDataModule
 from datamodules.pairs import ChannelDataset
 from datamodules.sources.table import load_tables
 from experiments.errors import UserError
-from experiments.paths import expand
 from experiments.schema import Experiment, Task, TaskKind
 
 
@@ -47,7 +46,7 @@ class EvaluationDataModule(MultiTaskDataModule):
         if self.tables:
             return
         data, active = self.experiment.data, self.experiment.active
-        present = {task.source for task in active if expand(data.sources[task.source].root).exists()}
+        present = {task.source for task in active if data.sources[task.source].folder.exists()}
         self.notes += [
             f"task {task.name} is left out: no folder {data.sources[task.source].root}"
             for task in active

@@ -173,11 +173,11 @@ def fill_cache(
     Raises:
         UserError: See there.
     """
-    if data.cache is None:
+    if data.cache_folder is None:
         return None
     cached = []
     for group in groups:
-        cache = ImageCache(data.cache, group.tasks[0].source, data.image_size, data.crop_top)
+        cache = ImageCache(data.cache_folder, group.tasks[0].source, data.image_size, data.crop_top)
         cache.fill(group.images, processes=processes, verify=verify)
         cached.append(cache.view(group.images))
     return cached

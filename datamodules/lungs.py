@@ -20,7 +20,6 @@ from datamodules.images.masks import check_fit, read_mask
 from datamodules.sources.files import list_images, path_below, read_csv
 from experiments.errors import UserError
 from experiments.lungs_schema import LungData, LungFolder, LungsExperiment
-from experiments.paths import expand
 from experiments.schema import Augment
 
 SPLITS = ("train", "val", "test")
@@ -174,7 +173,7 @@ def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np
 
 
 def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
-    key, root = f"data.folders.{name}", expand(folder.root)
+    key, root = f"data.folders.{name}", folder.folder
     if not root.is_dir():
         raise UserError(f"{key}.root: no folder {root}; set it, or data.root, to where the data set lies")
     if folder.repeat < 1:

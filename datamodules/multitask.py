@@ -21,7 +21,6 @@ from datamodules.sampler import BalancedStream, Item, PoissonSampler, StepSample
 from datamodules.sources.table import load_tables
 from experiments.batch import Batch, Pair
 from experiments.errors import UserError
-from experiments.paths import expand
 from experiments.schema import Experiment, Task, View
 
 
@@ -69,7 +68,7 @@ class MultiTaskDataModule(LightningDataModule):
         data = self.experiment.data
         names = {task.source for task in self.experiment.active} | {data.pairs.val}
         test = data.pairs.test
-        if test and expand(data.sources[test].root).exists():  # training can do without it
+        if test and data.sources[test].folder.exists():  # training can do without it
             names.add(test)
         self.tables = load_tables(data, names)
         self._build()

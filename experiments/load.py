@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import is_structured_config
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from experiments.errors import UserError, nearest
+from experiments.keys import Values
 from experiments.lungs_schema import LungsExperiment
+from experiments.paths import expand
 from experiments.schema import SOURCE_KINDS, Experiment
 from experiments.validate import check_experiment, check_lungs_experiment
 
 SHIPPED = Path(__file__).parent
 T = TypeVar("T")
-Layer = tuple[str, dict[str, Any]]  # where values come from, and the values, nested as in a YAML
+Layer = tuple[str, Values]  # where values come from, and the values, nested as in a YAML
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str | Layer] = ()) -> Experiment:
-    """Read an experiment YAML with its ``extends`` chain and apply ``key.path=value`` overrides, or a sweep's layers.
+    """Read an experiment YAML with its ``extends`` chain and apply overrides.
+
+    Args:
+        path: The file; one that comes with the project is found from any folder.
+        overrides: ``key.path=value`` as on the command line, or a sweep's layers; the last one counts.
 
     Raises:
         UserError: Missing file, bad YAML, unknown key, wrong type, or settings that do not fit together.
+
+    >>> demo = load_experiment("experiments/demo.yaml", ["optimizer.lr=1e-3", "active_tasks=[covidx]"])
+    >>> demo.optimizer.lr, [task.name for task in demo.active]
+    (0.001, ['covidx'])
+    >>> load_experiment("experiments/demo.yaml", ["optimiser.lr=1e-3"])
+    Traceback (most recent call last):
+    experiments.errors.UserError: command line (optimiser.lr=1e-3): unknown key 'optimiser'; did you mean 'optimizer'?
     """
     experiment = load_schema(Experiment, path, overrides)
     for name, task in experiment.tasks.items():
@@ -38,74 +50,93 @@ def load_experiment(path: str | Path, overrides: Sequence[str | Layer] = ()) -> 
 
 
 def load_lungs_experiment(path: str | Path, overrides: Sequence[str] = ()) -> LungsExperiment:
-    """The same for a lung segmentation experiment."""
+    """Read a lung segmentation experiment as :func:`load_experiment` reads an experiment.
+
+    >>> load_lungs_experiment("experiments/lungs_demo.yaml", ["seed=3"]).seed
+    3
+    """
     experiment = load_schema(LungsExperiment, path, overrides)
     check_lungs_experiment(experiment, str(path))
     return experiment
 
 
-def to_dict(experiment: Any) -> dict[str, Any]:
-    """Plain containers (dict, list, str, numbers): for YAML, checkpoints and hashes."""
+def load_schema(schema: type[T], path: str | Path, overrides: Sequence[str | Layer]) -> T:
+    """Read a YAML that obeys a schema with a ``name``, and what it extends; then apply the overrides in order.
+
+    Raises:
+        UserError: Missing file, bad YAML, unknown key, wrong type.
+    """
+    path = expand(path)
+    config = OmegaConf.structured(schema)
+    config.name = path.stem
+    for where, values in _read_layers(path):
+        _merge(config, values, where)
+    for override in overrides:
+        where, values = _parse_override(override) if isinstance(override, str) else override
+        _merge(config, values, where)
+    return _to_object(config, schema, str(path))
+
+
+def to_dict(experiment: Any) -> Values:
+    """Return plain containers (dict, list, str, numbers): for YAML, checkpoints and hashes."""
     plain = OmegaConf.to_container(OmegaConf.structured(experiment), enum_to_str=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
 def to_yaml(experiment: Any) -> str:
-    """The resolved experiment as YAML; loading it again gives the same experiment."""
+    """Return the resolved experiment as YAML; loading it again gives the same experiment.
+
+    >>> from experiments.schema import Checkpoint
+    >>> print(to_yaml(Checkpoint(every_n_steps=50)), end="")
+    every_n_steps: 50
+    """
     return yaml.safe_dump(to_dict(experiment), sort_keys=False, allow_unicode=True)
 
 
-def from_dict(schema: type[T], values: dict[str, Any]) -> T:
-    """Inverse of :func:`to_dict`."""
+def from_dict(schema: type[T], values: Values) -> T:
+    """Return the settings that :func:`to_dict` made plain.
+
+    >>> from experiments.schema import Optimizer
+    >>> from_dict(Optimizer, to_dict(Optimizer("SGD", lr=0.1))) == Optimizer("SGD", lr=0.1)
+    True
+    """
     config = OmegaConf.structured(schema)
     _merge(config, values, "saved experiment")
     return _to_object(config, schema, "saved experiment")
 
 
 def override(experiment: Experiment, overrides: Sequence[str], where: str) -> Experiment:
-    """A saved experiment on another machine: ``key.path=value`` as on a training's command line.
+    """Return a saved experiment as another machine needs it, by ``key.path=value`` as on a training's command line.
 
     ``data.root=DIR`` moves the sources and mask folders that lie below the old root, whose paths were resolved when
     the experiment was loaded.
 
     Raises:
         UserError: As :func:`load_experiment`.
+
+    >>> demo = load_experiment("experiments/demo.yaml", ["data.root=old"])
+    >>> override(demo, ["data.root=/data/cxr"], "checkpoint").data.sources["covidx"].root
+    '/data/cxr/covidx'
     """
     config, old = OmegaConf.structured(experiment), experiment.data.root
     for text in overrides:
-        values = _override(text)
-        _merge(config, values, f"command line ({text})")
+        layer, values = _parse_override(text)
+        _merge(config, values, layer)
         if "root" in values.get("data", {}):
             for source in config.data.sources.values():
-                source.root = _moved(source.root, old, config.data.root)
-            config.data.masks.folders = [_moved(path, old, config.data.root) for path in config.data.masks.folders]
+                source.root = _move(source.root, old, config.data.root)
+            config.data.masks.folders = [_move(path, old, config.data.root) for path in config.data.masks.folders]
     changed = _to_object(config, Experiment, where)
     check_experiment(changed, where)
     return changed
 
 
-def _moved(path: str, old: str, new: str) -> str:
+def _move(path: str, old: str, new: str) -> str:
     return str(Path(new) / Path(path).relative_to(old)) if Path(path).is_relative_to(old) else path
 
 
-def load_schema(schema: type[T], path: str | Path, overrides: Sequence[str | Layer]) -> T:
-    """Read a YAML that obeys a schema with a ``name``, and what it extends; then the overrides in order.
-
-    Raises:
-        UserError: Missing file, bad YAML, unknown key, wrong type.
-    """
-    config = OmegaConf.structured(schema)
-    config.name = Path(path).stem
-    for where, values in _layers(Path(path)):
-        _merge(config, values, where)
-    for override in overrides:
-        layer = (f"command line ({override})", _override(override)) if isinstance(override, str) else override
-        _merge(config, layer[1], layer[0])
-    return _to_object(config, schema, str(path))
-
-
-def _override(override: str) -> dict[str, Any]:
+def _parse_override(override: str) -> Layer:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"command line: {override!r} is not an override; write key.path=value")
@@ -114,21 +145,23 @@ def _override(override: str) -> dict[str, Any]:
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise UserError(f"command line: the value of {key} is not YAML: {text!r}") from error
     assert isinstance(values, dict)
-    return {str(name): value for name, value in values.items()}
+    return f"command line ({override})", {str(name): value for name, value in values.items()}
 
 
-def _layers(path: Path) -> list[Layer]:
-    """The file and what it extends, the base first."""
+def _read_layers(path: Path) -> list[Layer]:
+    """Return the file and what it extends, the base first."""
     layers: list[Layer] = []
-    seen: list[Path] = []
+    chain: list[Path] = []
     while True:
-        path = _find(path)
-        if path.resolve() in seen:
-            raise UserError(f"{path}: 'extends' goes round in a circle: {' -> '.join(p.name for p in seen)}")
-        seen.append(path.resolve())
-        values = _read(path)
+        path = _find_file(path)
+        if path.resolve() in chain:
+            raise UserError(f"{path}: 'extends' goes round in a circle: {' -> '.join(p.name for p in chain)}")
+        chain.append(path.resolve())
+        values = _read_yaml(path)
         base = values.pop("extends", None)
         layers.insert(0, (str(path), values))
+
+        # what it extends
         if base is None:
             return layers
         if not isinstance(base, str):
@@ -136,19 +169,19 @@ def _layers(path: Path) -> list[Layer]:
         path = path.parent / base
 
 
-def _find(path: Path) -> Path:
-    """The file; what is shipped in ``experiments/`` is found from any working folder."""
+def _find_file(path: Path) -> Path:
+    """Return the file's path; what is shipped in ``experiments/`` is found from any working folder."""
     if path.is_file():
         return path
     _, folder, name = f"/{path.as_posix()}".rpartition(f"/{SHIPPED.name}/")
     shipped = SHIPPED / name
     if folder and shipped.is_file():
         return shipped
-    known = {p.name for p in [*shipped.parent.glob("*.yaml"), *path.parent.glob("*.yaml")]}
-    raise UserError(f"{path}: no such experiment file{nearest(path.name, known)}")
+    names = {p.name for p in [*shipped.parent.glob("*.yaml"), *path.parent.glob("*.yaml")]}
+    raise UserError(f"{path}: no such experiment file{nearest(path.name, names)}")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> Values:
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
     except RecursionError as error:
@@ -160,34 +193,36 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _merge(config: DictConfig, values: dict[str, Any], where: str) -> None:
+def _merge(config: DictConfig, values: Values, where: str) -> None:
     """Merge one layer; its mistakes are reported with the layer's name."""
     try:
-        _check_sections(config, values, where)
+        _check_sections(OmegaConf.get_type(config), values, where)
         _choose_adapters(config, values, where)
         config.merge_with(OmegaConf.create(values))
     except ConfigKeyError as error:
-        known = [f.name for f in dataclasses.fields(error.object_type)] if error.object_type else []
-        raise UserError(f"{where}: unknown key {error.full_key!r}{nearest(str(error.key), known)}") from error
+        names = [item.name for item in fields(error.object_type)] if error.object_type else []
+        raise UserError(f"{where}: unknown key {error.full_key!r}{nearest(str(error.key), names)}") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {error.full_key or 'value'}: {str(error.msg).splitlines()[0]}") from error
 
 
-def _check_sections(config: DictConfig, values: dict[str, Any], where: str, prefix: str = "") -> None:
-    """OmegaConf does not name the key when a section is given a plain value."""
-    for key, value in values.items():
-        node = config._get_node(key) if key in config else None
-        if not isinstance(node, DictConfig) and not is_structured_config(config._metadata.element_type):
-            continue
-        if value is None and isinstance(node, DictConfig) and node._is_optional():
-            continue
-        if not isinstance(value, dict):
-            raise UserError(f"{where}: {prefix}{key}: takes a mapping of keys to values, not {value!r}")
-        if isinstance(node, DictConfig) and not node._is_none():  # an optional section, left out until now
-            _check_sections(node, value, where, f"{prefix}{key}.")
+def _check_sections(kind: Any, value: Any, where: str, key: str = "") -> None:
+    """Refuse a plain value in the place of a section of this type: OmegaConf would not name the key."""
+    types = get_args(kind)
+    if type(None) in types:  # an optional section
+        if value is None:
+            return
+        kind, types = types[0], get_args(types[0])
+    if not is_dataclass(kind) and get_origin(kind) is not dict:
+        return
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {key}: takes a mapping of keys to values, not {value!r}")
+    kinds = get_type_hints(kind) if is_dataclass(kind) else dict.fromkeys(value, types[1])
+    for name in kinds.keys() & value.keys():
+        _check_sections(kinds[name], value[name], where, f"{key}.{name}" if key else name)
 
 
-def _choose_adapters(config: DictConfig, values: dict[str, Any], where: str) -> None:
+def _choose_adapters(config: DictConfig, values: Values, where: str) -> None:
     """Give every source the fields of its kind, before the layer's values are merged into them."""
     data = values.get("data")
     sources = data.get("sources") if isinstance(data, dict) else None

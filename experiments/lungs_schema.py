@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+# OmegaConf reads the annotations at run time and knows typing's own generics.
 from typing import Any, Dict, List, Optional
 
 from omegaconf import MISSING
 
+from experiments.bounds import bounded
+from experiments.paths import absolute
 from experiments.schema import Augment, Optimizer, Scheduler, Tracking
 
 
@@ -33,6 +38,11 @@ class LungFolder:
     mask_suffix: str = ""
     variants: bool = False
 
+    @property
+    def folder(self) -> Path:
+        """``root``, absolute."""
+        return absolute(self.root)
+
 
 @dataclass
 class LungData:
@@ -44,13 +54,13 @@ class LungData:
     """
 
     root: str = "data"
-    image_size: int = 256
+    image_size: int = bounded(256, at_least=32)
     folders: Dict[str, LungFolder] = field(default_factory=dict)
-    val_fraction: float = 0.1
-    test_fraction: float = 0.1
+    val_fraction: float = bounded(0.1, at_least=0)
+    test_fraction: float = bounded(0.1, at_least=0)
     validate: bool = True
-    batch_size: int = 1
-    num_workers: int = 4
+    batch_size: int = bounded(1, at_least=1)
+    num_workers: int = bounded(4, at_least=0)
     augment: Augment = field(default_factory=lambda: Augment(hflip=0.0, intensity=0.2))
 
 
@@ -69,7 +79,7 @@ class LungsExperiment:
     """What ``covidmt lungs train`` runs; the defaults are paper 001's (batch 1, 1e-4, 50 epochs)."""
 
     name: str = MISSING
-    seed: int = 0
+    seed: int = bounded(0, at_least=0, at_most=2**32 - 1)
     data: LungData = field(default_factory=LungData)
     model: LungModel = field(default_factory=LungModel)
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(lr=1e-4))

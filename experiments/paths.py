@@ -1,4 +1,8 @@
-"""Paths as people write them."""
+"""Paths as people write them, and the absolute ones that settings give the rest of the project.
+
+Settings keep what was written: a trial's identity and a checkpoint must mean the same in another folder, on another
+machine. Whoever opens a file takes the schema's absolute path (``source.folder``, ``masks.cache_folder``).
+"""
 
 from __future__ import annotations
 
@@ -17,3 +21,12 @@ def expand(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"{path}: its '~' stands for no home folder here; write the path in full") from error
+
+
+def absolute(path: str | Path) -> Path:
+    """Return the path, ``~`` expanded, below the working folder if it is relative.
+
+    Raises:
+        UserError: As :func:`expand`.
+    """
+    return expand(path).absolute()

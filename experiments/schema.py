@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 # OmegaConf reads the annotations at run time and knows typing's own generics.
 from typing import Any, Dict, List, Optional
 
 from omegaconf import MISSING
+
+from experiments.bounds import bounded
+from experiments.paths import absolute
 
 
 class TaskKind(Enum):
@@ -68,6 +72,11 @@ class Source:
 
     kind: str = MISSING
     root: str = MISSING
+
+    @property
+    def folder(self) -> Path:
+        """``root``, absolute."""
+        return absolute(self.root)
 
 
 @dataclass
@@ -148,14 +157,14 @@ SOURCE_KINDS: dict[str, type[Source]] = {
 class Augment:
     """Training augmentation (paper: Data preprocessing). 0 switches a step off."""
 
-    translate: float = 0.10  # share of the side, both axes
+    translate: float = bounded(0.10, at_least=0, at_most=1)  # share of the side, both axes
     rotate: float = 10.0  # degrees
-    zoom: float = 0.15  # share
-    intensity: float = 0.10  # share of the grey range
-    hflip: float = 0.5  # probability
-    jpeg: float = 0.0  # probability of a JPEG recompression; the paper has none (see `covidmt data check`)
+    zoom: float = bounded(0.15, at_least=0, at_most=1)  # share
+    intensity: float = bounded(0.10, at_least=0, at_most=1)  # share of the grey range
+    hflip: float = bounded(0.5, at_least=0, at_most=1)  # probability
+    jpeg: float = bounded(0.0, at_least=0, at_most=1)  # probability of a JPEG recompression, see `covidmt data check`
     jpeg_quality: List[int] = field(default_factory=lambda: [40, 95])
-    contrast: float = 0.0  # share; the paper has none of these
+    contrast: float = 0.0  # share; the paper has none of these, nor the JPEG recompression
     gamma: float = 0.0  # exponents from 1 / (1 + gamma) to 1 + gamma
     blur: float = 0.0  # largest sigma of a Gaussian, in pixels of the input
     noise: float = 0.0  # largest standard deviation of white noise, share of the grey range
@@ -179,7 +188,7 @@ class Pairs:
     val: str = "covidx"
     test: Optional[str] = "wacxr"
     channel: str = "whatsapp"
-    limit: Optional[int] = None
+    limit: Optional[int] = bounded(None, at_least=1, hint="null takes all pairs")
 
 
 @dataclass
@@ -198,6 +207,16 @@ class Masks:
     segmenter: Optional[str] = "covidmt"
     cache: str = "mlruns/masks"
 
+    @property
+    def mask_folders(self) -> List[Path]:
+        """``folders``, absolute."""
+        return [absolute(folder) for folder in self.folders]
+
+    @property
+    def cache_folder(self) -> Path:
+        """``cache``, absolute."""
+        return absolute(self.cache)
+
 
 @dataclass
 class Data:
@@ -210,20 +229,28 @@ class Data:
     """
 
     root: str = "data"
-    image_size: int = 512
-    crop_top: float = 0.0
+    image_size: int = bounded(512, at_least=32)
+    crop_top: float = bounded(0.0, at_least=0, below=1)
     view: View = View.original
     split_policy: SplitPolicy = SplitPolicy.patient_disjoint
-    val_fraction: float = 0.1  # of the patients left after the published validation and test sets
-    test_fraction: float = 0.2  # of the patients of a source that publishes no split and shares no test patient
-    split_seed: int = 0  # of the patients drawn for validation; not the run's seed, so that runs are comparable
+    # of the patients left after the published validation and test sets
+    val_fraction: float = bounded(0.1, above=0, below=1)
+    # of the patients of a source that publishes no split and shares no test patient
+    test_fraction: float = bounded(0.2, above=0, below=1)
+    # of the patients drawn for validation; not the run's seed, so that runs are comparable
+    split_seed: int = bounded(0, at_least=0)
     epoch_length: str = "primary"  # primary | longest | a number of steps
-    num_workers: int = 4
+    num_workers: int = bounded(4, at_least=0)
     cache: Optional[str] = None  # folder of decoded and resized images (`covidmt data cache`); null: decode each time
     sources: Dict[str, Source] = field(default_factory=dict)
     pairs: Pairs = field(default_factory=Pairs)
     masks: Masks = field(default_factory=Masks)
     augment: Augment = field(default_factory=Augment)
+
+    @property
+    def cache_folder(self) -> Optional[Path]:
+        """``cache``, absolute."""
+        return None if self.cache is None else absolute(self.cache)
 
 
 @dataclass
@@ -241,24 +268,24 @@ class Task:
     source: str = MISSING
     kind: TaskKind = TaskKind.multilabel
     labels: List[str] = field(default_factory=list)
-    batch_size: int = 4  # per process
+    batch_size: int = bounded(4, at_least=1)  # per process
     share_batch: bool = True
     balance: Balance = Balance.none
     upsample: Dict[str, str] = field(default_factory=dict)
-    class_weights: Optional[List[float]] = None
-    loss_weight: float = 1.0
+    class_weights: Optional[List[float]] = bounded(None, at_least=0)
+    loss_weight: float = bounded(1.0, above=0, hint="leave the task out instead")
 
 
 @dataclass
 class BoxHeadSettings:
     """Bounding-box head (paper: FPN + box regression subnet)."""
 
-    channels: int = 256
-    l2: float = 1e-4  # factor of the regularised least squares
+    channels: int = bounded(256, at_least=1)
+    l2: float = bounded(1e-4, at_least=0)  # factor of the regularised least squares
     objectness: bool = True  # our addition: a branch that says whether there is a box
-    score_threshold: float = 0.05
-    nms_iou: float = 0.5
-    max_boxes: int = 10
+    score_threshold: float = bounded(0.05, at_least=0, at_most=1)
+    nms_iou: float = bounded(0.5, at_least=0, at_most=1)
+    max_boxes: int = bounded(10, at_least=1)
 
 
 @dataclass
@@ -276,7 +303,7 @@ class Model:
     pretrained: bool = True
     weights: Optional[str] = None
     norm: Norm = Norm.batch  # group: privacy needs it; and its twin without privacy, for a fair pair
-    transition_channels: int = 512
+    transition_channels: int = bounded(512, at_least=1)
     channels_last: bool = False
     boxes: BoxHeadSettings = field(default_factory=BoxHeadSettings)
 
@@ -299,9 +326,9 @@ class Losses:
 
     weighting: Weighting = Weighting.mean
     gradients: Gradients = Gradients.sum
-    consistency: float = 0.0
+    consistency: float = bounded(0.0, at_least=0)
     consistency_channel: str = "whatsapp"
-    attention: float = 0.0
+    attention: float = bounded(0.0, at_least=0)
 
 
 @dataclass
@@ -318,16 +345,16 @@ class Privacy:
         max_grad_norm: Every image's gradient is clipped to this norm.
     """
 
-    target_epsilon: Optional[float] = None
-    noise_multiplier: Optional[float] = None
-    delta: float = 1e-5
-    max_grad_norm: float = 1.0
+    target_epsilon: Optional[float] = bounded(None, above=0)
+    noise_multiplier: Optional[float] = bounded(None, above=0)
+    delta: float = bounded(1e-5, above=0)
+    max_grad_norm: float = bounded(1.0, above=0)
 
 
 @dataclass
 class Optimizer:
     name: str = "Adam"  # any of torch.optim
-    lr: float = 2e-4
+    lr: float = bounded(2e-4, at_least=0)
     options: Dict[str, Any] = field(default_factory=dict)
 
 
@@ -344,16 +371,15 @@ class Robustness:
 
     task: str = "covidx"
     label: str = "COVID-19"
-    threshold: float = 0.5  # probability at and above which the decision is positive
-    eta: float = 0.4  # IOL below which saliency is out of the lungs (Eq. 4)
-    region_threshold: float = 0.5  # share of the heat map's maximum
+    threshold: float = bounded(0.5, above=0, at_most=1)  # probability at and above which the decision is positive
+    eta: float = bounded(0.4, above=0, at_most=1)  # IOL below which a region is out of the lungs (Eq. 4)
+    region_threshold: float = bounded(0.5, above=0, at_most=1)  # share of the heat map's maximum
     target: Target = Target.decision
-    engine: str = (
-        "gradcam"  # of the heat map: gradcam | guided_gradcam | a CAM method of pytorch-grad-cam (eigencam ...)
-    )
+    # of the heat map: gradcam | guided_gradcam | a CAM method of pytorch-grad-cam (eigencam ...)
+    engine: str = "gradcam"
     layer: Optional[str] = None  # explained module, e.g. backbone.network.layer3; null: the base network's last map
-    batch_size: int = 16
-    overlays: int = 6  # pairs drawn as pictures at every validation epoch
+    batch_size: int = bounded(16, at_least=1)
+    overlays: int = bounded(6, at_least=0)  # pairs drawn as pictures at every validation epoch
 
 
 @dataclass
@@ -382,7 +408,7 @@ class Checkpoint:
             validation anyway.
     """
 
-    every_n_steps: int = 200
+    every_n_steps: int = bounded(200, at_least=1)
 
 
 @dataclass
@@ -395,7 +421,7 @@ class Experiment:
     """
 
     name: str = MISSING
-    seed: int = 0
+    seed: int = bounded(0, at_least=0, at_most=2**32 - 1)
     data: Data = field(default_factory=Data)
     tasks: Dict[str, Task] = field(default_factory=dict)
     active_tasks: Optional[List[str]] = None

@@ -12,6 +12,7 @@ from typing import Any, Dict, List
 
 from omegaconf import MISSING
 
+from experiments.bounds import bounded
 from experiments.keys import flatten
 
 
@@ -75,7 +76,7 @@ class Search:
     """
 
     space: Dict[str, Distribution] = field(default_factory=dict)
-    trials: int = 20
+    trials: int = bounded(20, at_least=1)
     metric: str = MISSING
     direction: Direction = Direction.minimize
     sampler: Algorithm = field(default_factory=lambda: Algorithm("TPESampler"))
@@ -111,19 +112,19 @@ class Launcher:
     """
 
     kind: LauncherKind = LauncherKind.local
-    processes: int | None = None
-    nodes: int = 1
-    gpus_per_node: int = 0
-    tasks_per_node: int | None = None
-    cpus_per_task: int | None = None
-    mem_gb: float | None = None
-    time_hours: float = 24.0
+    processes: int | None = bounded(None, above=0)
+    nodes: int = bounded(1, at_least=1)
+    gpus_per_node: int = bounded(0, at_least=0)
+    tasks_per_node: int | None = bounded(None, above=0)
+    cpus_per_task: int | None = bounded(None, above=0)
+    mem_gb: float | None = bounded(None, above=0)
+    time_hours: float = bounded(24.0, above=0)
     partition: str | None = None
     account: str | None = None
     constraint: str | None = None
-    signal_seconds: int = 300
-    requeues: int = 100
-    array_parallelism: int = 256
+    signal_seconds: int = bounded(300, at_least=1)
+    requeues: int = bounded(100, at_least=0)
+    array_parallelism: int = bounded(256, at_least=1)
     setup: List[str] = field(default_factory=lambda: [])
     python: str | None = None
     options: Dict[str, Any] = field(default_factory=dict)

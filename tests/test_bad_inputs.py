@@ -165,7 +165,7 @@ YAML = [
     ),
     setting("circular value", "name: ${name}", "mine.yaml: name: Recursive interpolation detected"),
     wrong_yaml("extends itself", "extends: mine.yaml", "mine.yaml: 'extends' goes round in a circle: mine.yaml"),
-    setting("NaN", "data: {val_fraction: .nan}", "mine.yaml: data.val_fraction: must lie between 0 and 1, is nan"),
+    setting("NaN", "data: {val_fraction: .nan}", "mine.yaml: data.val_fraction: must be above 0 and below 1, is nan"),
     setting(
         "nothing left below the cut",
         "data: {crop_top: 1.0}",
@@ -431,17 +431,17 @@ def own(id: str, line: str, text: str, *, header: str = "image,split,normal,pneu
             Image.new("L", (32, 32), 8 * i).save(here / f"data/own/{i}.png")
         (here / "data/own/own.csv").write_text("\n".join([header, *rows, line]), encoding="latin-1")
 
-    return Row(f"own table: {id}", "data check mine.yaml data.root=DATA", f"data/own/own.csv{text}", do)
+    return Row(f"own table: {id}", "data check mine.yaml data.root=DATA", f"HERE/data/own/own.csv{text}", do)
 
 
 OWN_TABLES = [
     own("missing column", "", ": no column 'covid'; it has 'image', 'split', 'normal', 'pneumonia', 'corona', ...",
         header="image,split,normal,pneumonia,corona,x1,y1,x2,y2"),
     own("out of its folder", "../../../../etc/passwd,train,1,0,0,,,,",
-        ", line 32: '../../../../etc/passwd' does not lie below data/own; files of a data set are named "
+        ", line 32: '../../../../etc/passwd' does not lie below HERE/data/own; files of a data set are named "
         "relative to it"),
     own("an absolute path", "/etc/passwd,train,1,0,0,,,,",
-        ", line 32: '/etc/passwd' does not lie below data/own; files of a data set are named relative to it"),
+        ", line 32: '/etc/passwd' does not lie below HERE/data/own; files of a data set are named relative to it"),
     own("label", "1.png,train,yes,0,0,,,,", ", line 32: normal is 'yes'; allowed: 1, 0 or blank (unknown)"),
     own("split", "1.png,trian,1,0,0,,,,", ", line 32: split is 'trian'; allowed: train, val or test"),
     own("an image twice", "1.png,train,1,1,1,,,,", ": the rows of 1.png disagree about patient, split or labels"),
@@ -579,8 +579,8 @@ MASKS = [
     Row(
         "no mask folder",
         f"{TRAIN} data.masks.folders=[nothing]",
-        "data.masks.folders: there is no folder 'nothing'; leave it out (data.masks.folders=[]) where the data brings "
-        "no masks",
+        "data.masks.folders: there is no folder 'HERE/nothing'; leave it out (data.masks.folders=[]) where the data "
+        "brings no masks",
     ),
 ]
 
@@ -746,7 +746,7 @@ PLACES = [
         "image.png: cannot be used (File exists); name another place, or put this one right", one_image),
     Row("a file in place of the masks' cache",
         f"{TRAIN} data.masks.folders=[] data.masks.segmenter=covidmt data.masks.cache=image.png",
-        "image.png: cannot be used (File exists); name another place, or put this one right"),
+        "HERE/image.png: cannot be used (File exists); name another place, or put this one right"),
     Row("a file in the way of a cross-validation",
         "lungs cross-validate experiments/lungs_demo.yaml data.root=DATA",
         "HERE/mlruns/cross_validation/lungs_demo-5-...: cannot be used (Not a directory); name another place, or put "
@@ -759,8 +759,7 @@ PLACES = [
         "~nosuchuser/m: its '~' stands for no home folder here; write the path in full"),
     Row("no such user: cache of masks",
         f"{TRAIN} data.masks.folders=[] data.masks.segmenter=covidmt data.masks.cache=~nosuchuser/m",
-        "data.masks.segmenter (covidmt): ~nosuchuser/m: its '~' stands for no home folder here; write the path in "
-        "full"),
+        "~nosuchuser/m: its '~' stands for no home folder here; write the path in full"),
     Row("no such user: predict", "predict CHECKPOINT ~nosuchuser/a.png --segmenter none",
         "~nosuchuser/a.png: its '~' stands for no home folder here; write the path in full"),
     Row("no right to read a folder", CHECK,
@@ -771,7 +770,7 @@ PLACES = [
         "'image.png'); replace it or take it out of the list", lambda here: (here / "image.png").chmod(0),
         ("predictions", "predictions/predictions.jsonl")),
     Row("a name too long", f"data check experiments/demo.yaml data.root={'x' * 300}",
-        f"{'x' * 300}/rsna: cannot be used (File name too long); name another place, or put this one right"),
+        f"HERE/{'x' * 300}/rsna: cannot be used (File name too long); name another place, or put this one right"),
     Row("a file in place of the output folder", "predict CHECKPOINT image.png --segmenter none --out image.png",
         "--out image.png: image.png is there already; name another folder, or delete it"),
 ]  # fmt: skip

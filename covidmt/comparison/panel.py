@@ -22,7 +22,6 @@ from covidmt.tracking.checkpoints import find_checkpoint
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.masks import LungMasks
 from experiments.errors import UserError, nearest
-from experiments.paths import expand
 from explain.picture import blend
 from lightning_modules.load import load_module
 from lightning_modules.lungs.segmenters import load_segmenter
@@ -98,7 +97,7 @@ def predictor_of(module: MultiTaskModule, segmenter: str | None) -> Predictor:
     settings = module.experiment.data.masks
     own = None
     if settings.segmenter is not None:
-        cache = expand(settings.cache)
+        cache = settings.cache_folder
         own = load_segmenter(resolve_segmenter(module.experiment, cache, may_train=False))
     return Predictor(module.eval(), {}, own, LungMasks(settings))
 

@@ -186,7 +186,7 @@ def _seen(subject: Evaluated, data: EvaluationDataModule) -> list[str]:
     present = {
         name
         for name in {task.source for task in own.active} | {own.data.pairs.val}
-        if expand(own.data.sources[name].root).exists()
+        if own.data.sources[name].folder.exists()
     }
     split = pd.concat(
         [table[["patient", "split"]] for table in load_tables(own.data, present).values()] or [_NO_PATIENT]

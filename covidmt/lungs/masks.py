@@ -19,7 +19,6 @@ from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import load_lungs_experiment, to_dict
 from experiments.lungs_schema import LungsExperiment
-from experiments.paths import expand
 from experiments.schema import Experiment, Masks, View
 
 log = logging.getLogger("covidmt")
@@ -79,14 +78,14 @@ def with_local_cache(masks: Masks) -> Masks:
         >>> with_local_cache(Masks(cache="/another/machine/masks")).cache
         'mlruns/masks'
     """
-    return masks if expand(masks.cache).is_dir() else replace(masks, cache=Masks.cache)
+    return masks if masks.cache_folder.is_dir() else replace(masks, cache=Masks.cache)
 
 
 def _fill_cache(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str], may_train: bool) -> None:
     from covidmt.lungs.segment import segment_files  # segmentation-models-pytorch takes seconds to import
     from lightning_modules.lungs.segmenters import load_segmenter, segmenter_id
 
-    cache = expand(experiment.data.masks.cache)
+    cache = experiment.data.masks.cache_folder
     cache.mkdir(parents=True, exist_ok=True)
     segmenter = resolve_segmenter(experiment, cache, may_train=may_train)
     datamodule.segmenter = segmenter_id(segmenter)
@@ -113,7 +112,7 @@ def resolve_segmenter(experiment: Experiment, cache: Path, *, may_train: bool = 
     if not segmenter.endswith((".yaml", ".yml")):
         return segmenter
 
-    lungs = load_lungs_experiment(expand(segmenter), [f"data.root={experiment.data.root}", *_ONE_PROCESS])
+    lungs = load_lungs_experiment(segmenter, [f"data.root={experiment.data.root}", *_ONE_PROCESS])
     digest = sha256(json.dumps(to_dict(lungs), sort_keys=True).encode()).hexdigest()[:12]
     checkpoint = cache / f"{lungs.name}-{digest}.ckpt"
 

@@ -94,7 +94,7 @@ def _describe_run(experiment: LungsExperiment, logger: MlflowSpoolLogger, datamo
     )
     log_code(logger, to_yaml(experiment))
     tables = {str(name): rows for name, rows in datamodule.table.groupby("source")}
-    log_datasets(logger, tables, {name: folder.root for name, folder in experiment.data.folders.items()})
+    log_datasets(logger, tables, {name: folder.folder for name, folder in experiment.data.folders.items()})
 
 
 @rank_zero_only

@@ -16,7 +16,7 @@ from covidmt.sweeps.folder import Drawn, SweepFolder
 from covidmt.tracking.store import make_client, mlruns_dir, network_file_system, sqlite_path
 from experiments.errors import UserError, nearest
 from experiments.load import from_dict, override
-from experiments.paths import expand
+from experiments.paths import absolute
 from experiments.schema import Experiment
 from experiments.sweep_schema import Algorithm, Distribution, Draw, Search
 
@@ -148,9 +148,9 @@ def _place(search: Search) -> str:
     if "://" not in search.storage:
         if not search.storage.endswith(".journal"):
             raise UserError(f"search.storage: takes a URL or a file *.journal, not {search.storage!r}")
-        return str(expand(search.storage).absolute())
+        return str(absolute(search.storage))
     path = sqlite_path(search.storage)
-    return f"sqlite:///{expand(path).absolute()}" if path else search.storage
+    return f"sqlite:///{absolute(path)}" if path else search.storage
 
 
 def _make(key: str, algorithm: Algorithm | None) -> Any:

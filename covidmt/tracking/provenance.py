@@ -21,7 +21,6 @@ import torch
 from covidmt.tracking.logger import MlflowSpoolLogger
 from covidmt.tracking.store import without_password
 from experiments.errors import UserError
-from experiments.paths import expand
 
 CODE = Path(__file__).parents[2]
 SNAPSHOT = "git.json"  # in a copy of the code (`covidmt.sweeps.snapshot`): the git state that it was made from
@@ -95,7 +94,7 @@ def dataset_digest(table: pd.DataFrame, root: str | Path) -> str:
         with ThreadPoolExecutor(16) as pool:  # a network file system answers one call in milliseconds
             parts = pool.map(_sizes, np.array_split(rows[column].to_numpy(), 64))
         rows[f"{column}_bytes"] = np.concatenate(list(parts))
-        rows[column] = [_below(path, str(expand(root))) for path in rows[column]]
+        rows[column] = [_below(path, str(root)) for path in rows[column]]
     if "boxes" in rows:
         rows["boxes"] = [boxes.tolist() for boxes in rows["boxes"]]
     rows = rows.sort_values("image")[sorted(rows.columns)]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from experiments.errors import UserError
-from experiments.paths import expand
+from experiments.paths import absolute
 from experiments.schema import Tracking
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def resolve_uri(tracking: Tracking) -> str:
             return uri
         path, _, query = uri.partition("://")[2].removeprefix("/").partition("?")
         if path and path != ":memory:":
-            return f"sqlite:///{expand(path).absolute()}" + (f"?{query}" if query else "")
+            return f"sqlite:///{absolute(path)}" + (f"?{query}" if query else "")
         raise UserError(f"{where}: {uri!r} is a database in memory: name a file, such as sqlite:///mlruns/mlflow.db")
     if scheme == "file" or "://" not in uri:
         raise UserError(

@@ -255,7 +255,7 @@ def _describe_run(job: TrainingJob, logger: MlflowSpoolLogger) -> None:
 
     # experiment, code, data
     log_code(logger, to_yaml(experiment))
-    log_datasets(logger, job.datamodule.tables, {name: source.root for name, source in data.sources.items()})
+    log_datasets(logger, job.datamodule.tables, {name: source.folder for name, source in data.sources.items()})
 
 
 @rank_zero_only

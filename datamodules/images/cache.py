@@ -32,7 +32,6 @@ from datamodules.images.decode import DECODER, crop_top, decode, resize
 from datamodules.images.processes import in_processes
 from datamodules.sources.files import abbreviate
 from experiments.errors import UserError
-from experiments.paths import expand
 
 logger = logging.getLogger("covidmt")
 
@@ -65,7 +64,7 @@ class ImageCache:
         decoder = sha256(DECODER.encode()).hexdigest()[:12]
         self.size, self.top = size, top
         cropped = f"-top{top}" if top else ""
-        self.pixels = expand(folder).absolute() / f"{source}-{size}px{cropped}-{decoder}.pixels"
+        self.pixels = Path(folder).absolute() / f"{source}-{size}px{cropped}-{decoder}.pixels"
         self.index = self.pixels.with_suffix(".index")
 
     def fill(self, images: Iterable[str | bytes], *, processes: int | None = None, verify: bool = False) -> int:

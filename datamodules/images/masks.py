@@ -16,7 +16,6 @@ from PIL import Image
 
 from datamodules.images.decode import crop_top, decode
 from experiments.errors import UserError
-from experiments.paths import expand
 from experiments.schema import Masks
 
 logger = logging.getLogger("covidmt")
@@ -39,11 +38,11 @@ class LungMasks:
     """
 
     def __init__(self, masks: Masks, segmenter: str | None = None) -> None:
-        self.cache = Path(masks.cache)
+        self.cache = masks.cache_folder
         self.segmenter = segmenter
         self._computed: dict[str, Path] = {}  # looked up by the content of the image, so once
         self.own: dict[str, Path] = {}
-        folders = [expand(folder) for folder in masks.folders]
+        folders = masks.mask_folders
         present = [folder for folder in folders if folder.is_dir()]
         for folder in folders:
             if folder in present:
@@ -140,13 +139,13 @@ def check_fit(mask: np.ndarray, mask_path: str | Path, image: np.ndarray, image_
         )
 
 
-def cache_path(cache: str | Path, segmenter: str, image: str | Path) -> Path:
+def cache_path(cache: Path, segmenter: str, image: str | Path) -> Path:
     """Where the mask that a segmenter computes of an image is kept: ``<cache>/<segmenter>/<sha256 of file>.png``."""
     try:
         digest = sha256(Path(image).read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"{image}: this image cannot be read ({error.strerror})") from error
-    return expand(cache) / segmenter / f"{digest}.png"
+    return cache / segmenter / f"{digest}.png"
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

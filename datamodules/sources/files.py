@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.errors import UserError
-from experiments.paths import expand
 from experiments.schema import Source
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp")
@@ -31,10 +30,11 @@ def check_labels(labels: Iterable[str], where: object) -> None:
 
 def source_root(source: Source, name: str) -> Path:
     """The source's folder, which must exist."""
-    root = expand(source.root)
-    if not root.is_dir():
-        raise UserError(f"data.sources.{name}.root: no folder {root}; set it, or data.root, to where the data set lies")
-    return root
+    if not source.folder.is_dir():
+        raise UserError(
+            f"data.sources.{name}.root: no folder {source.root}; set it, or data.root, to where the data set lies"
+        )
+    return source.folder
 
 
 def find_file(root: Path, pattern: str, key: str) -> Path:

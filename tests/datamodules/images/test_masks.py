@@ -91,7 +91,7 @@ def test_a_shared_cache_can_be_read_by_others(tmp_path):
 def test_home_is_expanded(tmp_path, images, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write_mask(tmp_path / "own/a.png", half())
-    write_mask(cache_path("~/cache", "s", images[1]), half())
+    write_mask(cache_path(Masks(cache="~/cache").cache_folder, "s", images[1]), half())
     assert (tmp_path / "cache/s").is_dir()
     assert LungMasks(Masks(folders=["~/own"], cache="~/cache"), "s").missing(images) == images[2:]
 
