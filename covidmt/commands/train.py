@@ -17,7 +17,7 @@ def train(
         str,
         typer.Option(
             metavar="auto|never|RUN_ID",
-            help="auto: go on with the newest run of the same settings in this folder that did not finish, if any.",
+            help="auto: resume the newest run of the same settings in this folder that did not finish, if any.",
         ),
     ] = "auto",
 ) -> None:
@@ -39,5 +39,5 @@ def train(
         train(loaded, resume)
     except Preempted as stop:
         if global_rank() == 0:
-            typer.secho(f"covidmt: {stop}; the same command goes on from there.", err=True)
+            typer.secho(f"covidmt: {stop}; the same command resumes it.", err=True)
             raise typer.Exit(128 + stop.signum) from stop

@@ -132,15 +132,15 @@ def _prepare(experiment: Experiment, resume: str, run_id: str | None) -> Trainin
     # data and masks
     datamodule = MultiTaskDataModule(experiment)
     datamodule.setup()
-    prepare_masks(experiment, datamodule, ["train", "val", *(["test"] if _has_test(experiment, datamodule) else [])])
+    splits = ["train", "val", "test"] if _has_test(experiment, datamodule) else ["train", "val"]
+    prepare_masks(experiment, datamodule, splits)
 
     # the run, and where it resumes
     run_id = choose_run(experiment, resume, run_id, trainer)
     start = _read_start(run_id) if run_id else None
 
-    # the network; seeded after the masks, which may draw numbers
-    seed_everything(experiment.seed, workers=True, verbose=False)
-    # Checkpoints are handed on: without the address of the tracking server.
+    # the network, without the address of the tracking server: its checkpoints are handed on
+    seed_everything(experiment.seed, workers=True, verbose=False)  # after the masks, which may draw numbers
     module = build_module(replace(experiment, tracking=replace(experiment.tracking, uri=None)))
     module.configure_optimizers()  # refuses wrong names and options now
     return TrainingJob(experiment, callbacks, trainer, datamodule, module, run_id, start)
@@ -179,7 +179,8 @@ def _read_start(run_id: str) -> StartPoint | None:
 @contextmanager
 def _open_run(job: TrainingJob) -> Generator[MlflowSpoolLogger]:
     """Track the run and listen to signals inside; mark the run folder as unfinished until the run has ended well."""
-    experiment, callbacks, position = job.experiment, job.callbacks, job.start.position if job.start else 0
+    experiment, callbacks = job.experiment, job.callbacks
+    position = job.start.position if job.start else 0
     logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name, run_id=job.run_id, resume_at=position)
     folder = RunFolder(str(logger.version))
 

@@ -174,7 +174,7 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
     runs = children(tmp_path, "broken")
     for seed, run in runs.items():
         log = Path(str(folder.record(names[seed]).log)).read_text()  # seed 2 was killed before its first checkpoint
-        assert bool(re.search(r"Going on with run \w+ from step 5", log)) == (seed != 2), log
+        assert bool(re.search(r"Resuming run \w+ from step 5", log)) == (seed != 2), log
         assert run.info.status == "FINISHED", seed
         assert steps(tmp_path, run, "train/loss") == list(range(16)), seed
         assert steps(tmp_path, run, "train/covidx/loss") == list(range(16)), seed
@@ -207,7 +207,7 @@ def test_a_validation_is_left_at_the_time_limit_and_in_a_preemptions_grace(
         assert steps(tmp_path, run, "train/loss") == [0, 1]
         assert steps(tmp_path, run, "val/pi_score") == [0]
     logs = [Path(str(record.log)).read_text() for record in sweep_named(tmp_path, "left").trials.values()]
-    assert all("Going on with run" in log and "from step 2" in log for log in logs)
+    assert all("Resuming run" in log and "from step 2" in log for log in logs)
     assert parent(tmp_path, "left").info.status == "FINISHED"
 
 

@@ -191,7 +191,7 @@ def check(unbroken: Unbroken, data: Path, folder: Path, settings: str, points: l
 def check_preempted(ended: list[int | None], folder: Path, signum: int) -> None:
     text = (folder / "log-0.txt").read_text()
     assert ended == [128 + signum, *[0] * (len(ended) - 1)], text
-    assert "the same command goes on" in text.splitlines()[-1]
+    assert "the same command resumes" in text.splitlines()[-1]
     assert run_status(folder) == "SCHEDULED"
 
 
