@@ -17,6 +17,49 @@ TEST_PAIRS, VAL_PAIRS = "robustness/test_pairs.csv", "robustness/val_pairs/{:03d
 PAIR_COLUMNS = ["id", "patient", "label", *(f"p_{side}" for side in SIDES), *(f"iol_{side}" for side in SIDES)]
 
 
+def flips(before: np.ndarray, after: np.ndarray, threshold: float) -> np.ndarray:
+    """Return which decisions differ: 1 where one is positive and the other is not, 0 elsewhere.
+
+    COVIDMT paper, section "The prediction instability problem", Eq. 1. A decision is positive where the probability is
+    at least the threshold, in the networks' own precision, float32.
+
+    Args:
+        before: (N,) probabilities in [0, 1]; NaN where the network gave none.
+        after: (N,) the same of the received images, or of another network.
+        threshold: Of the decision, in (0, 1).
+
+    Returns:
+        (N,) float64: 1, 0, or NaN where either probability is missing.
+
+    Example:
+        >>> flips(np.array([0.9, 0.5, 0.2]), np.array([0.4, 0.6, np.nan]), threshold=0.5)
+        array([ 1.,  0., nan])
+    """
+    before, after = np.asarray(before, np.float32), np.asarray(after, np.float32)
+    changed = (before >= np.float32(threshold)) != (after >= np.float32(threshold))
+    return np.where(np.isnan(before) | np.isnan(after), np.nan, changed)
+
+
+def out_of_lungs(iol: np.ndarray, eta: float) -> np.ndarray:
+    """Return whose saliency is out of the lungs: 1 where the IOL is below eta, 0 elsewhere.
+
+    COVIDMT paper, section "Out of lung saliency score", Eq. 4; compared in float32, the precision of the IOL.
+
+    Args:
+        iol: (N,) shares of the heat-map region inside the lungs, in [0, 1]; NaN where it is undefined.
+        eta: In [0, 1].
+
+    Returns:
+        (N,) float64: 1, 0, or NaN where the IOL is undefined.
+
+    Example:
+        >>> out_of_lungs(np.array([0.1, 0.4, np.nan]), eta=0.4)
+        array([ 1.,  0., nan])
+    """
+    iol = np.asarray(iol, np.float32)
+    return np.where(np.isnan(iol), np.nan, iol < np.float32(eta))
+
+
 class McNemar(NamedTuple):
     """Result of the exact McNemar test.
 

@@ -16,7 +16,7 @@ from covidmt.comparison.configurations import ROBUSTNESS, Configuration
 from covidmt.comparison.trained_runs import TrainedRun
 from metrics.bootstrap import PatientBootstrap
 from metrics.intervals import wilson
-from metrics.paired import SIDES, holm, mcnemar
+from metrics.paired import SIDES, flips, holm, mcnemar, out_of_lungs
 
 ALPHA = 0.05
 RESAMPLES = 2000
@@ -212,8 +212,6 @@ def _events(run: TrainedRun, ids: list[str]) -> np.ndarray:
     """(3, N): the answer changes; the original's, the received image's saliency is out of the lungs; 1 / 0 / NaN."""
     assert run.pairs is not None
     table = run.pairs.loc[ids]
-    before, after = (table[f"p_{side}"].to_numpy(float) for side in SIDES)
-    threshold, eta = run.robustness.threshold, run.robustness.eta
-    flips = np.where(np.isnan(before + after), np.nan, (before >= threshold) != (after >= threshold))
-    iols = (table[f"iol_{side}"].to_numpy(float) for side in SIDES)
-    return np.stack([flips, *(np.where(np.isnan(iol), np.nan, iol < eta) for iol in iols)])
+    changed = flips(table["p_original"].to_numpy(), table["p_received"].to_numpy(), run.robustness.threshold)
+    outside = (out_of_lungs(table[f"iol_{side}"].to_numpy(), run.robustness.eta) for side in SIDES)
+    return np.stack([changed, *outside])

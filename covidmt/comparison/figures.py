@@ -17,24 +17,23 @@ from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration,
 from covidmt.comparison.paper import BASELINES, paper_value
 from covidmt.comparison.style import (
     BASE,
-    COLOURS,
     COVIDMT,
-    INK,
     ORIGINAL,
     PAPER,
     RECEIVED,
     VERDICTS,
+    WIDTH,
     error_bars,
-    figure_row,
     styled,
 )
+from covidmt.pages.style import INK, figure_row, legend_below, nth_colour
 
 
 @styled
 def draw_overview(configurations: Sequence[Configuration]) -> Figure:
     """Draw PI and both OLS of every configuration, a row each."""
     keys = _shared_scores(configurations, any)
-    figure, axes = figure_row(len(keys), height=1.1 + 0.34 * len(configurations), sharey=True)
+    figure, axes = figure_row(len(keys), width=WIDTH, height=1.1 + 0.34 * len(configurations), sharey=True)
     rows = np.arange(len(configurations))[::-1]
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title)
@@ -60,7 +59,7 @@ def draw_task_count(configurations: Sequence[Configuration]) -> Figure | None:
         return None
 
     keys = _shared_scores(configurations, any)
-    figure, axes = figure_row(len(keys), height=3.9)
+    figure, axes = figure_row(len(keys), width=WIDTH, height=3.9)
     for axis, key in zip(axes, keys, strict=True):
         _draw_lines(axis, key, lines, configurations)
 
@@ -76,10 +75,8 @@ def draw_task_count(configurations: Sequence[Configuration]) -> Figure | None:
         axis.set_ylim(bottom=0)
         axis.grid(axis="y", alpha=0.25)
 
-    # one legend for all, without repeats
-    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    short = max(map(len, named)) < 30
-    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3 if short else 1)
+    short = all(len(label) < 30 for axis in axes for label in axis.get_legend_handles_labels()[1])
+    legend_below(figure, 3 if short else 1)
     return figure
 
 
@@ -131,7 +128,7 @@ def draw_base_and_covidmt(couples: list[Couple]) -> Figure:
         groups["mean"] = averaged
     counts = " or ".join(str(count) for count in sorted({len(many.tasks) for _, many in couples}))
 
-    figure, axes = figure_row(len(keys), height=3.9)
+    figure, axes = figure_row(len(keys), width=WIDTH, height=3.9)
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title)
         for side, colour in enumerate((BASE, COVIDMT)):
@@ -143,11 +140,10 @@ def draw_base_and_covidmt(couples: list[Couple]) -> Figure:
         axis.set_ylim(bottom=0)
 
     # the red lines have an entry where there is one
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, _ = axes[0].get_legend_handles_labels()
     if any(line.get_color() == PAPER for axis in axes for line in axis.lines):
-        (line,) = axes[0].plot([], [], color=PAPER, lw=2)
-        handles, labels = [*handles, line], [*labels, "paper, where its text gives a value"]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        handles += axes[0].plot([], [], color=PAPER, lw=2, label="paper, where its text gives a value")
+    legend_below(figure, 3, handles)
     return figure
 
 
@@ -172,7 +168,7 @@ def draw_baselines(configurations: Sequence[Configuration]) -> Figure:
     keys = _shared_scores(configurations, all)
     parts = [part for part in ([key for key in keys if key == "pi"], [key for key in keys if key != "pi"]) if part]
     names = [c.label.removesuffix(", 1 task") for c in configurations]
-    figure, axes = figure_row(len(parts), height=3.9)
+    figure, axes = figure_row(len(parts), width=WIDTH, height=3.9)
     for axis, part in zip(axes, parts, strict=True):
         axis.set_title("OLS score, %" if len(part) > 1 else SCORES[part[0]].title)
         for number, key in enumerate(part):
@@ -209,10 +205,10 @@ def draw_differences(table: Sequence[Comparison]) -> Figure:
     keys = list(dict.fromkeys(row.score for row in table))
     couples = list(dict.fromkeys((row.second.label, row.first.label) for row in table))
     rows = {couple: len(couples) - 1 - number for number, couple in enumerate(couples)}
-    figure, axes = figure_row(len(keys), height=1.3 + 0.42 * len(couples), sharey=True)
+    figure, axes = figure_row(len(keys), width=WIDTH, height=1.3 + 0.42 * len(couples), sharey=True)
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title.removesuffix(", %"))
-        axis.axvline(0, color="#374151", lw=1)
+        axis.axvline(0, color=INK, lw=1)
         for row in (row for row in table if row.score == key):
             y, colour = rows[row.second.label, row.first.label], VERDICTS[row.verdict]
             if not isnan(row.low):
@@ -227,7 +223,7 @@ def draw_differences(table: Sequence[Comparison]) -> Figure:
     # the verdicts that there are
     for verdict in (verdict for verdict in VERDICTS if any(row.verdict == verdict for row in table)):
         axes[-1].plot([], [], "o-", lw=2.5, color=VERDICTS[verdict], label=verdict)
-    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, 4)
     return figure
 
 
@@ -237,7 +233,7 @@ def _shared_scores(configurations: Sequence[Configuration], quantifier: Callable
 
 
 def _colour(configurations: Sequence[Configuration], network: str) -> str:
-    return COLOURS[list(dict.fromkeys(c.network for c in configurations)).index(network) % len(COLOURS)]
+    return nth_colour(list(dict.fromkeys(c.network for c in configurations)).index(network))
 
 
 def _draw_bar(

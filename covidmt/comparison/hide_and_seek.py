@@ -17,8 +17,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from covidmt.comparison.configurations import Configuration
-from covidmt.comparison.style import BASE, COVIDMT, INK, PAPER, figure_row, styled
+from covidmt.comparison.style import BASE, COVIDMT, PAPER, styled
 from covidmt.pages.numbers import DASH, estimate
+from covidmt.pages.style import INK, figure_row
 from experiments.schema import View
 from metrics.intervals import t_interval, wilson
 

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from covidmt.comparison.configurations import network_names
 from covidmt.comparison.hide_and_seek import VIEWS
-from covidmt.comparison.style import INK, VERDICTS
+from covidmt.comparison.style import VERDICTS
 from covidmt.comparison.trained_runs import TrainedRun, collect_runs
 from covidmt.lungs.masks import prepare_masks, resolve_segmenter, with_local_cache
+from covidmt.pages.style import INK
 from covidmt.prediction.predictor import ExplainedImage, Predictor
 from covidmt.tracking.checkpoints import find_checkpoint
 from datamodules.evaluation import EvaluationDataModule

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covidmt.comparison.configurations import SCORES, Configuration
-from covidmt.comparison.style import COVIDMT, GREY, error_bars, figure_row, styled
+from covidmt.comparison.style import COVIDMT, error_bars, styled
+from covidmt.pages.style import GREY, figure_row
 
 _SHOWN = ("accuracy", "auroc", "pi", "ols_original")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import shutil
 import tempfile
@@ -28,7 +27,7 @@ from covidmt.comparison.tables import (
     shown_scores,
 )
 from covidmt.comparison.trained_runs import collect_runs
-from covidmt.pages.html import page_environment
+from covidmt.pages.html import data_uri, page_environment
 from covidmt.pages.numbers import p_value, points, points_interval, relative_percent
 from covidmt.tracking.store import make_client, store_error
 from experiments.errors import UserError
@@ -102,7 +101,7 @@ def _save(figure: Figure, path: Path) -> str:
     svg = io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None})
     path.with_suffix(".svg").write_bytes(svg.getvalue())
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode()
+    return data_uri("svg+xml", svg.getvalue())
 
 
 def _page(analysis: Analysis, images: Mapping[str, str]) -> str:

@@ -1,34 +1,26 @@
-"""How the report's figures look: colours, the style that they are drawn in, a row of axes."""
+"""What the report's figures have beyond the pages' style: the meaning of colours, larger letters, error bars."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from covidmt.comparison.configurations import Mean
+from covidmt.pages.style import AMBER, COLOURS, GREEN, GREY, PALE, RED, page_style
 
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-BASE, COVIDMT, ORIGINAL, RECEIVED, PAPER = "#9AA5B1", "#0072B2", "#56B4E9", "#0072B2", "#B00020"
-INK, GREY = "#111827", "#6B7280"
-VERDICTS = {"clear": "#1B7F4B", "likely": "#B7791F", "not shown": GREY, "unknown": GREY}
+BASE, COVIDMT, ORIGINAL, RECEIVED, PAPER = PALE, COLOURS[0], COLOURS[5], COLOURS[0], RED
+VERDICTS = {"clear": GREEN, "likely": AMBER, "not shown": GREY, "unknown": GREY}
+WIDTH = 10.5  # inches
 
-STYLE: Any = {
-    "font.family": "DejaVu Sans",
+STYLE = {
     "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "svg.hashsalt": "covidmt",  # the same figure gives the same file
+    "axes.grid": False,  # each figure draws the lines that it needs
+    "legend.fontsize": 10,
 }
 
 P = ParamSpec("P")
@@ -40,16 +32,10 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(draw)
     def drawing(*args: P.args, **kwargs: P.kwargs) -> T:
-        with mpl.rc_context(STYLE):
+        with page_style(STYLE):
             return draw(*args, **kwargs)
 
     return drawing
-
-
-def figure_row(count: int, *, height: float, width: float = 10.5, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure of so many axes side by side; inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False, sharey=sharey)[0])
 
 
 def error_bars(mean: Mean) -> np.ndarray:

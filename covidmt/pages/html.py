@@ -1,12 +1,44 @@
-"""The HTML pages' templates: what goes into one is escaped, and a name that it lacks is an error."""
+"""HTML pages that need no other file: the templates, and plots and pictures inside the page."""
 
 from __future__ import annotations
 
+import base64
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from covidmt.pages.style import Plot, page_style
+
+
+class PageFigure(NamedTuple):
+    """A figure in a page.
+
+    Attributes:
+        uri: The picture itself, as a data URI.
+        title: What it shows.
+        caption: How to read it.
+        wide: It takes the page's whole width.
+    """
+
+    uri: str
+    title: str
+    caption: str
+    wide: bool = False
 
 
 def page_environment() -> Environment:
-    """Of the templates in ``covidmt/templates``."""
+    """Return the environment of the templates in ``covidmt/templates``.
+
+    What goes into a page is escaped, and a name that it lacks is an error.
+
+    Example:
+        >>> page_environment().from_string("<b>{{ name }}</b>").render(name="<script>")
+        '<b>&lt;script&gt;</b>'
+    """
     return Environment(
         loader=PackageLoader("covidmt"),
         autoescape=True,
@@ -14,3 +46,40 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Return a picture as a URI that holds the picture itself.
+
+    Args:
+        kind: Of image, as in its media type: ``png``, ``svg+xml``.
+        content: The picture's file.
+
+    Example:
+        >>> data_uri("png", b"abc")
+        'data:image/png;base64,YWJj'
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def save_plot(path: Path, plot: Plot) -> PageFigure:
+    """Save a plot as PNG, and return it for a page."""
+    with page_style():
+        plot.figure.savefig(path, dpi=150)
+    return PageFigure(data_uri("png", path.read_bytes()), plot.title, plot.caption, plot.wide)
+
+
+def save_picture(path: Path, pixels: np.ndarray, title: str, caption: str, *, wide: bool = False) -> PageFigure:
+    """Save a picture as PNG, and return it for a page, as a WebP of a tenth of the size.
+
+    Args:
+        path: The PNG file.
+        pixels: (height, width, 3) uint8 RGB.
+        title: What it shows.
+        caption: How to read it.
+        wide: It takes the page's whole width.
+    """
+    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    image.save(path)
+    image.save(buffer, format="webp", quality=80)
+    return PageFigure(data_uri("webp", buffer.getvalue()), title, caption, wide)

@@ -5,10 +5,62 @@ A number that cannot be told (NaN) is a dash; a minus is a minus and no hyphen; 
 
 from __future__ import annotations
 
-from math import isnan
+from collections.abc import Callable
+from math import isfinite, isnan
 
 NBSP = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
+
+
+def number(value: float, whole: float | None = 1.0) -> str:
+    """Write a score; ``-`` where it is undefined.
+
+    Args:
+        value: The score.
+        whole: 100 for a percentage, which has one digit after the point; all others have three.
+
+    Example:
+        >>> from covidmt.pages.numbers import number
+        >>> number(12.5, 100), number(0.8125), number(float("nan"))
+        ('12.5', '0.812', '-')
+    """
+    if not isfinite(value):
+        return "-"
+    return f"{value:.1f}" if whole == 100 else f"{value:.3f}"
+
+
+def signed_number(value: float, whole: float | None = 1.0) -> str:
+    """Write a difference of two scores, with its sign.
+
+    Args:
+        value: First score minus second.
+        whole: As in :func:`number`.
+
+    Example:
+        >>> from covidmt.pages.numbers import signed_number
+        >>> signed_number(12.5, 100), signed_number(-0.25)
+        ('+12.5', '−0.250')
+    """
+    if not isfinite(value):
+        return number(value, whole)
+    return f"{'' if value < 0 else '+'}{number(value, whole)}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(low: float, high: float, text: Callable[[float], str] = "{:.2f}".format, join: str = ", ") -> str:
+    """Write an interval in brackets behind a space; nothing where it is undefined.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        text: How an end is written.
+        join: What stands between the ends.
+
+    Example:
+        >>> from covidmt.pages.numbers import interval
+        >>> interval(0.5, 1), interval(0.5, float("nan"))
+        (' (0.50, 1.00)', '')
+    """
+    return f" ({text(low)}{join}{text(high)})" if isfinite(low) and isfinite(high) else ""
 
 
 def points(value: float) -> str:

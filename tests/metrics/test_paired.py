@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from metrics.paired import holm, mcnemar
+from metrics.paired import flips, holm, mcnemar, out_of_lungs
 
 
 def test_mcnemar_by_hand():
@@ -42,3 +42,13 @@ def test_p_values_are_adjusted_for_their_number():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([nan, 0.01, 0.03])[1:] == pytest.approx([0.02, 0.03])
     assert np.isnan(holm([nan, 0.01])[0])
+
+
+def test_flips_and_saliency_out_of_the_lungs_in_the_networks_precision():
+    """The float32 next to 0.7 is smaller, that next to 0.1 larger; a table on disk has either as its decimal."""
+    for edge in (0.1, 0.7):
+        for written in (np.float32(edge), float(np.float32(edge)), edge):
+            assert flips(np.array([written]), np.array([1.0]), edge).tolist() == [0]
+            assert out_of_lungs(np.array([written]), edge).tolist() == [0]
+    below = np.array([np.nextafter(np.float32(0.7), np.float32(0))])
+    assert flips(below, np.array([1.0]), 0.7).tolist() == out_of_lungs(below, 0.7).tolist() == [1]

@@ -5,7 +5,7 @@ from math import nan
 import matplotlib as mpl
 
 from covidmt.comparison.configurations import Mean
-from covidmt.comparison.style import STYLE, error_bars, figure_row, styled
+from covidmt.comparison.style import STYLE, error_bars, styled
 
 
 def test_the_style_holds_inside_alone():
@@ -22,9 +22,3 @@ def test_the_style_holds_inside_alone():
 def test_bars_reach_from_the_mean_to_both_ends():
     assert error_bars(Mean(4.0, 3.0, 6.0, [4.0])).tolist() == [[1], [2]]
     assert error_bars(Mean(4.0, nan, nan, [4.0])).tolist() == [[0], [0]]
-
-
-def test_axes_lie_side_by_side():
-    figure, axes = figure_row(3, height=2.0, width=9.0)
-    assert figure.axes == axes
-    assert figure.get_size_inches().tolist() == [9, 2]

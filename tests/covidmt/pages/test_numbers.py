@@ -1,15 +1,36 @@
 """How numbers are written."""
 
-from math import nan
+from math import inf, nan
 
 import pytest
 
-from covidmt.pages.numbers import DASH, NBSP, estimate, p_value, points, points_interval, relative_percent
+from covidmt.pages.numbers import (
+    DASH,
+    NBSP,
+    estimate,
+    interval,
+    number,
+    p_value,
+    points,
+    points_interval,
+    relative_percent,
+    signed_number,
+)
 
 
 @pytest.mark.parametrize(
     ("written", "text"),
     [
+        (number(12.25, 100), "12.2"),
+        (number(0.5), "0.500"),
+        (number(3.0, None), "3.000"),
+        (number(inf), "-"),
+        (signed_number(0.0, 100), "+0.0"),
+        (signed_number(-12.5, 100), "−12.5"),
+        (signed_number(nan, 100), "-"),
+        (interval(0.5, 0.75), " (0.50, 0.75)"),
+        (interval(1, 2, "{:.0f}".format, " to "), " (1 to 2)"),
+        (interval(nan, 0.75), ""),
         (points(0.0), "+0.00"),
         (points(-0.004), "−0.00"),
         (relative_percent(-40), f"−40{NBSP}%"),
