@@ -15,7 +15,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the HTML page, tables and figures.")] = Path("report"),
     uri: TrackingUri = None,
 ) -> None:
-    """Which configuration is more stable, by how much, how sure: a page, figures and tables beside the paper's."""
+    """Report which configuration is more stable, by how much, and how sure that is, beside the paper's figures."""
     from covidmt.comparison.report import report_runs
     from covidmt.tracking.store import resolve_uri
     from experiments.schema import Tracking
@@ -27,15 +27,17 @@ def panel(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep that varies data.view.")],
     images: Annotated[list[str] | None, typer.Argument(help="Images; none: test images drawn by seed.")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture.")] = Path("panel.png"),
-    network: Annotated[str | None, typer.Option(help="Base network; default: the sweep's first.")] = None,
-    seed: Annotated[str | None, typer.Option(help="Seed of the trainings.")] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Images of each class, where none are named.")] = 1,
+    network: Annotated[str | None, typer.Option(help="Base network; default: the first of the sweep.")] = None,
+    seed: Annotated[
+        str | None, typer.Option(help="Seed of the trainings; default: the lowest with most representations.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Number of images of each class, if none are named.")] = 1,
     segmenter: Annotated[
         str | None, typer.Option(help="What finds the lungs; default: each network's own masks (data.masks).")
     ] = None,
     uri: TrackingUri = None,
 ) -> None:
-    """ROI Hide-and-Seek: images in their representations, with the answers and Grad-CAMs of each one's network."""
+    """Draw ROI Hide-and-Seek: images in their representations, each with its network's answer and Grad-CAM."""
     from covidmt.comparison.panel import draw_representations
     from covidmt.tracking.store import resolve_uri
     from experiments.schema import Tracking

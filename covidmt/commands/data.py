@@ -17,9 +17,9 @@ app = typer.Typer(help="Look at data sets, or make made-up ones.", no_args_is_he
 def check(
     experiment: ExperimentFile,
     overrides: Overrides = None,
-    limit: Annotated[int | None, typer.Option(help="Open at most so many files of each class.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Open at most this many files of each class.")] = None,
 ) -> None:
-    """Counts per split and class, problems, leakage between splits, shortcut risks."""
+    """Check a data set: counts per split and class, problems, leakage between splits, shortcut risks."""
     from rich.console import Console
     from rich.progress import track
 
@@ -33,7 +33,7 @@ def check(
     report = check_data(load_experiment(experiment, overrides or []), limit=limit, progress=progress)
     print_report(report, Console())
     if report.errors:
-        raise UserError(f"{len(report.errors)} problem(s) that would stop or spoil a training, listed above")
+        raise UserError(f"{len(report.errors)} problem(s) that would stop or spoil a training; they are listed above")
 
 
 @app.command()
@@ -42,10 +42,10 @@ def cache(
     overrides: Overrides = None,
     processes: Processes = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare all checksums, and decode anew what is damaged.")
+        bool, typer.Option("--verify", help="Compare all checksums, and decode damaged images again.")
     ] = False,
 ) -> None:
-    """Decode all images of an experiment into data.cache. Train does it too; the same command goes on."""
+    """Decode all images of an experiment into data.cache. Training does it too; the same command continues."""
     from datamodules.groups import batch_groups, fill_cache
     from datamodules.sources.table import load_tables
     from experiments.load import load_experiment
@@ -55,12 +55,12 @@ def cache(
         raise UserError("data.cache is null: name a folder for the cache, e.g. data.cache=mlruns/images")
     groups = batch_groups(loaded.active, load_tables(loaded.data, {task.source for task in loaded.active}))
     for cached in fill_cache(loaded.data, groups, processes=processes, verify=verify) or []:
-        typer.echo(f"{cached.path}: {len(cached)} images, all there")
+        typer.echo(f"{cached.path}: {len(cached)} images, complete")
 
 
 @app.command()
 def demo(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or new folder, or an older demo set.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder, or an earlier demo set.")],
     seed: Annotated[int, typer.Option(help="Another seed draws other chests.")] = 0,
 ) -> None:
     """Write made-up chest X-rays in each data set's own layout, with lung masks."""

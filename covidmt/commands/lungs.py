@@ -18,7 +18,7 @@ LungSegmenter = Annotated[
 
 @app.command("train")
 def train(experiment: ExperimentFile, overrides: Overrides = None, print_config: PrintConfig = False) -> None:
-    """Train the lung U-Net; ends with F1, Jaccard, precision and recall per class."""
+    """Train the lung U-Net, and print F1, Jaccard, precision and recall of each class."""
     from experiments.load import load_lungs_experiment, to_yaml
 
     loaded = load_lungs_experiment(experiment, overrides or [])
@@ -37,9 +37,9 @@ def train(experiment: ExperimentFile, overrides: Overrides = None, print_config:
 def cross_validate(
     experiment: ExperimentFile,
     overrides: Overrides = None,
-    folds: Annotated[int, typer.Option(help="Number of folds, of whole patients.")] = 5,
+    folds: Annotated[int, typer.Option(help="Number of folds; a patient's images stay in one.")] = 5,
 ) -> None:
-    """Train and score a lung experiment fold by fold; ends with the mean Dice per image and its interval."""
+    """Train and score a lung experiment fold by fold, and print the mean Dice per image with its interval."""
     from covidmt.lungs.scores import cross_validate
     from experiments.load import load_lungs_experiment
 
@@ -77,7 +77,7 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `covidmt lungs train`.")],
     out: Annotated[Path, typer.Argument(help="The file to write.")],
 ) -> None:
-    """Write a trained segmenter in half precision, to be passed on."""
+    """Write a trained segmenter in half precision, ready to be shared."""
     from covidmt.lungs.segment import export_segmenter
 
     export_segmenter(checkpoint, out)

@@ -14,16 +14,17 @@ def predict(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT|RUN", help="A checkpoint file, or a run's id.")],
     images: Annotated[list[str], typer.Argument(help="Images (PNG, JPEG, DICOM, ...), or folders of them.")],
     channel: Annotated[
-        list[str] | None, typer.Option(help="Does the decision survive it? May be given several times.")
+        list[str] | None,
+        typer.Option(help="Does the decision survive this channel? May be given several times."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for predictions.jsonl and the pictures.")] = Path(
         "predictions"
     ),
     segmenter: Annotated[
-        str, typer.Option(metavar="NAME|CHECKPOINT|none", help="What finds the lungs; none: they are not looked for.")
+        str, typer.Option(metavar="NAME|CHECKPOINT|none", help="What finds the lungs; none: do not look for them.")
     ] = "covidmt",
 ) -> None:
-    """Ask a trained network about images: its answer, whether it survives a phone, whether it looks at the lungs.
+    """Ask a trained network about images: its answer, whether that survives a phone, whether it looks at the lungs.
 
     Research software, not a medical device: no answer is a diagnosis.
     """
@@ -46,16 +47,17 @@ def evaluate(
     ] = None,
     split: Annotated[Literal["test", "val"], typer.Option(help="val: validation images, simulated channel.")] = "test",
     channel: Annotated[
-        list[str] | None, typer.Option(help="PI through this channel too; can be given several times.")
+        list[str] | None, typer.Option(help="Measure PI through this channel too; may be given several times.")
     ] = None,
-    channel_limit: Annotated[int, typer.Option(min=1, help="Originals that go through channels and qualities.")] = 500,
+    channel_limit: Annotated[int, typer.Option(min=1, help="Originals sent through the channels.")] = 500,
     against: Annotated[
-        list[str] | None, typer.Option(metavar="RUN|CHECKPOINT", help="Compare on the same images; several times.")
+        list[str] | None,
+        typer.Option(metavar="RUN|CHECKPOINT", help="Compare on the same images; may be given several times."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap over patients.")] = 2000,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap over patients.")] = 2000,
     out: Annotated[Path | None, typer.Option(help="Folder; default: below mlruns/evaluations.")] = None,
 ) -> None:
-    """Every score of a trained network with its interval and controls: table, JSON, CSV and an HTML report."""
+    """Measure every score of a trained network, with interval and controls: table, JSON, CSV and an HTML report."""
     from covidmt.evaluation.evaluate import evaluate
 
     evaluate(

@@ -13,5 +13,5 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Overrides, e.g. data.root=/data/cxr trainer.devices=4"),
 ]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the resolved experiment and stop.")]
-Processes = Annotated[int | None, typer.Option(min=1, help="As many at a time; default: as many as there are cores.")]
-TrackingUri = Annotated[str | None, typer.Option("--uri", help="Tracking URI; default: as for training.")]
+Processes = Annotated[int | None, typer.Option(min=1, help="Number of processes; default: one for each core.")]
+TrackingUri = Annotated[str | None, typer.Option("--uri", help="Tracking URI; default: the one that training uses.")]

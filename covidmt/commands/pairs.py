@@ -16,7 +16,7 @@ app = typer.Typer(
 Positive = Annotated[
     str, typer.Option(metavar="CLASS", help="The class folder that is COVID-19, where the names lack 0_ and 1_.")
 ]
-Link = Annotated[bool, typer.Option("--link", help="Hard-link instead of copying (one file system).")]
+Link = Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying them (on one file system).")]
 
 
 @app.command("make")
@@ -36,18 +36,19 @@ def make(
 
 @app.command("match")
 def match(
-    originals: Annotated[Path, typer.Argument(help="What was sent: class folders with images, or images.")],
-    received: Annotated[Path, typer.Argument(help="A folder with what the phone received.")],
+    originals: Annotated[Path, typer.Argument(help="What was sent: a folder of class folders, or of images.")],
+    received: Annotated[Path, typer.Argument(help="The folder of what the phone received.")],
     out: Annotated[Path, typer.Argument(help="New folder for the pairs.")],
     channel: Annotated[str, typer.Option(help="Names the folder of the received images.")] = "whatsapp",
     positive: Positive = "COVID-19",
     by_time: Annotated[
-        bool, typer.Option("--by-time", help="Originals were sent by modification time, not by name.")
+        bool,
+        typer.Option("--by-time", help="The originals were sent in the order of their times, not names."),
     ] = False,
     link: Link = False,
     processes: Processes = None,
 ) -> None:
-    """Pair files that really went through a phone with their originals, by perceptual hash and order of time."""
+    """Pair files that really went through a phone with their originals, by perceptual hash and by time."""
     from covidmt.pairs.match import match_pairs
 
     match_pairs(

@@ -18,17 +18,17 @@ SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name 
 def run(
     sweep: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep YAML (experiments/trials.py has its keys).")],
     overrides: Overrides = None,
-    launcher: Annotated[str | None, typer.Option(metavar="local|slurm", help="As launcher.kind=...")] = None,
+    launcher: Annotated[str | None, typer.Option(metavar="local|slurm", help="Same as launcher.kind=...")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trials and stop.")] = False,
     resume: Annotated[
         str,
         typer.Option(
             metavar="auto|never|RUN",
-            help="auto: what is missing, failed or stopped; never: all afresh; RUN: the start of that parent run.",
+            help="auto: start what is missing, failed or stopped; never: start all again; RUN: as auto, that run.",
         ),
     ] = "auto",
 ) -> None:
-    """Start a sweep's trials. The same command again starts those that are not finished and do not run."""
+    """Start a sweep's trials. The same command again starts those that are neither finished nor running."""
     from covidmt.sweeps.run import run
 
     chosen = [*(overrides or []), *([f"launcher.kind={launcher}"] if launcher else [])]
@@ -38,10 +38,10 @@ def run(
 @app.command("status")
 def status(
     sweep: SweepName,
-    watch: Annotated[bool, typer.Option("--watch", help="Until all trials have ended.")] = False,
-    interval: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until all trials have ended.")] = False,
+    interval: Annotated[float, typer.Option(min=1, help="Seconds between two updates.")] = 10,
 ) -> None:
-    """State, epoch, PI, OLS, node, time and log of every trial; why one failed."""
+    """Show state, epoch, PI, OLS, node, time and log of every trial, and why one failed."""
     from covidmt.sweeps.folder import SweepFolder
     from covidmt.sweeps.status import show
 
@@ -51,9 +51,9 @@ def status(
 @app.command("cancel")
 def cancel(
     sweep: SweepName,
-    trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL]...", help="Only these.")] = None,
+    trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL]...", help="Only these trials.")] = None,
 ) -> None:
-    """End trials; `covidmt sweep run` goes on with them."""
+    """Stop trials; `covidmt sweep run` resumes them."""
     from covidmt.sweeps.run import cancel
 
     cancel(sweep, trials or [])
@@ -62,7 +62,7 @@ def cancel(
 @app.command("logs")
 def logs(
     trial: Annotated[str, typer.Argument(help="A trial's id or its beginning, or SWEEP/TRIAL.")],
-    rank: Annotated[int, typer.Option(min=0, help="Of which process (SLURM).")] = 0,
+    rank: Annotated[int, typer.Option(min=0, help="Rank of the process (SLURM).")] = 0,
 ) -> None:
     """Print what a trial's process wrote."""
     from covidmt.sweeps.status import print_log

@@ -23,7 +23,7 @@ def ui(
 
 
 def sync() -> None:
-    """Send what a run could not send while its tracking server was away."""
+    """Send what runs could not send while their tracking server was unavailable."""
     from covidmt.tracking.spool import sync as send
     from covidmt.tracking.store import mlruns_dir
 
@@ -35,4 +35,4 @@ def sync() -> None:
         typer.echo(f"{run.run_id}: {run.sent} events sent to {run.uri}" + (f"; {run.problem}" if run.problem else ""))
         left += run.problem is not None
     if left:
-        raise UserError(f"{left} run(s) not wholly sent; nothing is lost, run `covidmt sync` again later")
+        raise UserError(f"{left} run(s) not sent completely; nothing is lost, run `covidmt sync` again later")

@@ -1,4 +1,4 @@
-"""`covidmt train`."""
+"""`covidmt train`: one experiment, from its YAML to its tested model."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ app = typer.Typer(help="ImageNet weights for machines without internet.", no_arg
 @app.command("fetch")
 def fetch(
     name: Annotated[str, typer.Argument(help="A base network: resnet50, timm:tf_efficientnet_lite0, ...")],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the file goes.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the file.")],
 ) -> None:
-    """Download ImageNet weights into a folder, to be carried to a machine without internet."""
+    """Download ImageNet weights into a folder, to copy to a machine without internet."""
     from lightning_modules.networks.weights import fetch
 
     path = fetch(name, directory)

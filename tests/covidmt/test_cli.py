@@ -102,5 +102,5 @@ def test_data_cache(
     command = ["data", "cache", DEMO, f"data.root={demo_data}", "data.image_size=32", "data.cache=cache"]
     assert covidmt(*command, "--processes", 1) == 0
     assert covidmt(*command, "--verify") == 0
-    assert capsys.readouterr().out.count("all there") == 6
+    assert capsys.readouterr().out.count("complete") == 6
     assert len(list((tmp_path / "cache").glob("*.pixels"))) == 3
