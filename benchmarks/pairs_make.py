@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from covidmt.pairs.make import make_pairs
-from datamodules.demo.phantom import Anatomy, draw_chest
+from datamodules.demo.anatomy import Anatomy
+from datamodules.demo.phantom import draw_chest
 
 WACXR, ROUNDS, SIDE = 6_562, 3, 1220
 
