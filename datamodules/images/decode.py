@@ -14,16 +14,17 @@ import numpy as np
 import PIL
 import pydicom
 from PIL import Image, ImageOps, features
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
-from pydicom.uid import UID, RLELossless
+from pydicom.pixels import apply_modality_lut, apply_voi_lut, as_pixel_options, pixel_array
+from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
+from datamodules.images import dicom_codecs
 from experiments.errors import UserError
 
-VERSION = 1  # of this file: another one where it gives other pixels; the images in caches are decoded anew then
+VERSION = 2  # of this file: another one where it gives other pixels; the images in caches are decoded anew then
 DECODER = (
     f"covidmt {VERSION}, pillow {PIL.__version__} (BILINEAR, antialiased; libjpeg-turbo "
-    f"{features.version('libjpeg_turbo')}), pydicom {pydicom.__version__} (pylibjpeg: "
-    f"libjpeg {version('pylibjpeg-libjpeg')}, openjpeg {version('pylibjpeg-openjpeg')})"
+    f"{features.version('libjpeg_turbo')}), pydicom {pydicom.__version__} (imagecodecs {version('imagecodecs')}, "
+    f"pylibjpeg-openjpeg {version('pylibjpeg-openjpeg')})"
 )
 _BIT_DEPTHS = np.array([8, 10, 12, 14, 16])  # of X-ray detectors; a file may store 12 bits in 16
 
@@ -97,7 +98,7 @@ def _decode_dicom(data: bytes, name: str) -> np.ndarray:
     dataset = pydicom.dcmread(io.BytesIO(data))
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise UserError(f"{name}: holds several frames; export the one to use")
-    stored = pixel_array(dataset, decoding_plugin=_plugin(dataset.file_meta.TransferSyntaxUID))
+    stored = _stored_values(dataset)
     if stored.ndim == 3:
         return np.asarray(Image.fromarray(stored.astype(np.uint8)).convert("L"))
     if not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
@@ -111,11 +112,16 @@ def _decode_dicom(data: bytes, name: str) -> np.ndarray:
     return 255 - image if dataset.PhotometricInterpretation == "MONOCHROME1" else image
 
 
-def _plugin(syntax: UID) -> str:
-    """What decompresses: pydicom would take the first installed of several, whose pixels differ."""
+def _stored_values(dataset: pydicom.Dataset) -> np.ndarray:
+    """Return the values as they are stored: pydicom would decompress by the first installed plugin of several."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in dicom_codecs.DECODER_DEPENDENCIES:
+        decoder = dicom_codecs.codec(syntax)
+        return decoder.as_array(dataset, decoding_plugin="imagecodecs", **as_pixel_options(dataset))[0]
     if not syntax.is_compressed:
-        return ""
-    return "pydicom" if syntax == RLELossless else "pylibjpeg"
+        return pixel_array(dataset)
+    plugin = {RLELossless: "pydicom", JPEGBaseline8Bit: "pillow"}.get(syntax, "pylibjpeg")
+    return pixel_array(dataset, decoding_plugin=plugin)
 
 
 def _stored_range(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
