@@ -3,9 +3,10 @@
     python benchmarks/gradcam.py [--networks resnet18 ...] [--size 224] [--batch 16] [--runs 10] [--threads 0]
 
 Random weights, the paper's classification head, float32. The ways are run in turn; each ratio is the median of the
-runs' own ratios, since a shared machine's speed drifts. "frozen" is pytorch-grad-cam with the parameters below the last
-stage frozen. "pass" is the whole robustness pass over half as many
-pairs: two predictions, two maps, heat-map regions, IOL and PI; masks preloaded, tensors in memory.
+runs' own ratios, since a shared machine's speed drifts. With one thread, the processor's time is measured, which does
+not count the waiting for other programs. "frozen" is pytorch-grad-cam with the parameters below the last stage frozen.
+"pass" is the whole robustness pass over half as many pairs: two predictions, two maps, heat-map regions, IOL and PI;
+masks preloaded, tensors in memory.
 """
 
 from __future__ import annotations
@@ -52,13 +53,14 @@ def network(name: str) -> tuple[nn.Sequential, nn.Sequential]:
 
 def measure(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
     """Seconds of each way in each run, run in turn after one warm-up."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in ways}
     for run in range(runs + 1):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = clock()
             way()
             if run:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return times
 
 
@@ -68,7 +70,7 @@ def ratio(times: dict[str, list[float]], way: str, other: str) -> str:
 
 
 def compare(name: str, size: int, batch: int, runs: int) -> None:
-    """Prints one network's parity and ratios."""
+    """Print one network's parity with pytorch-grad-cam, and the ratios."""
     torch.manual_seed(0)
     trunk, head = network(name)
     images, lung = torch.rand(batch, 3, size, size), torch.rand(batch, size, size) > 0.5
@@ -79,6 +81,7 @@ def compare(name: str, size: int, batch: int, runs: int) -> None:
         if not cam.map.any():  # random weights give maps of one sign: turn the decisions
             cast(nn.Linear, head[-1]).bias.sub_(2 * cam.logits.mean(dim=0))
 
+    # the ways
     def plain() -> Tensor:
         with torch.no_grad():
             return head(trunk(images))
@@ -100,6 +103,7 @@ def compare(name: str, size: int, batch: int, runs: int) -> None:
         with GradCAM(model, [trunk[-1]]) as cam:
             cam(images, targets)
 
+    # the same maps?
     with GradCAM(model, [trunk[-1]]) as cam:
         cam(images, targets)
         kept = cam.activations_and_grads
@@ -111,6 +115,8 @@ def compare(name: str, size: int, batch: int, runs: int) -> None:
         sys.exit(f"{name}: all maps are zero: their parity says nothing")
     if error > 1e-4 * float(expected.max()):  # stricter than 1e-4: these maps are small
         sys.exit(f"{name}: the maps differ from pytorch-grad-cam's by {error:.1e}")
+
+    # how long they take
     ways = {"plain": plain, "ours": ours, "pass": robustness_pass, "library": library}
     times = measure(ways | {"frozen": lambda: library(frozen=True)}, runs)
     print(

@@ -47,7 +47,7 @@ class BoxScores(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen = 0
+        self.n_images = 0
         self.add_state("detections", [], dist_reduce_fx="cat")  # image, score, box
         self.add_state("truths", [], dist_reduce_fx="cat")  # image, box
 
@@ -56,10 +56,10 @@ class BoxScores(Metric):
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
         for prediction, truth in zip(predictions, boxes, strict=True):
-            image = self.seen * world + rank  # the same on no two processes
-            self.seen += 1
-            found = torch.cat([prediction["scores"][:, None], prediction["boxes"]], dim=1).float()
-            for state, rows in ((self.detections, found), (self.truths, truth.float())):
+            image = self.n_images * world + rank  # the same on no two processes
+            self.n_images += 1
+            scored = torch.cat([prediction["scores"][:, None], prediction["boxes"]], dim=1).float()
+            for state, rows in ((self.detections, scored), (self.truths, truth.float())):
                 state.append(torch.cat([rows.new_full((len(rows), 1), image), rows], dim=1).flatten())
 
     def compute(self) -> dict[str, Tensor]:
@@ -73,8 +73,8 @@ class BoxScores(Metric):
 
         # images with neither change nothing
         images = torch.cat([detections[:, 0], truths[:, 0]]).unique()
-        found = [detections[detections[:, 0] == image] for image in images]
-        predictions = [{"boxes": rows[:, 2:], "scores": rows[:, 1]} for rows in found]
+        by_image = [detections[detections[:, 0] == image] for image in images]
+        predictions = [{"boxes": rows[:, 2:], "scores": rows[:, 1]} for rows in by_image]
         matches = match_boxes(predictions, [truths[truths[:, 0] == image, 1:] for image in images], COCO_IOU)
 
         weights = np.ones((1, len(images)))
@@ -85,4 +85,4 @@ class BoxScores(Metric):
     def reset(self) -> None:
         """Forget all images."""
         super().reset()
-        self.seen = 0
+        self.n_images = 0

@@ -82,18 +82,18 @@ class ClassificationScores(Metric):
         for name, metric in {"auroc": binary_auroc, "ap": binary_average_precision}.items():
             by_label = {}
             for label, p, y in zip(self.labels, probabilities.T, targets.T, strict=True):
-                known = ~y.isnan()
-                if y[known].unique().numel() == 2:
-                    by_label[label] = metric(p[known], y[known].long()).float()
+                is_known = ~y.isnan()
+                if y[is_known].unique().numel() == 2:
+                    by_label[label] = metric(p[is_known], y[is_known].long()).float()
             if by_label:
                 scores[name] = torch.stack(list(by_label.values())).mean()
             if len(self.labels) > 1:
                 scores |= {f"{name}/{label}": score for label, score in by_label.items()}
 
         # the most probable label of each image
-        known = ~targets.isnan().any(dim=1)
-        if len(self.labels) > 1 and known.any() and (targets[known].sum(dim=1) == 1).all():
-            scores |= self._argmax_scores(logits[known].argmax(dim=1), targets[known].argmax(dim=1))
+        is_known = ~targets.isnan().any(dim=1)
+        if len(self.labels) > 1 and is_known.any() and (targets[is_known].sum(dim=1) == 1).all():
+            scores |= self._argmax_scores(logits[is_known].argmax(dim=1), targets[is_known].argmax(dim=1))
         return scores
 
     def _argmax_scores(self, called: Tensor, truth: Tensor) -> dict[str, Tensor]:

@@ -104,11 +104,11 @@ def rsna_precision(matches: Matches, score: float) -> np.ndarray:
         >>> rsna_precision(matches, score=0.5)
         array([0.5, 0. , nan])
     """
-    given, n = matches.score >= score, len(matches.truths)
-    submitted = np.bincount(matches.image[given], minlength=n)
-    found = np.stack([np.bincount(matches.image[given & hit], minlength=n) for hit in matches.hit])
-    union = submitted + matches.truths - found
-    return np.where(union[0] + found[0] > 0, (found / np.maximum(union, 1)).mean(axis=0), np.nan)
+    is_submitted, n = matches.score >= score, len(matches.truths)
+    submitted = np.bincount(matches.image[is_submitted], minlength=n)
+    hits = np.stack([np.bincount(matches.image[is_submitted & hit], minlength=n) for hit in matches.hit])
+    union = submitted + matches.truths - hits
+    return np.where(union[0] + hits[0] > 0, (hits / np.maximum(union, 1)).mean(axis=0), np.nan)
 
 
 def _average_precision(weight: np.ndarray, hits: np.ndarray, wanted: float) -> float:
@@ -117,12 +117,12 @@ def _average_precision(weight: np.ndarray, hits: np.ndarray, wanted: float) -> f
         return np.nan
 
     # precision at a recall = the best that any higher recall has
-    found = np.cumsum(weight * hits, axis=1)
-    precision = found / np.maximum(np.cumsum(weight), 1e-12)
+    true_positives = np.cumsum(weight * hits, axis=1)
+    precision = true_positives / np.maximum(np.cumsum(weight), 1e-12)
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
     # the first detection at which each recall is reached
-    places = [np.searchsorted(row, _RECALL * wanted - 1e-9) for row in found]
+    places = [np.searchsorted(row, _RECALL * wanted - 1e-9) for row in true_positives]
     reached = [row[place[place < len(row)]].sum() for row, place in zip(precision, places, strict=True)]
     return float(np.mean(reached)) / len(_RECALL)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 def mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the mean of (N,) values; NaN is left out."""
-    known = ~np.isnan(values)
-    return _ratio(weights @ np.where(known, values, 0.0), weights @ known.astype(float))
+    is_known = ~np.isnan(values)
+    return _ratio(weights @ np.where(is_known, values, 0.0), weights @ is_known.astype(float))
 
 
 def confusion(weights: np.ndarray, truth: np.ndarray, positive: np.ndarray) -> dict[str, np.ndarray]:
@@ -69,8 +69,8 @@ def average_precision(weights: np.ndarray, truth: np.ndarray, score: np.ndarray)
         array([0.75])
     """
     positive, negative = _weights_by_score(weights, truth, score)
-    found = np.cumsum(positive, axis=1)
-    precision = _ratio(found, found + np.cumsum(negative, axis=1))
+    true_positives = np.cumsum(positive, axis=1)
+    precision = _ratio(true_positives, true_positives + np.cumsum(negative, axis=1))
     return _ratio((np.nan_to_num(precision) * positive).sum(axis=1), positive.sum(axis=1))
 
 

@@ -98,7 +98,7 @@ def predict_images(
     return out / LINES
 
 
-def find_images(given: Iterable[str]) -> list[str]:
+def find_images(images: Iterable[str]) -> list[str]:
     """Return the files as they were named, and those directly in the folders; each once.
 
     Raises:
@@ -109,7 +109,7 @@ def find_images(given: Iterable[str]) -> list[str]:
         ['x.png', 'y.dcm']
     """
     names: dict[Path, str] = {}
-    for name in given:
+    for name in images:
         path = expand(name)
         inside = [str(Path(name, file)) for file in sorted(list_images(path))] if path.is_dir() else [name]
         if not inside:
@@ -214,7 +214,7 @@ def _print_report(predictions: dict[str, Prediction], pictures: dict[str, Path],
             console.print(f"  Picture: {escape(str(pictures[name]))}\n", soft_wrap=True)
 
     console.print(f"[bold]{NOTICE}[/bold]", soft_wrap=True)
-    console.print(f"All of it: {escape(str(out / LINES))}, and a picture of each image beside it", soft_wrap=True)
+    console.print(f"All results: {escape(str(out / LINES))}, with a picture of each image beside it", soft_wrap=True)
 
 
 def _table(predictions: dict[str, Prediction]) -> Table:

@@ -109,7 +109,7 @@ class Predictor:
         data = module.experiment.data
         self.size, self.top, self.view = data.image_size, data.crop_top, data.view
         if self.view is not View.original and segmenter is None and masks is None:
-            raise UserError(f"this network sees images as data.view={self.view.value}, so it needs a --segmenter")
+            raise UserError(f"this network was trained with data.view={self.view.value}, so it needs a --segmenter")
         self.channels = channels
         self.masks = masks
         self.segmenter = segmenter.to(self.device) if segmenter else None
