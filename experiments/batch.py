@@ -18,6 +18,13 @@ class TaskBatch(NamedTuple):
             (B, 0) for a ``boxes`` task.
         boxes: For a ``boxes`` task one (n_i, 4) float32 tensor an image, x1 y1 x2 y2 in input pixels, n_i >= 0;
             an empty list for the other kinds.
+
+    Two images of a step of three, for a task of two labels; the second image's second label is unknown:
+
+    >>> import torch
+    >>> task = TaskBatch(slice(1, 3), torch.tensor([[1.0, 0.0], [0.0, float("nan")]]), boxes=[])
+    >>> task.targets.isnan().sum().item()
+    1
     """
 
     rows: slice
@@ -34,6 +41,15 @@ class Batch(NamedTuple):
         copies: (B, 1, S, S) uint8, in training with ``losses.consistency``: what the channel makes of the images of the
             task that decides, in the order of its rows.
         lungs: (B, S, S) bool, in training with ``losses.attention``: the lung fields of these images.
+
+    Two tasks that share a batch point at the same rows:
+
+    >>> import torch
+    >>> nodule = TaskBatch(slice(0, 2), torch.zeros(2, 1), boxes=[])
+    >>> effusion = TaskBatch(slice(0, 2), torch.ones(2, 1), boxes=[])
+    >>> batch = Batch(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), {"nodule": nodule, "effusion": effusion})
+    >>> batch.images[batch.tasks["effusion"].rows].shape
+    torch.Size([2, 1, 8, 8])
     """
 
     images: Tensor

@@ -76,7 +76,12 @@ class LungModel:
 
 @dataclass
 class LungsExperiment:
-    """What ``covidmt lungs train`` runs; the defaults are paper 001's (batch 1, 1e-4, 50 epochs)."""
+    """What ``covidmt lungs train`` runs; the defaults are paper 001's (batch 1, 1e-4, 50 epochs).
+
+    >>> mine = LungsExperiment("mine")
+    >>> mine.data.batch_size, mine.optimizer.lr, mine.trainer["max_epochs"]
+    (1, 0.0001, 50)
+    """
 
     name: str = MISSING
     seed: int = bounded(0, at_least=0, at_most=2**32 - 1)

@@ -12,10 +12,16 @@ from experiments.errors import UserError
 
 
 def expand(path: str | Path) -> Path:
-    """The path with the home folder in place of ``~`` or ``~user``.
+    """Return the path with the home folder in place of ``~`` or ``~user``.
 
     Raises:
         UserError: There is no such user, or no home folder.
+
+    >>> expand("cxr/nih")
+    PosixPath('cxr/nih')
+    >>> expand("~nosuchuser/cxr")
+    Traceback (most recent call last):
+    experiments.errors.UserError: ~nosuchuser/cxr: its '~' stands for no home folder here; write the path in full
     """
     try:
         return Path(path).expanduser()
@@ -28,5 +34,10 @@ def absolute(path: str | Path) -> Path:
 
     Raises:
         UserError: As :func:`expand`.
+
+    >>> absolute("cxr") == Path.cwd() / "cxr"
+    True
+    >>> absolute("/data/cxr")
+    PosixPath('/data/cxr')
     """
     return expand(path).absolute()

@@ -1,6 +1,12 @@
-"""The schema that every experiment YAML obeys: names, types, defaults (the defaults are the paper's settings).
+"""The schema that every experiment YAML obeys: names, types, bounds, defaults (the defaults are the paper's settings).
 
 Paths are relative to the folder that the command is started in; ``extends`` is relative to the file that says it.
+A setting keeps its path as it was written; the property beside it (``Source.folder``) is absolute.
+
+    >>> from experiments.bounds import check_bounds
+    >>> check_bounds(Robustness(eta=1.5), "mine.yaml", "robustness.")
+    Traceback (most recent call last):
+    experiments.errors.UserError: mine.yaml: robustness.eta: must be above 0 and at most 1, is 1.5
 """
 
 from __future__ import annotations
@@ -19,24 +25,30 @@ from experiments.paths import absolute
 
 
 class TaskKind(Enum):
+    """What a task answers, and by which loss it learns."""
+
     multilabel = "multilabel"  # sigmoid cross-entropy, a label each
     multiclass = "multiclass"  # softmax cross-entropy over the labels
     boxes = "boxes"  # bounding-box regression
 
 
 class Balance(Enum):
+    """How often a training image of each class comes up."""
+
     none = "none"
     classes = "classes"  # every class comes up equally often
 
 
 class SplitPolicy(Enum):
+    """How training, validation and test images are told apart."""
+
     patient_disjoint = "patient_disjoint"  # no patient in two splits of any source
     stratified = "stratified"  # the same, drawn class by class: for small data sets
     paper = "paper"  # lists as published, RSNA 75/25 by image
 
 
 class View(Enum):
-    """What of an image is seen (paper 001, ROI Hide-and-Seek; `datamodules/images/views.py`)."""
+    """What the network sees of an image (paper 001, ROI Hide-and-Seek; `datamodules/images/views.py`)."""
 
     original = "original"
     lungs_isolated = "lungs_isolated"  # the lungs alone
@@ -46,29 +58,41 @@ class View(Enum):
 
 
 class Target(Enum):
+    """Which answer a heat map explains."""
+
     decision = "decision"  # explain the decision made: the logit, negated for a negative one
     positive = "positive"  # always explain the positive logit
 
 
 class Norm(Enum):
+    """The normalisation layers of the network."""
+
     batch = "batch"  # as the network comes
     group = "group"  # batch normalisation replaced by group normalisation, in heads too
 
 
 class Weighting(Enum):
+    """How the task losses become one."""
+
     mean = "mean"  # the weighted mean of the task losses (paper: Eq. 5)
     sum = "sum"  # their weighted sum: a loss_weight is what its task counts, whatever the others'
     uncertainty = "uncertainty"  # by a variance that each task learns (Kendall, Gal, Cipolla 2018)
 
 
 class Gradients(Enum):
+    """How the tasks' gradients in the base network become one."""
+
     sum = "sum"  # plain: the gradient of the loss
     pcgrad = "pcgrad"  # the tasks' gradients without what conflicts (PCGrad, Yu et al. 2020); one process
 
 
 @dataclass
 class Source:
-    """A data set in its own on-disk layout; the kind names the adapter."""
+    """A data set in the layout in which it is published; the kind names the adapter.
+
+    >>> Source("nih", root="/data/cxr/nih").folder
+    PosixPath('/data/cxr/nih')
+    """
 
     kind: str = MISSING
     root: str = MISSING
@@ -224,8 +248,8 @@ class Data:
 
     Attributes:
         crop_top: Share of every image that is cut off at the top, where letters stand.
-        view: What of every image is seen, in training, validation, test and pairs alike. All but ``original`` need a
-            lung mask of every image; images in which no lung is found are left out and counted.
+        view: What the network sees of every image, in training, validation, test and pairs alike. All but ``original``
+            need a lung mask of every image; images in which no lung is found are left out and counted.
     """
 
     root: str = "data"
@@ -312,8 +336,8 @@ class Model:
 class Losses:
     """How the task losses, each times its ``tasks.<name>.loss_weight``, become one.
 
-    The primary task at full weight: ``weighting: sum``, and a ``loss_weight`` of 1 for it and of 1/6 for the others. It
-    counts as much as alone then, where the mean of six tasks gives it a sixth.
+    For a primary task at full weight set ``weighting: sum``, its ``loss_weight`` to 1 and the others' to 1/6: it counts
+    as much as alone, where the mean of six tasks gives it a sixth.
 
     Attributes:
         gradients: How the tasks' gradients in the base network become one.
@@ -353,6 +377,8 @@ class Privacy:
 
 @dataclass
 class Optimizer:
+    """An optimizer of torch, with its arguments."""
+
     name: str = "Adam"  # any of torch.optim
     lr: float = bounded(2e-4, at_least=0)
     options: Dict[str, Any] = field(default_factory=dict)
@@ -360,6 +386,8 @@ class Optimizer:
 
 @dataclass
 class Scheduler:
+    """A learning rate scheduler of torch, with its arguments."""
+
     name: Optional[str] = "MultiStepLR"  # any of torch.optim.lr_scheduler; null: none
     interval: str = "epoch"  # epoch | step
     options: Dict[str, Any] = field(default_factory=lambda: {"milestones": [8, 16, 20]})
@@ -401,7 +429,7 @@ class Tracking:
 
 @dataclass
 class Checkpoint:
-    """Where a training that was broken off goes on from.
+    """How often a training is saved, so that it can resume after an interruption.
 
     Attributes:
         every_n_steps: Optimizer steps between two checkpoints; there is one at every epoch's end and before every
@@ -418,6 +446,10 @@ class Experiment:
     Attributes:
         active_tasks: The tasks to learn, in order, the first is the primary one; null: all.
         trainer: Arguments of Lightning's Trainer; ``{class_path: ..., init_args: {...}}`` makes an object.
+
+    >>> tasks = {"covidx": Task("covidx", "covidx"), "nodule": Task("nodule", "nih")}
+    >>> [task.name for task in Experiment("mine", tasks=tasks, active_tasks=["nodule"]).active]
+    ['nodule']
     """
 
     name: str = MISSING
@@ -437,5 +469,5 @@ class Experiment:
 
     @property
     def active(self) -> list[Task]:
-        """The active tasks in order."""
+        """The active tasks, in order."""
         return [self.tasks[name] for name in (self.active_tasks or self.tasks)]

@@ -88,7 +88,7 @@ class Search:
 class Launcher:
     """Where trials run, and what one trial gets.
 
-    The local launcher knows ``processes``, ``gpus_per_node``, ``tasks_per_node`` and ``signal_seconds``; all others are
+    The local launcher uses ``processes``, ``gpus_per_node``, ``tasks_per_node`` and ``signal_seconds``; all others are
     for SLURM, and it ignores them.
 
     Attributes:
@@ -99,13 +99,13 @@ class Launcher:
             the experiment says.
         cpus_per_task: Cores of a process; its data loader's workers share them.
         mem_gb: Memory of a trial on a machine; null: the cluster's default.
-        time_hours: Time limit of one job. A trial that needs longer is requeued and goes on from its checkpoint.
-        signal_seconds: So long before the time limit a trial is told: a training step and a checkpoint must fit in; a
-            validation or test need not, it is left and done again. Less than the time limit. Local: so long it has
-            after Ctrl-C.
-        requeues: At most so often a trial has itself requeued, at its time limit or in a preemption's GraceTime; what
-            SLURM or a person requeues does not count.
-        array_parallelism: Trials at a time, at most.
+        time_hours: Time limit of one job. A trial that needs longer is requeued and resumes from its checkpoint.
+        signal_seconds: How long before the time limit a trial is told, less than the limit itself: a training step and
+            a checkpoint must fit in; a validation or test need not, it is stopped and done again. Local: how long a
+            trial has after Ctrl-C.
+        requeues: How often a trial may requeue itself, at its time limit or in a preemption's GraceTime; what SLURM or
+            a person requeues does not count.
+        array_parallelism: How many trials may run at a time.
         setup: Shell lines before the training: ``module load ...``, ``source ...``.
         python: Interpreter on the cluster; null: this one, which must lie on a shared disk.
         options: Any further sbatch option: ``{qos: high, mail-type: END}``.
@@ -157,7 +157,11 @@ class Sweep:
     list: List[Dict[str, Any]] = field(default_factory=lambda: [])
 
     def points(self) -> Iterator[Dict[str, Any]]:
-        """Yield what varies, trial by trial, without the seeds."""
+        """Yield what varies, trial by trial, without the seeds.
+
+        >>> list(Sweep(grid={"optimizer.lr": [0.1, 0.2]}, list=[{"seed": 7}]).points())
+        [{'optimizer.lr': 0.1}, {'optimizer.lr': 0.2}, {'seed': 7}]
+        """
         grid, rows = flatten(self.grid), flatten(self.zip)
         zipped = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)] or [{}]
         if grid or rows or not self.list:

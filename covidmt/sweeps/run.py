@@ -51,7 +51,7 @@ from covidmt.tracking.store import (
 from experiments.errors import UserError, nearest
 from experiments.load import to_dict, to_yaml
 from experiments.sweep_schema import LauncherKind, Sweep
-from experiments.trials import Trial, differing, load_sweep
+from experiments.trials import Trial, changed_settings, load_sweep
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -321,7 +321,7 @@ def _choose_start(folder: SweepFolder, resume: str) -> None:
 def _changed_defaults(folder: SweepFolder, sweep: Sweep, trial: Trial) -> list[str]:
     """Settings at defaults that covidmt has changed since the trial was submitted: its result would be another one."""
     name = "base" if sweep.search else trial.id
-    return differing(folder.experiment_values(name), trial.experiment) if folder.has_experiment(name) else []
+    return changed_settings(folder.experiment_values(name), trial.experiment) if folder.has_experiment(name) else []
 
 
 def _print_plan(folder: SweepFolder | None, sweep: Sweep, trials: list[Trial]) -> None:
