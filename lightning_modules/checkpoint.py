@@ -40,7 +40,7 @@ def read_checkpoint(path: str | Path, command: str) -> Checkpoint:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler answers garbage with exceptions of many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: is no checkpoint, or is cut short ({reason})") from error
+        raise UserError(f"{path}: is not a checkpoint, or is cut short ({reason})") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"{path}: is not a checkpoint of `{command}`")
     return checkpoint

@@ -7,14 +7,15 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork, batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
 
 from experiments.schema import BoxHeadSettings
+from lightning_modules.box_codes import decode_boxes
 
 _SMALLEST, _LARGEST = 0.06, 0.6  # chest opacities, as shares of the image's side
+_SIZES = 8  # of anchors at least, over all levels
 _RATIOS = (0.5, 1.0, 2.0)  # height / width
 _PRIOR = 0.01  # objectness before training, so that the many empty anchors do not drown the start (RetinaNet)
 _MATCH, _NO_MATCH = 0.5, 0.4  # IoU from which an anchor has a box, and below which it has none
@@ -23,9 +24,20 @@ _CANDIDATES = 1000  # boxes an image that enter the non-maximum suppression
 
 
 class ClassificationHead(nn.Sequential):
-    """Transition convolution (3x3, BatchNorm, ReLU), global average pooling, linear prediction layer.
+    """Map the last feature map to logits (paper: Classification head).
 
-    (N, channels, h, w) last map -> (N, labels) logits.
+    Transition convolution (3x3, BatchNorm, ReLU), global average pooling, linear prediction layer: a last map
+    (N, channels, h, w) becomes logits (N, labels).
+
+    Args:
+        channels: Channels of the map.
+        labels: Number of logits.
+        transition_channels: Width of the transition convolution; the paper gives none.
+
+    Example:
+        >>> head = ClassificationHead(channels=8, labels=3, transition_channels=4)
+        >>> head(torch.rand(2, 8, 5, 5)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, channels: int, labels: int, transition_channels: int) -> None:
@@ -40,10 +52,10 @@ class ClassificationHead(nn.Sequential):
 
 
 class BoxOutput(NamedTuple):
-    """What the box head says about every anchor.
+    """What the box head says about each of A anchors in N images.
 
     Attributes:
-        deltas: (N, A, 4) float32, torchvision's BoxCoder codes relative to the anchors.
+        deltas: (N, A, 4) float32, codes relative to the anchors (:mod:`.box_codes`).
         objectness: (N, A) float32 logits; None where the branch is off.
         anchors: (A, 4) float32, x1 y1 x2 y2 in input pixels.
     """
@@ -54,37 +66,48 @@ class BoxOutput(NamedTuple):
 
 
 class BoxHead(nn.Module):
-    """Feature pyramid and box subnet; the objectness branch is an addition to the paper's head.
+    """Feature pyramid and box subnet (paper: Bounding box detection head); the objectness branch is our addition.
 
     The pyramid over four maps is the paper's "convolution, upsample and convolution, three times, then four convolution
     layers"; a network with fewer maps has a lower one. The anchors' sizes are spread over its levels.
 
     Args:
         channels: The maps' channels, fine to coarse.
-        image_size: Side of the input images.
+        image_size: Side of the input images in pixels.
         settings: ``model.boxes``.
+
+    Example:
+        >>> head = BoxHead([4, 6], image_size=64, settings=BoxHeadSettings(channels=4))
+        >>> output = head([torch.rand(2, 4, 4, 4), torch.rand(2, 6, 2, 2)])
+        >>> output.deltas.shape  # (16 + 4) places with 4 sizes of 3 ratios
+        torch.Size([2, 240, 4])
+        >>> truth = torch.tensor([[8.0, 8.0, 24.0, 24.0]])
+        >>> bool((head.assign(output.anchors, truth) == 0).any())
+        True
     """
 
     def __init__(self, channels: list[int], image_size: int, settings: BoxHeadSettings) -> None:
         super().__init__()
         self.image_size = image_size
         self.settings = settings
+
+        # anchors: sizes in equal steps from the smallest to the largest, as many on each level
         levels = len(channels)
-        per_level = math.ceil(8 / levels)
+        per_level = math.ceil(_SIZES / levels)
         step = (_LARGEST / _SMALLEST) ** (1 / (levels * per_level - 1))
         sizes = [image_size * _SMALLEST * step**index for index in range(levels * per_level)]
-        self.anchors = AnchorGenerator(
-            tuple(tuple(sizes[i : i + per_level]) for i in range(0, len(sizes), per_level)), (_RATIOS,) * levels
-        )
-        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+        sizes_by_level = tuple(tuple(sizes[i : i + per_level]) for i in range(0, len(sizes), per_level))
+        self.anchors = AnchorGenerator(sizes_by_level, (_RATIOS,) * levels)
+
+        # pyramid, box subnet, objectness branch
         self.pyramid = FeaturePyramidNetwork(channels, settings.channels)
-        anchors = per_level * len(_RATIOS)
-        self.boxes = _subnet(settings.channels, 4 * anchors)
+        per_place = per_level * len(_RATIOS)
+        self.boxes = _subnet(settings.channels, 4 * per_place)
         prior = -math.log((1 - _PRIOR) / _PRIOR)
-        self.objects = _subnet(settings.channels, anchors, bias=prior) if settings.objectness else None
+        self.objects = _subnet(settings.channels, per_place, bias=prior) if settings.objectness else None
 
     def forward(self, maps: list[Tensor]) -> BoxOutput:
-        """The base network's maps, fine to coarse, to a code and an objectness for each anchor."""
+        """Return a code and an objectness for each anchor, of the base network's maps, fine to coarse."""
         levels = list(self.pyramid({str(index): m for index, m in enumerate(maps)}).values())
         deltas = torch.cat([_by_anchor(self.boxes(level), 4) for level in levels], dim=1).float()
         objectness = None
@@ -93,24 +116,35 @@ class BoxHead(nn.Module):
         return BoxOutput(deltas, objectness, self._anchors(levels))
 
     def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
-        """(A,) int64: the index in ``boxes`` (n, 4) of each anchor's box, -1 for background, -2 for neither.
+        """Return each anchor's box: its index, or background, or neither.
 
         IoU 0.5 and more match, below 0.4 is background; every box gets its best anchors in any case. Boxes under a
         pixel match nothing. This is torchvision's Matcher with masks instead of lists of indices, whose lengths the
         host would have to wait for in every step.
+
+        Args:
+            anchors: (A, 4) float, x1 y1 x2 y2 in pixels.
+            boxes: (n, 4) float, in the same pixels; n may be 0.
+
+        Returns:
+            (A,) int64: an index in ``boxes``, :data:`BACKGROUND` (-1) or :data:`NEITHER` (-2).
         """
         if len(boxes) == 0:
             return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+
+        # by overlap
         large = (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1, keepdim=True)
         overlap = box_iou(boxes, anchors).masked_fill(~large, -1)
         best, match = overlap.max(dim=0)
-        clear = match.masked_fill(best < _MATCH, NEITHER).masked_fill(best < _NO_MATCH, BACKGROUND)
-        own = ((overlap == overlap.amax(dim=1, keepdim=True)) & large).any(dim=0)
-        return torch.where(own, match, clear)
+        by_overlap = match.masked_fill(best < _MATCH, NEITHER).masked_fill(best < _NO_MATCH, BACKGROUND)
+
+        # each box's best anchors, however small the overlap
+        best_of_a_box = ((overlap == overlap.amax(dim=1, keepdim=True)) & large).any(dim=0)
+        return torch.where(best_of_a_box, match, by_overlap)
 
     @torch.no_grad()
     def decode(self, output: BoxOutput) -> list[dict[str, Tensor]]:
-        """Boxes after score threshold and non-maximum suppression, best first, as torchmetrics' mAP takes them.
+        """Return boxes after score threshold and non-maximum suppression, best first, as torchmetrics' mAP takes them.
 
         Returns:
             An entry an image: ``boxes`` (n, 4) in input pixels, ``scores`` (n,) in 0-1, ``labels`` (n,) zeros.
@@ -124,15 +158,18 @@ class BoxHead(nn.Module):
         return [self._decode_image(deltas, objectness, output.anchors) for deltas, objectness in images]
 
     def _decode_image(self, deltas: Tensor, objectness: Tensor, anchors: Tensor) -> dict[str, Tensor]:
+        # the best candidates above the threshold
         scores, best = objectness.sigmoid().topk(min(_CANDIDATES, len(objectness)))
         best = best[scores >= self.settings.score_threshold]
-        boxes = self.coder.decode_single(deltas[best], anchors[best])
+        boxes = decode_boxes(deltas[best], anchors[best])
+
+        # inside the image, a pixel large, each opacity once
         boxes = clip_boxes_to_image(boxes, (self.image_size, self.image_size))
         large = remove_small_boxes(boxes, 1.0)
         boxes, scores = boxes[large], scores[: len(best)][large]
         labels = torch.zeros_like(scores, dtype=torch.int64)
-        kept = batched_nms(boxes, scores, labels, self.settings.nms_iou)[: self.settings.max_boxes]
-        return {"boxes": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
+        chosen = batched_nms(boxes, scores, labels, self.settings.nms_iou)[: self.settings.max_boxes]
+        return {"boxes": boxes[chosen], "scores": scores[chosen], "labels": labels[chosen]}
 
     def _anchors(self, levels: list[Tensor]) -> Tensor:
         # The generator reads shapes and dtype alone: float32, since bfloat16 cannot tell neighbouring pixels apart.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -20,7 +20,7 @@ from explain.decision import Decision
 from lightning_modules.checkpoint import EXPERIMENT, PRIVACY, Checkpoint, require_same_network
 from lightning_modules.heads import BoxOutput
 from lightning_modules.losses.attention import heat_outside
-from lightning_modules.losses.consistency import consistency
+from lightning_modules.losses.consistency import divergence
 from lightning_modules.losses.surgery import pcgrad_backward
 from lightning_modules.losses.weighting import LossWeighting
 from lightning_modules.networks.backbones import build_backbone
@@ -29,6 +29,8 @@ from lightning_modules.networks.normalise import Normalise
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 from lightning_modules.strategies import refuse_sharding
 from lightning_modules.tasks import build_tasks
+
+TaskOutput: TypeAlias = Tensor | BoxOutput  # logits (N, labels), or what the box head says
 
 
 class MultiTaskModule(LightningModule):
@@ -111,7 +113,7 @@ class MultiTaskModule(LightningModule):
             x = x.contiguous(memory_format=torch.channels_last)
         return self.backbone(x)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor | BoxOutput]:
+    def forward(self, images: Tensor) -> dict[str, TaskOutput]:
         """Return every task's output for (N, 1, S, S) uint8 images: logits (N, labels), or :class:`.BoxOutput`."""
         maps = self.features(images)
         return {name: task(maps) for name, task in self.tasks.items()}
@@ -145,7 +147,7 @@ class MultiTaskModule(LightningModule):
         logged = {"loss": loss} | extra | self._task_values(outputs, losses, batch)
         return {"loss": loss} | {f"train/{key}": value.detach() for key, value in logged.items()}
 
-    def _extra_losses(self, outputs: dict[str, Any], maps: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+    def _extra_losses(self, outputs: dict[str, TaskOutput], maps: list[Tensor], batch: Batch) -> dict[str, Tensor]:
         """The losses beyond the paper, of the task that decides; each where the batch brings what it needs."""
         robustness = self.experiment.robustness
         name = robustness.task
@@ -156,7 +158,7 @@ class MultiTaskModule(LightningModule):
         # the answer to what the phone received is the original's
         if batch.copies is not None:
             received = task([m[len(batch.images) :] for m in maps])
-            extra["consistency"] = consistency(outputs[name], received, task.task.kind)
+            extra["consistency"] = divergence(cast("Tensor", outputs[name]), received, task.task.kind)
 
         # the decision's heat lies inside the lungs; last, since no pass of the head in train mode may follow
         if batch.lungs is not None:
@@ -164,7 +166,9 @@ class MultiTaskModule(LightningModule):
             extra["attention"] = heat_outside(maps[-1][batch.tasks[name].rows], task.head, score, batch.lungs)
         return extra
 
-    def _task_values(self, outputs: dict[str, Any], losses: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def _task_values(
+        self, outputs: dict[str, TaskOutput], losses: dict[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
         """What is logged of each task in a training step, by ``<task>/<key>``."""
         values = {f"{name}/loss": loss for name, loss in losses.items()}
         for name, task in self.tasks.items():

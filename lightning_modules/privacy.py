@@ -2,8 +2,8 @@
 
 Every image's gradient is clipped to a norm of ``max_grad_norm``, noise of ``noise_multiplier * max_grad_norm`` is added
 to their sum, and a step's images are drawn by Poisson sampling, as the accounting presumes. Optimizer and accountant
-are Opacus'; the gradients are torch.func's, since Opacus' own hooks do not bear networks that add in place, as ResNets
-do. Each image of a batch takes the memory of the trainable weights.
+are Opacus'; the gradients are torch.func's, since Opacus' own hooks do not support networks that add in place, as
+ResNets do. Each image of a batch takes the memory of the trainable weights.
 
 What the guarantee is and is not:
 
@@ -48,7 +48,7 @@ def require_opacus() -> None:
 
 
 class PrivateTraining:
-    """Noise, accounting and per-image gradients of a private training.
+    """Noise and accounting of a private training.
 
     The accountant is that of Renyi differential privacy (Mironov 2017): an upper bound, a little above the tight value.
 
@@ -56,14 +56,20 @@ class PrivateTraining:
         settings: The ``privacy`` section.
         images: N, the training images.
         batch_size: Images a step draws on average; each is drawn with the probability ``batch_size / N``.
-        steps: Of the whole training, for ``target_epsilon``.
+        steps: Steps of the whole training, for ``target_epsilon``.
 
     Attributes:
         noise_multiplier: Standard deviation of the noise over ``max_grad_norm``.
+        rate: The probability with which a step draws an image.
         accountant: Opacus' RDP accountant.
 
     Raises:
         UserError: A delta that is not below 1 / N, a batch larger than the data set, an epsilon that cannot be met.
+
+    Example:
+        >>> private = PrivateTraining(Privacy(noise_multiplier=1.0), images=1000, batch_size=50, steps=20)
+        >>> private.rate, private.epsilon  # nothing is spent yet
+        (0.05, 0.0)
     """
 
     def __init__(self, settings: Privacy, images: int, batch_size: int, steps: int) -> None:
@@ -98,7 +104,7 @@ class PrivateTraining:
 
     @property
     def epsilon(self) -> float:
-        """Spent until now, at ``privacy.delta``."""
+        """What was spent until now, at ``privacy.delta``."""
         return float(self.accountant.get_epsilon(self.settings.delta)) if self.accountant.history else 0.0
 
     @property
@@ -112,7 +118,11 @@ class PrivateTraining:
         }
 
     def optimizer(self, optimizer: torch.optim.Optimizer) -> DPOptimizer:
-        """The optimizer behind clipping and noise; each of its steps is accounted for."""
+        """Return the optimizer behind clipping and noise; each of its steps is accounted for.
+
+        Args:
+            optimizer: Any optimizer; its parameters need ``grad_sample`` (N, ...), each image's gradient, at a step.
+        """
         from opacus.optimizers import DPOptimizer
 
         private = DPOptimizer(
@@ -126,7 +136,9 @@ class PrivateTraining:
 
 
 class PerImage(nn.Module):
-    """The loss of one image as a function of the weights, and its gradient for each image of a batch.
+    """Compute the loss of one image as a function of the weights, and its gradient for each image of a batch.
+
+    Its weights have the names that they have in :class:`.MultiTaskModule`.
 
     Args:
         backbone: The base network, without batch normalisation.
@@ -136,16 +148,24 @@ class PerImage(nn.Module):
     def __init__(self, backbone: Backbone, task: TaskModule) -> None:
         super().__init__()
         self.backbone = backbone
-        self.tasks = nn.ModuleDict({task.task.name: task})  # so that the weights have the names of the module's
+        self.tasks = nn.ModuleDict({task.task.name: task})
 
     def forward(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(3, S, S) normalised image and (L,) target to the scalar loss and the (L,) logits."""
+        """Return the scalar loss and the (L,) logits of a (3, S, S) normalised image and its (L,) target."""
         (task,) = cast("Iterable[TaskModule]", self.tasks.values())
         output = task(self.backbone(image[None]))
         return task.loss(output, TaskBatch(slice(0, 1), target[None], [])), output[0].detach()
 
     def gradients(self, images: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """For (N, 3, S, S) and (N, L), N may be 0: by weight (N, ...) gradients; (N,) losses; (N, L) logits."""
+        """Return each image's gradients, loss and logits.
+
+        Args:
+            images: (N, 3, S, S) float, normalised; N may be 0.
+            targets: (N, L) float, 1 / 0 / NaN.
+
+        Returns:
+            By the weight's name (N, ...) gradients; (N,) losses; (N, L) logits.
+        """
         weights = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
         if not len(images):
             empty = {name: p.new_zeros((0, *p.shape)) for name, p in weights.items()}
@@ -155,30 +175,44 @@ class PerImage(nn.Module):
             return functional_call(self, weights, (image, target))
 
         each = vmap(grad_and_value(loss, has_aux=True), in_dims=(None, 0, 0), randomness="different")
-        found, (losses, logits) = each(weights, images, targets)
-        return found, losses.detach(), logits
+        gradients, (losses, logits) = each(weights, images, targets)
+        return gradients, losses.detach(), logits
 
 
 class ImageDropout(nn.Module):
-    """torchvision's StochasticDepth of whole images, drawn in a way that `torch.func.vmap` can draw for each image."""
+    """Drop whole images as torchvision's StochasticDepth does, in a way that `torch.func.vmap` draws for each image.
+
+    Args:
+        p: Probability with which an image is dropped in training.
+
+    Example:
+        >>> drop = ImageDropout(0.5)
+        >>> set(drop(torch.ones(20, 1, 1, 1)).flatten().tolist()) <= {0.0, 2.0}
+        True
+        >>> drop.eval()(torch.ones(1, 1, 1, 1)).item()
+        1.0
+    """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W): each image zeroed with probability p in training, else divided by 1 - p."""
+        """Return (N, C, H, W) with each image zeroed with probability p in training, else divided by 1 - p."""
         if not self.training or self.p == 0:
             return x
-        kept = torch.rand_like(x[:, :1, :1, :1]) >= self.p
-        return x * kept / (1 - self.p)
+        survives = torch.rand_like(x[:, :1, :1, :1]) >= self.p
+        return x * survives / (1 - self.p)
 
 
 def prepare_network(network: nn.Module) -> None:
-    """Put :class:`ImageDropout` into the place of every StochasticDepth.
+    """Put :class:`ImageDropout` in the place of every StochasticDepth.
+
+    Args:
+        network: The network, changed in place.
 
     Raises:
-        UserError: A layer with batch statistics is left.
+        UserError: A layer keeps statistics of the images.
     """
     for name, module in list(network.named_modules()):
         if isinstance(module, StochasticDepth):

@@ -14,17 +14,29 @@ from experiments.batch import TaskBatch
 from experiments.errors import UserError
 from experiments.schema import Experiment, Task, TaskKind
 from lightning_modules.heads import BoxHead, BoxOutput, ClassificationHead
-from lightning_modules.losses import tasks as losses
-from lightning_modules.losses.tasks import Term
+from lightning_modules.losses.tasks import (
+    Term,
+    box_terms,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    weight_penalty,
+)
 from lightning_modules.networks.backbones import Backbone
 from metrics.boxes import BoxScores
 from metrics.classification import ClassificationScores
 
 
 class TermSum(Metric):
-    """Adds up :class:`.Term` parts over batches and processes.
+    """Add up :class:`.Term` parts over batches and processes.
 
     torchmetrics' MeanMetric gives 0 where there is nothing, and drops its weights where it is not to look for NaN.
+
+    Example:
+        >>> metric = TermSum()
+        >>> metric.update(Term(torch.tensor(3.0), torch.tensor(2.0)))
+        >>> metric.update(Term(torch.tensor(6.0), torch.tensor(1.0)))
+        >>> metric.compute().mean
+        tensor(3.)
     """
 
     full_state_update = False
@@ -37,23 +49,25 @@ class TermSum(Metric):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, term: Term) -> None:
-        """Add a batch's."""
+        """Add a batch's sum and count."""
         self.total = self.total + term.total  # not in place: trainer.validate leaves inference tensors behind
         self.count = self.count + term.count
 
     def compute(self) -> Term:
-        """The sum."""
+        """Return the sums over all batches of all processes."""
         return Term(self.total, self.count)
 
 
 class TaskModule(nn.Module):
-    """Base of the task kinds. The loss is a sum of means; their sums and counts make an epoch's loss exact.
+    """Base of the task kinds: a head on the base network's maps, its loss, and the scores of an epoch.
+
+    The loss is a sum of means; their sums and counts make an epoch's loss exact.
 
     Args:
         task: The task.
-        head: Its head.
-        terms: Names of the means that :meth:`terms` gives.
-        scores: What it is scored by after an epoch.
+        head: Maps the base network's maps to the output.
+        terms: Names of the means that :meth:`terms` returns.
+        scores: What the task is scored by after an epoch; None: by its losses alone.
     """
 
     def __init__(self, task: Task, head: nn.Module, terms: list[str], scores: Metric | None) -> None:
@@ -66,50 +80,50 @@ class TaskModule(nn.Module):
 
     @abstractmethod
     def forward(self, maps: list[Tensor]) -> Any:
-        """The base network's maps of the task's images to the head's output."""
+        """Return the head's output for the base network's maps of the task's images."""
 
     @abstractmethod
     def terms(self, output: Any, targets: TaskBatch) -> dict[str, Term]:
-        """The means over a batch: those that make up the loss, and ``iou``, which is only logged."""
+        """Return the means over a batch: those that make up the loss, and ``iou``, which is only logged."""
 
     @abstractmethod
     def score(self, output: Any, targets: TaskBatch) -> None:
         """Add a batch to the scores."""
 
     def penalty(self) -> Tensor | float:
-        """What the loss adds to its means, whatever the images."""
+        """Return what the loss adds to its means, whatever the images."""
         return 0.0
 
     def progress(self, output: Any, targets: TaskBatch) -> dict[str, Tensor]:
-        """What else is logged of a training batch."""
+        """Return what is logged of a training batch besides its loss."""
         return {}
 
     def loss(self, output: Any, targets: TaskBatch) -> Tensor:
-        """The loss of a training batch, a scalar; connected to every parameter of the head."""
+        """Return the loss of a training batch, a scalar that is connected to every parameter of the head."""
         return self.loss_and_known(output, targets)[0]
 
     def loss_and_known(self, output: Any, targets: TaskBatch) -> tuple[Tensor, Tensor]:
-        """:meth:`loss`, and whether the batch tells anything of this task, a scalar bool."""
+        """Return :meth:`loss`, and whether anything of this task is known in the batch, a scalar bool."""
         terms = self.terms(output, targets)
         known = torch.stack([term.count for term in terms.values()]).sum() > 0
-        return self._loss({key: term.mean for key, term in terms.items()}), known
+        return self._total(terms), known
 
     @torch.no_grad()
     def update(self, output: Any, targets: TaskBatch) -> None:
-        """Add a validation batch."""
+        """Add a validation batch to the epoch's losses and scores."""
         for key, term in self.terms(output, targets).items():
             self.sums[key].update(term)
         self.score(output, targets)
 
     @torch.no_grad()
     def compute(self) -> dict[str, Tensor]:
-        """``loss`` and the scores over all batches of all processes; what is not defined is left out by all of them."""
+        """Return ``loss`` and the scores over all batches of all processes; all of them leave out what is undefined."""
         terms = {key: metric.compute() for key, metric in self.sums.items()}
         results = {} if self.scores is None else dict(self.scores.compute())
         if "iou" in terms and terms["iou"].count > 0:
             results["iou"] = terms["iou"].mean
         if any(term.count > 0 for term in terms.values()):
-            results["loss"] = self._loss({key: term.mean for key, term in terms.items()})
+            results["loss"] = self._total(terms)
         return results
 
     def reset(self) -> None:
@@ -118,12 +132,19 @@ class TaskModule(nn.Module):
             if metric is not None:
                 metric.reset()
 
-    def _loss(self, means: dict[str, Tensor]) -> Tensor:
-        return torch.stack([mean for key, mean in means.items() if key != "iou"]).sum() + self.penalty()
+    def _total(self, terms: dict[str, Term]) -> Tensor:
+        means = [term.mean for key, term in terms.items() if key != "iou"]
+        return torch.stack(means).sum() + self.penalty()
 
 
 class ClassificationTask(TaskModule):
-    """``multilabel`` (a sigmoid a label) or ``multiclass`` (a softmax)."""
+    """A task of kind ``multilabel`` (a sigmoid a label) or ``multiclass`` (a softmax).
+
+    Args:
+        task: The task.
+        backbone: The base network, whose last map the head reads.
+        experiment: For the head's width.
+    """
 
     class_weights: Tensor | None
 
@@ -138,16 +159,17 @@ class ClassificationTask(TaskModule):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """(N, labels) logits."""
+        """Return (N, labels) logits for maps of N images."""
         return self.head(maps[-1])
 
     def terms(self, output: Tensor, targets: TaskBatch) -> dict[str, Term]:
-        """``cross_entropy`` over the known labels or images."""
-        cross_entropy = losses.multiclass if self.task.kind is TaskKind.multiclass else losses.multilabel
+        """Return ``cross_entropy``, over the known labels or images."""
+        softmax = self.task.kind is TaskKind.multiclass
+        cross_entropy = softmax_cross_entropy if softmax else sigmoid_cross_entropy
         return {"cross_entropy": cross_entropy(output, targets.targets, self.class_weights)}
 
     def progress(self, output: Tensor, targets: TaskBatch) -> dict[str, Tensor]:
-        """``accuracy`` of a softmax over the known images of the batch, NaN where there are none."""
+        """Return ``accuracy`` of a softmax over the known images of the batch, NaN where there are none."""
         if self.task.kind is not TaskKind.multiclass:
             return {}
         known = ~targets.targets.isnan().any(dim=1)
@@ -155,13 +177,19 @@ class ClassificationTask(TaskModule):
         return {"accuracy": (right & known).sum() / known.sum()}
 
     def score(self, output: Tensor, targets: TaskBatch) -> None:
-        """Add to :class:`.ClassificationScores`."""
+        """Add a batch to :class:`.ClassificationScores`."""
         assert self.scores is not None
         self.scores.update(output, targets.targets)
 
 
 class BoxTask(TaskModule):
-    """Box regression by regularised least squares (Table 3), and the focal loss of the objectness branch."""
+    """Box regression by regularised least squares (paper: Table 3), and the focal loss of the objectness branch.
+
+    Args:
+        task: The task.
+        backbone: The base network, whose maps the head's pyramid stands on.
+        experiment: For the head's settings (``model.boxes``) and the images' size.
+    """
 
     head: BoxHead
 
@@ -175,34 +203,35 @@ class BoxTask(TaskModule):
         )
 
     def forward(self, maps: list[Tensor]) -> BoxOutput:
-        """Codes and objectness of every anchor."""
+        """Return codes and objectness of every anchor."""
         return self.head(maps)
 
     def terms(self, output: BoxOutput, targets: TaskBatch) -> dict[str, Term]:
-        """``regression`` and ``iou`` over the matched anchors, ``objectness`` over the images."""
-        terms = losses.boxes(self.head, output, targets.boxes)._asdict()
+        """Return ``regression`` and ``iou`` over the matched anchors, ``objectness`` over the images."""
+        terms = box_terms(self.head, output, targets.boxes)._asdict()
         return {key: term for key, term in terms.items() if term is not None}
 
     def penalty(self) -> Tensor:
-        """The regularisation of the least squares; it also holds where no anchor matches."""
-        return self.head.settings.l2 * losses.weight_penalty(self.head)
+        """Return the regularisation of the least squares; it also holds where no anchor matches."""
+        return self.head.settings.l2 * weight_penalty(self.head)
 
     def score(self, output: BoxOutput, targets: TaskBatch) -> None:
-        """Add to :class:`.BoxScores`; without objectness there are no scored boxes."""
+        """Add a batch to :class:`.BoxScores`; without objectness there are no scored boxes."""
         if self.scores is not None:
             self.scores.update(self.head.decode(output), targets.boxes)
 
 
 def build_tasks(experiment: Experiment, backbone: Backbone) -> Mapping[str, TaskModule]:
-    """A module (an ``nn.ModuleDict``) for every active task, in order; none for the others.
+    """Return a module for every active task, in order (an ``nn.ModuleDict``); none for the others.
 
     Raises:
         UserError: A name that no module can have.
     """
-    modules = {
-        task.name: (BoxTask if task.kind is TaskKind.boxes else ClassificationTask)(task, backbone, experiment)
-        for task in experiment.active
-    }
+    modules: dict[str, nn.Module] = {}
+    for task in experiment.active:
+        kind = BoxTask if task.kind is TaskKind.boxes else ClassificationTask
+        modules[task.name] = kind(task, backbone, experiment)
+
     try:
         return cast("Mapping[str, TaskModule]", nn.ModuleDict(modules))
     except KeyError as error:  # a dot, or the name of one of ModuleDict's own methods

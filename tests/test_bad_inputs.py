@@ -647,10 +647,10 @@ CHECKPOINTS = [
                "HERE/best.ckpt: neither a checkpoint file nor a run id (32 hex digits); `covidmt train` ends with "
                "both"),
     checkpoint("truncated", lambda here: os.truncate(here / "best.ckpt", 10_000),
-               "HERE/best.ckpt: is no checkpoint, or is cut short (...)"),
-    checkpoint("a text", file("best.ckpt", "hello"), "HERE/best.ckpt: is no checkpoint, or is cut short (...)"),
+               "HERE/best.ckpt: is not a checkpoint, or is cut short (...)"),
+    checkpoint("a text", file("best.ckpt", "hello"), "HERE/best.ckpt: is not a checkpoint, or is cut short (...)"),
     checkpoint("code in it", content(lambda saved: {"state_dict": torch.nn.Linear(1, 1)}),
-               "HERE/best.ckpt: is no checkpoint, or is cut short (Weights only load failed...)"),
+               "HERE/best.ckpt: is not a checkpoint, or is cut short (Weights only load failed...)"),
     checkpoint("of something else", content(lambda saved: {"state_dict": saved["state_dict"]}),
                "HERE/best.ckpt: is not of `covidmt train`: it holds no experiment with tasks"),
     checkpoint("of other tasks than it says",

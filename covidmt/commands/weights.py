@@ -16,7 +16,7 @@ def fetch(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the file.")],
 ) -> None:
     """Download ImageNet weights into a folder, to copy to a machine without internet."""
-    from lightning_modules.networks.weights import fetch
+    from lightning_modules.networks.weights import fetch_weights
 
-    path = fetch(name, directory)
+    path = fetch_weights(name, directory)
     typer.echo(f"{path}\nuse it with: model.weights={path}")

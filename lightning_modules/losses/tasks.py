@@ -12,8 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import box_area, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
+from lightning_modules.box_codes import decode_boxes, encode_boxes
 from lightning_modules.heads import NEITHER, BoxHead, BoxOutput
 
 
@@ -30,7 +31,7 @@ class Term(NamedTuple):
 
     @property
     def mean(self) -> Tensor:
-        """Zero where there is no summand."""
+        """The mean, a scalar; zero where there is no summand."""
         return self.total / self.count.clamp(min=1)
 
 
@@ -48,13 +49,23 @@ class BoxTerms(NamedTuple):
     iou: Term
 
 
-def multilabel(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Term:
-    """Sigmoid cross-entropy over the known labels.
+def sigmoid_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Term:
+    """Return the cross-entropy of a sigmoid a label, over the known labels (``kind: multilabel``).
 
     Args:
-        logits: (N, L).
+        logits: (N, L), any floating type.
         targets: (N, L), 1 / 0 / NaN = unknown.
         weights: (L,) class weights: a weight of 2 counts a label's loss twice; None: 1 each.
+
+    Returns:
+        The sum over the known labels, and their number.
+
+    Example:
+        At a logit of 0 each known label costs ln 2; the unknown one costs nothing.
+
+        >>> term = sigmoid_cross_entropy(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [1.0, float("nan")]]))
+        >>> term.mean, term.count
+        (tensor(0.6931), tensor(3.))
     """
     known = ~targets.isnan()
     # NaN is replaced before the loss: behind a mask its gradient would still be NaN.
@@ -64,13 +75,21 @@ def multilabel(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -
     return Term((losses * known).sum(), known.sum().float())
 
 
-def multiclass(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Term:
-    """Softmax cross-entropy over the images whose class is known.
+def softmax_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Term:
+    """Return the cross-entropy of a softmax, over the images whose class is known (``kind: multiclass``).
 
     Args:
-        logits: (N, L).
+        logits: (N, L), any floating type.
         targets: (N, L) one-hot; a row with a NaN is unknown.
         weights: (L,) class weights: an image of a class of weight 2 counts twice; None: 1 each.
+
+    Returns:
+        The sum over the known images, and their number.
+
+    Example:
+        >>> term = softmax_cross_entropy(torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+        >>> term.mean  # ln 3
+        tensor(1.0986)
     """
     known = ~targets.isnan().any(dim=1)
     losses = -targets.nan_to_num(0.0).float() * logits.float().log_softmax(dim=1)
@@ -79,49 +98,63 @@ def multiclass(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -
     return Term((losses.sum(dim=1) * known).sum(), known.sum().float())
 
 
-def boxes(head: BoxHead, output: BoxOutput, targets: Sequence[Tensor]) -> BoxTerms:
-    """Least squares on the codes of the matched anchors, and the focal loss of the objectness.
+def box_terms(head: BoxHead, output: BoxOutput, targets: Sequence[Tensor]) -> BoxTerms:
+    """Return the least squares on the codes of the matched anchors, and the focal loss of the objectness.
 
     The residual's squared norm over the four codes is averaged over the matched anchors; the focal loss of an image is
-    divided by its matched anchors (at least 1) and averaged over the images, as in RetinaNet.
+    divided by its matched anchors (at least 1) and averaged over the images, as in RetinaNet (Lin et al., ICCV 2017).
 
     Args:
-        head: The head that gave the output: its assignment and coder.
+        head: The head that gave the output: its assignment of anchors to boxes.
         output: For N images.
-        targets: N tensors (n_i, 4) of boxes in input pixels; boxes under a pixel are left out.
+        targets: N tensors (n_i, 4) of boxes in input pixels, n_i >= 0; boxes under a pixel are left out.
+
+    Example:
+        Of two anchors the first one's box is moved by a tenth of its width.
+
+        >>> from experiments.schema import BoxHeadSettings
+        >>> head = BoxHead([4], image_size=64, settings=BoxHeadSettings(channels=4))
+        >>> anchors = torch.tensor([[0.0, 0.0, 20.0, 20.0], [40.0, 40.0, 60.0, 60.0]])
+        >>> output = BoxOutput(torch.zeros(1, 2, 4), None, anchors)
+        >>> terms = box_terms(head, output, [torch.tensor([[2.0, 0.0, 22.0, 20.0]])])
+        >>> terms.regression.mean, terms.iou.mean  # 0.1 squared; 18 / 22
+        (tensor(0.0100), tensor(0.8182))
     """
+    # each anchor's box; an anchor without one is its own goal, at no cost
     matches, goals = [], []
-    for truth in targets:
-        truth = truth.to(output.anchors)
-        match = head.assign(output.anchors, truth)
+    for boxes in targets:
+        boxes = boxes.to(output.anchors)
+        match = head.assign(output.anchors, boxes)
+        has_box = match[:, None] >= 0
         matches.append(match)
-        matching = torch.where(match[:, None] >= 0, truth[match.clamp(min=0)], output.anchors) if len(truth) else None
-        goals.append(output.anchors if matching is None else matching)
+        goals.append(torch.where(has_box, boxes[match.clamp(min=0)], output.anchors) if len(boxes) else output.anchors)
     match, goal = torch.stack(matches), torch.stack(goals)
     matched = match >= 0
-    codes = torch.stack([head.coder.encode_single(image, output.anchors) for image in goal])
     count = matched.sum().float()
-    squares = (output.deltas - codes).square().sum(dim=2)
+
+    # least squares (Table 3), and the overlap
+    squares = (output.deltas - encode_boxes(goal, output.anchors)).square().sum(dim=2)
     regression = Term((squares * matched).sum(), count)
-    objectness = None
-    if output.objectness is not None:
-        focal = sigmoid_focal_loss(output.objectness, matched.float()) * (match != NEITHER)
-        per_image = focal.sum(dim=1) / matched.sum(dim=1).clamp(min=1)
-        objectness = Term(per_image.sum(), torch.full_like(count, len(match)))
-    return BoxTerms(regression, objectness, Term((_iou(head, output, goal) * matched).sum(), count))
+    iou = Term((_overlap(output, goal) * matched).sum(), count)
+    if output.objectness is None:
+        return BoxTerms(regression, None, iou)
+
+    # objectness
+    focal = sigmoid_focal_loss(output.objectness, matched.float()) * (match != NEITHER)
+    per_image = focal.sum(dim=1) / matched.sum(dim=1).clamp(min=1)
+    return BoxTerms(regression, Term(per_image.sum(), torch.full_like(count, len(match))), iou)
 
 
 def weight_penalty(head: BoxHead) -> Tensor:
-    """R of the regularised least squares (Table 3): the sum of the squared weights of the box subnet."""
+    """Return R of the regularised least squares (Table 3), a scalar: the sum of the box subnet's squared weights."""
     return torch.stack([layer.weight.square().sum() for layer in head.boxes if isinstance(layer, nn.Conv2d)]).sum()
 
 
 @torch.no_grad()
-def _iou(head: BoxHead, output: BoxOutput, goal: Tensor) -> Tensor:
-    """(N, A) IoU of every anchor's predicted box with its target."""
-    n = len(goal)
-    predicted = head.coder.decode_single(output.deltas.flatten(0, 1), output.anchors.repeat(n, 1))
-    wanted = goal.flatten(0, 1)
-    overlap = torch.minimum(predicted[:, 2:], wanted[:, 2:]) - torch.maximum(predicted[:, :2], wanted[:, :2])
-    common = overlap.clamp(min=0).prod(dim=1)
-    return (common / (box_area(predicted) + box_area(wanted) - common).clamp(min=1e-6)).view(n, -1)
+def _overlap(output: BoxOutput, goal: Tensor) -> Tensor:
+    """(N, A) IoU of every anchor's predicted box with its goal."""
+    predicted = decode_boxes(output.deltas, output.anchors)
+    shared = torch.minimum(predicted[..., 2:], goal[..., 2:]) - torch.maximum(predicted[..., :2], goal[..., :2])
+    common = shared.clamp(min=0).prod(dim=-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(dim=-1) for boxes in (predicted, goal)]
+    return common / (areas[0] + areas[1] - common).clamp(min=1e-6)

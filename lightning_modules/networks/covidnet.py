@@ -16,7 +16,7 @@ _STEM = 64  # channels of the 7x7 convolution (Figure 2)
 
 
 class Variant(NamedTuple):
-    """What tells the variants apart.
+    """What distinguishes the variants.
 
     Attributes:
         width: Channels of the first stage; every other stage has twice those of the one before.
@@ -38,18 +38,31 @@ VARIANTS = {
 }
 
 
-def covidnet(name: str) -> nn.Sequential:
-    """A variant of :data:`VARIANTS`, freshly initialised, without a classifier: stem and four stages in a row.
+def build_covidnet(name: str) -> nn.Sequential:
+    """Return a variant of :data:`VARIANTS`, freshly initialised, without a classifier: stem and four stages in a row.
 
-    (N, 3, S, S) becomes maps of stride 2 (the stem's), 4, 8, 16 and 32.
+    Images (N, 3, S, S) become maps of stride 2 (the stem's), 4, 8, 16 and 32.
+
+    Args:
+        name: A key of :data:`VARIANTS`.
+
+    Example:
+        >>> import torch
+        >>> with torch.device("meta"):  # shapes without numbers
+        ...     maps = build_covidnet("covidnet_like_cxr4b")(torch.empty(1, 3, 64, 64))
+        >>> tuple(maps.shape)
+        (1, 992, 2, 2)
     """
     variant = VARIANTS[name]
     stages: OrderedDict[str, nn.Module] = OrderedDict(stem=_convolution(3, _STEM, 7, stride=2))
+
+    # four stages, each twice as wide as the one before
     channels = _STEM
     for index, depth in enumerate(_DEPTHS):
         width = variant.width * 2**index
         stages[f"stage{index + 1}"] = Stage(channels, width, depth, variant, last=index == len(_DEPTHS) - 1)
         channels = width
+
     network = nn.Sequential(stages)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -58,7 +71,13 @@ def covidnet(name: str) -> nn.Sequential:
 
 
 class PEPX(nn.Sequential):
-    """Projection, expansion, 3x3 depth-wise convolution, projection, extension; the last one is linear."""
+    """Projection, expansion, 3x3 depth-wise convolution, projection, extension (Figure 2); the last one is linear.
+
+    Args:
+        channels: Channels of the input.
+        width: Channels of the output.
+        variant: The widths inside.
+    """
 
     def __init__(self, channels: int, width: int, variant: Variant) -> None:
         narrow, wide = (8 * round(share * width / 8) for share in (variant.projection, variant.expansion))
@@ -72,14 +91,14 @@ class PEPX(nn.Sequential):
 
 
 class Stage(nn.Module):
-    """Max-pooling, then a row of PEPX, each fed with the sum of all that came before it in the stage.
+    """Pool, then run a row of PEPX, each fed with the sum of all that came before it in the stage (Figure 2).
 
     Beside the first PEPX a 1x1 convolution carries the stage's input along (the long-range connection): its output is
     part of every sum. What leaves the stage is the sum of all, which both of the next stage's inputs take.
 
     Args:
-        channels: Of the input.
-        width: Of the output.
+        channels: Channels of the input.
+        width: Channels of the output.
         depth: Number of PEPX.
         variant: The widths inside them.
         last: End with a ReLU: the network's last map, its last PEPX with the connections that Figure 2 adds to it.
@@ -93,7 +112,7 @@ class Stage(nn.Module):
         self.activation = nn.ReLU() if last else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, S, S) to (N, width, S / 2, S / 2)."""
+        """Return (N, width, S / 2, S / 2) of (N, channels, S, S)."""
         x = self.pool(x)
         total = self.long_range(x)
         for index, pepx in enumerate(self.pepx):

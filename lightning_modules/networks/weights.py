@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.resources
 import os
-import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING
 
 import torch
 import torchvision
@@ -16,29 +15,36 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    import timm
-
 from experiments.errors import UserError, nearest
 from experiments.paths import expand
 from experiments.schema import Model
-from lightning_modules.networks.covidnet import VARIANTS, covidnet
+from lightning_modules.networks.covidnet import VARIANTS, build_covidnet
+from lightning_modules.networks.hubs import cached_timm_weights, require_torchvision_weights
 
 _TIMM = "timm:"
 # What a classifier is called in torchvision, timm and the ports of others: no part of a base network.
 _CLASSIFIERS = {"fc", "_fc", "classifier", "head", "head_fc", "last_linear"}
 # Networks whose forward is no chain of stages that gives maps.
 _NO_MAPS = ["googlenet", "inception*", "maxvit*", "swin*", "vit*"]
+_WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
 
 def create_network(model: Model) -> nn.Module:
-    """The network that ``model.backbone`` names, with its weights; torchvision's classifier is left out.
+    """Return the network that ``model.backbone`` names, with its weights; torchvision's classifier is left out.
 
     ``model.weights`` wins over ``model.pretrained``; with neither, the network is freshly initialised. torchvision's
     ImageNet weights are the first published ones (``IMAGENET1K_V1``), those of the paper's time.
 
+    Args:
+        model: The experiment's ``model`` section.
+
     Raises:
-        UserError: An unknown name, or weights that cannot be had or do not fit.
+        UserError: An unknown name, or weights that are unavailable or do not fit.
+
+    Example:
+        >>> network = create_network(Model(backbone="timm:test_resnet", pretrained=False))
+        >>> network.conv1
+        Conv2d(3, 32, kernel_size=(3, 3), ...)
     """
     network = _create(model.backbone, pretrained=model.pretrained and model.weights is None)
     if model.weights is not None:
@@ -46,8 +52,12 @@ def create_network(model: Model) -> nn.Module:
     return network
 
 
-def fetch(name: str, directory: str | Path) -> Path:
+def fetch_weights(name: str, directory: str | Path) -> Path:
     """Write a network's ImageNet weights to ``directory``, for ``model.weights`` on a machine without internet.
+
+    Args:
+        name: As ``model.backbone``.
+        directory: Made where it does not exist.
 
     Returns:
         The file that was written.
@@ -81,23 +91,30 @@ def load_weights(network: nn.Module, source: str, key: str = "model.weights") ->
     Raises:
         UserError: The file cannot be read, or holds another network's weights; says what differs.
     """
-    wanted = {name: t for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    given = {
+    expected = {name: t for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    weights = {
         name: tensor
         for name, tensor in read_weights(source, key).items()
-        if not name.endswith("num_batches_tracked") and (name in wanted or name.split(".")[0] not in _CLASSIFIERS)
+        if not name.endswith("num_batches_tracked") and (name in expected or name.split(".")[0] not in _CLASSIFIERS)
     }
-    if given.keys() != wanted.keys() and _signature(given) == _signature(wanted):
-        rank_zero_info(f"{source}: other names than the network's; loaded {len(given)} tensors by their order")
-        given = dict(zip(wanted, given.values(), strict=True))
-    differences = _differences(given, wanted)
+
+    # a port of the same network under other names
+    if weights.keys() != expected.keys() and _signature(weights) == _signature(expected):
+        rank_zero_info(f"{source}: other names than the network's; loaded {len(weights)} tensors by their order")
+        weights = dict(zip(expected, weights.values(), strict=True))
+
+    differences = Differences.between(weights, expected)
     if differences:
-        raise UserError(f"{key}: {source} does not fit the base network: {'; '.join(differences)}")
-    network.load_state_dict(given, strict=False)
+        raise UserError(f"{key}: {source} does not fit the base network: {differences}")
+    network.load_state_dict(weights, strict=False)
 
 
 def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
-    """The tensors of a weights file, by name.
+    """Return the tensors of a weights file, by name; nothing in the file is executed.
+
+    Args:
+        source: A local file (PyTorch or safetensors) or ``package:<module>/<file>``.
+        key: The setting that named the source, for messages.
 
     Raises:
         UserError: No such file or package, or not a file of tensors.
@@ -111,8 +128,10 @@ def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler answers garbage with exceptions of many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{key}: {source} is no weights file, or is cut short: {reason}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{key}: {source} is not a weights file, or is cut short: {reason}") from error
+
+    # a training's checkpoint wraps them
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -123,6 +142,55 @@ def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
     return weights
 
 
+@dataclass(frozen=True)
+class Differences:
+    """How the tensors of a file differ from those that a network needs; false where they do not.
+
+    Attributes:
+        missing: Names that the file lacks.
+        surplus: Names that the network does not have.
+        shapes: Of the other shapes, each with what the network needs.
+
+    Example:
+        >>> weights = {"a": torch.zeros(2), "b": torch.zeros(1)}
+        >>> str(Differences.between(weights, {"a": torch.zeros(3), "c": torch.zeros(1)}))
+        'it lacks c; it has besides b; other shapes a (2,) instead of (3,)'
+        >>> bool(Differences.between(weights, weights))
+        False
+    """
+
+    missing: list[str]
+    surplus: list[str]
+    shapes: list[str]
+
+    @classmethod
+    def between(cls, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> Differences:
+        """Compare names and shapes of a file's tensors with a network's."""
+        shapes = [
+            f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in weights and weights[name].shape != tensor.shape
+        ]
+        missing = [name for name in expected if name not in weights]
+        return cls(missing, [name for name in weights if name not in expected], shapes)
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.surplus or self.shapes)
+
+    def __str__(self) -> str:
+        """The first three of each kind, for a message."""
+        kinds = {"it lacks": self.missing, "it has besides": self.surplus, "other shapes": self.shapes}
+        return "; ".join(f"{kind} {_first_three(names)}" for kind, names in kinds.items() if names)
+
+
+def _first_three(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")
+
+
+def _signature(tensors: dict[str, Tensor]) -> list[tuple[str, torch.Size]]:
+    return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()]
+
+
 def _package_file(source: str, key: str) -> Path:
     module, _, name = source.removeprefix("package:").partition("/")
     try:
@@ -131,28 +199,10 @@ def _package_file(source: str, key: str) -> Path:
         raise UserError(f"{key}: {source}: no Python package {module!r} is installed ({error})") from error
     if name and path.is_file():
         return path
+
     root = Path(str(importlib.resources.files(module)))
-    files = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix in (".pth", ".pt", ".safetensors")]
+    files = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix in _WEIGHT_FILES]
     raise UserError(f"{key}: package {module!r} has no file {name!r}{nearest(name, files)}")
-
-
-def _signature(tensors: dict[str, Tensor]) -> list[tuple[str, torch.Size]]:
-    return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()]
-
-
-def _differences(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
-    def some(names: list[str]) -> str:
-        return ", ".join(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")
-
-    missing = [name for name in wanted if name not in given]
-    unexpected = [name for name in given if name not in wanted]
-    shapes = [
-        f"{name} {tuple(given[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    found = {"it lacks": missing, "it has besides": unexpected, "other shapes": shapes}
-    return [f"{what} {some(names)}" for what, names in found.items() if names]
 
 
 def _create(name: str, *, pretrained: bool) -> nn.Module:
@@ -163,7 +213,8 @@ def _create(name: str, *, pretrained: bool) -> nn.Module:
         return create(name.removeprefix(_TIMM), pretrained)
     except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError) as error:
         hint = f"; if a file in the cache ({torch.hub.get_dir()}) was cut short, delete it" if pretrained else ""
-        raise UserError(f"model.backbone: {name} cannot be made: {str(error) or type(error).__name__}{hint}") from error
+        reason = str(error) or type(error).__name__
+        raise UserError(f"model.backbone: {name} cannot be built: {reason}{hint}") from error
 
 
 def _create_covidnet(name: str, pretrained: bool) -> nn.Module:
@@ -172,19 +223,20 @@ def _create_covidnet(name: str, pretrained: bool) -> nn.Module:
             f"model.pretrained: there are no ImageNet weights of {name}, a re-implementation (docs/covidnet.md); set "
             "model.pretrained=false"
         )
-    return covidnet(name)
+    return build_covidnet(name)
 
 
 def _create_torchvision(name: str, pretrained: bool) -> nn.Module:
-    known = torchvision.models.list_models(module=torchvision.models, exclude=_NO_MAPS)
-    if name not in known:
+    names = torchvision.models.list_models(module=torchvision.models, exclude=_NO_MAPS)
+    if name not in names:
         raise UserError(
-            f"model.backbone: no network {name!r} in torchvision{nearest(name, [*known, *VARIANTS])} (timm's are "
+            f"model.backbone: no network {name!r} in torchvision{nearest(name, [*names, *VARIANTS])} (timm's are "
             "called timm:<name>)"
         )
+
     weights = next(iter(torchvision.models.get_model_weights(name))) if pretrained else None
-    if weights is not None and not _hub_file(weights.url).is_file():
-        _check_reachable(weights.url, name)
+    if weights is not None:
+        require_torchvision_weights(weights.url, name)
     network = torchvision.models.get_model(name, weights=weights)
     for classifier in _CLASSIFIERS & dict(network.named_children()).keys():
         setattr(network, classifier, nn.Identity())
@@ -198,38 +250,9 @@ def _create_timm(name: str, pretrained: bool) -> nn.Module:
         raise UserError(f"model.backbone: no network {name!r} in timm{nearest(name, timm.list_models())}")
     if not pretrained:
         return timm.create_model(name, num_classes=0)
+
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise UserError(f"model.backbone: timm has no weights for {name!r}; set model.pretrained=false")
-    return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=_cached(config, name))
-
-
-def _cached(config: timm.models.PretrainedCfg, name: str) -> dict[str, str]:
-    """The cached file, so that the hub is not asked at all; else nothing, once the hub has answered."""
-    from huggingface_hub import hf_hub_url, try_to_load_from_cache
-
-    if config.hf_hub_id:
-        for file in (config.hf_hub_filename, "model.safetensors", "pytorch_model.bin"):
-            path = try_to_load_from_cache(config.hf_hub_id, file) if file else None
-            if isinstance(path, str):
-                return {"file": path}
-        _check_reachable(hf_hub_url(config.hf_hub_id, "config.json"), f"{_TIMM}{name}")
-    elif isinstance(config.url, str) and not _hub_file(config.url).is_file():
-        _check_reachable(config.url, f"{_TIMM}{name}")
-    return {}
-
-
-def _hub_file(url: str) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-
-
-def _check_reachable(url: str, name: str) -> None:
-    """One short question: the hubs' own clients would try for minutes where a firewall drops their packets."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"model.pretrained: the ImageNet weights of {name} are not in this machine's cache and the hub cannot be "
-            f"reached ({error}). Run `covidmt weights fetch {name} DIR` on a machine with internet and set "
-            "model.weights=FILE, or start from scratch with model.pretrained=false"
-        ) from error
+    overlay = cached_timm_weights(config, f"{_TIMM}{name}")
+    return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from experiments.schema import TaskKind
-from lightning_modules.losses.consistency import consistency
+from lightning_modules.losses.consistency import divergence
 
 
 @pytest.mark.parametrize("kind", [TaskKind.multilabel, TaskKind.multiclass])
@@ -15,11 +15,11 @@ def test_by_hand(kind):
     if kind is TaskKind.multiclass:
         original, copy = torch.cat([original, torch.zeros(2, 1)], 1), torch.zeros(2, 2, requires_grad=True)
     expected = (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2
-    found = consistency(original.requires_grad_(), copy, kind)
+    found = divergence(original.requires_grad_(), copy, kind)
     assert float(found) == pytest.approx(expected)
     found.backward()
     assert original.grad is None
     assert copy.grad is not None
     assert copy.grad[0, 0] == pytest.approx((0.5 - 0.75) / 2)
-    assert float(consistency(original, original, kind)) == pytest.approx(0, abs=1e-7)
-    assert float(consistency(original[:0], copy[:0], kind)) == 0
+    assert float(divergence(original, original, kind)) == pytest.approx(0, abs=1e-7)
+    assert float(divergence(original[:0], copy[:0], kind)) == 0

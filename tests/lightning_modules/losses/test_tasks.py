@@ -22,23 +22,23 @@ def test_multilabel_by_hand():
     logits = torch.tensor([[0.0, 2.0], [-1.0, 5.0]])
     targets = torch.tensor([[1.0, 0.0], [0.0, NAN]])
     parts = [math.log(2), math.log1p(math.exp(2)), math.log1p(math.exp(-1))]
-    term = losses.multilabel(logits, targets)
+    term = losses.sigmoid_cross_entropy(logits, targets)
     close(term.total, sum(parts))
     close(term.count, 3.0)
     close(term.mean, sum(parts) / 3)
-    weighted = losses.multilabel(logits, targets, torch.tensor([2.0, 0.5]))
+    weighted = losses.sigmoid_cross_entropy(logits, targets, torch.tensor([2.0, 0.5]))
     close(weighted.mean, (2 * parts[0] + 0.5 * parts[1] + 2 * parts[2]) / 3)
 
 
 def test_multiclass_by_hand():
     logits = torch.tensor([[0.0, math.log(3.0)], [1.0, 1.0], [9.0, -9.0]])
     targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [NAN, NAN]])
-    close(losses.multiclass(logits, targets).mean, (math.log(4) + math.log(2)) / 2)
-    weighted = losses.multiclass(logits, targets, torch.tensor([3.0, 1.0]))
+    close(losses.softmax_cross_entropy(logits, targets).mean, (math.log(4) + math.log(2)) / 2)
+    weighted = losses.softmax_cross_entropy(logits, targets, torch.tensor([3.0, 1.0]))
     close(weighted.mean, (3 * math.log(4) + math.log(2)) / 2)
 
 
-@pytest.mark.parametrize("loss", [losses.multilabel, losses.multiclass])
+@pytest.mark.parametrize("loss", [losses.sigmoid_cross_entropy, losses.softmax_cross_entropy])
 def test_nothing_known_is_zero_with_a_zero_gradient(loss):
     logits = torch.randn(3, 2, requires_grad=True)
     mean = loss(logits, torch.full((3, 2), NAN)).mean
@@ -47,7 +47,7 @@ def test_nothing_known_is_zero_with_a_zero_gradient(loss):
     assert torch.equal(logits.grad, torch.zeros(3, 2))
 
 
-@pytest.mark.parametrize("loss", [losses.multilabel, losses.multiclass])
+@pytest.mark.parametrize("loss", [losses.sigmoid_cross_entropy, losses.softmax_cross_entropy])
 def test_unknown_targets_give_no_gradient_and_no_nan(loss):
     logits = torch.randn(2, 2, requires_grad=True)
     loss(logits, torch.tensor([[1.0, 0.0], [NAN, NAN]])).mean.backward()
@@ -59,8 +59,8 @@ def test_unknown_targets_give_no_gradient_and_no_nan(loss):
 @given(st.lists(st.sampled_from([0.0, 1.0, NAN]), min_size=8, max_size=8), st.integers(1, 7))
 def test_sums_do_not_depend_on_the_cut(labels, cut):
     logits, targets = torch.linspace(-2, 2, 8)[:, None], torch.tensor(labels)[:, None]
-    whole = losses.multilabel(logits, targets)
-    parts = [losses.multilabel(logits[s], targets[s]) for s in (slice(cut), slice(cut, None))]
+    whole = losses.sigmoid_cross_entropy(logits, targets)
+    parts = [losses.sigmoid_cross_entropy(logits[s], targets[s]) for s in (slice(cut), slice(cut, None))]
     close(whole.total, float(parts[0].total + parts[1].total))
     close(whole.count, float(parts[0].count + parts[1].count))
 
@@ -76,7 +76,7 @@ def test_least_squares_and_iou_by_hand(head):
     anchors = torch.tensor([[0.0, 0, 20, 20], [40, 40, 60, 60]])
     deltas = torch.zeros(2, 2, 4, requires_grad=True)
     box = torch.tensor([[2.0, 0, 22, 20]])  # IoU with the first anchor: 18 / 22
-    terms = losses.boxes(head, BoxOutput(deltas, None, anchors), [box, torch.zeros(0, 4)])
+    terms = losses.box_terms(head, BoxOutput(deltas, None, anchors), [box, torch.zeros(0, 4)])
     close(terms.regression.total, 0.1**2)  # dx = 2 / 20; dy = dw = dh = 0
     close(terms.regression.count, 1.0)
     close(terms.iou.mean, 18 / 22)
@@ -90,7 +90,7 @@ def test_focal_loss_by_hand(head):
     anchors = torch.tensor([[0.0, 0, 20, 20], [40, 40, 60, 60], [0, 0, 20, 9.0]])
     logits = torch.zeros(2, 3)
     box = torch.tensor([[0.0, 0, 20, 20]])  # IoU with the third anchor 0.45: neither box nor background
-    terms = losses.boxes(head, BoxOutput(torch.zeros(2, 3, 4), logits, anchors), [box, torch.zeros(0, 4)])
+    terms = losses.box_terms(head, BoxOutput(torch.zeros(2, 3, 4), logits, anchors), [box, torch.zeros(0, 4)])
     one = 0.25 * 0.25 * math.log(2)  # alpha (1 - p)^2 -log p at p = 0.5
     none = 0.75 * 0.25 * math.log(2)
     close(terms.objectness.total, (one + none) / 1 + 3 * none)
@@ -100,7 +100,7 @@ def test_focal_loss_by_hand(head):
 def test_no_match_is_zero_with_a_zero_gradient(head):
     output = head([torch.rand(2, 4, 8, 8)])
     degenerate = torch.tensor([[5.0, 5.0, 5.0, 9.0]])
-    terms = losses.boxes(head, output, [torch.zeros(0, 4), degenerate])
+    terms = losses.box_terms(head, output, [torch.zeros(0, 4), degenerate])
     assert terms.regression.mean == 0
     (terms.regression.mean + terms.objectness.mean).backward()
     assert all(p.grad is not None for p in head.parameters())

