@@ -44,7 +44,7 @@ from lightning_modules.multitask import MultiTaskModule
 
 
 def batch(n: int, size: int) -> Batch:
-    """Of n images for COVIDx, n for RSNA (a box on each even one), n that NIH's four tasks share."""
+    """Make a batch of n images for COVIDx, n for RSNA (a box on every other one), n that NIH's four tasks share."""
     images = torch.randint(0, 256, (3 * n, 1, size, size), dtype=torch.uint8)
     box = torch.tensor([[0.2, 0.3, 0.5, 0.6]]) * size
     tasks = {
@@ -57,7 +57,7 @@ def batch(n: int, size: int) -> Batch:
 
 
 def to_device(item: Batch, device: torch.device) -> Batch:
-    """What a script does with its batch."""
+    """Move a batch, as a script does."""
     tasks = {
         name: TaskBatch(task.rows, task.targets.to(device), [boxes.to(device) for boxes in task.boxes])
         for name, task in item.tasks.items()
@@ -72,17 +72,20 @@ class BareLoop:
         self.module = MultiTaskModule(experiment).to(options.device)
         if options.compile:
             self.module.backbone.compile()
-        parameters = list(self.module.parameters())
-        self.optimizer = torch.optim.Adam(parameters, experiment.optimizer.lr)
-        self.batches, self.device = batches, torch.device(options.device)
-        self.bf16, self.late = options.precision == "bf16-mixed", options.late_zero_grad
+        self.optimizer = torch.optim.Adam(list(self.module.parameters()), experiment.optimizer.lr)
+        self.batches = batches
+        self.device = torch.device(options.device)
+        self.bf16 = options.precision == "bf16-mixed"
+        self.late = options.late_zero_grad
 
     def steps(self, count: int) -> None:
-        """So many steps."""
+        """Train for a number of steps."""
         for index in range(count):
             item = to_device(self.batches[index % len(self.batches)], self.device)
             if not self.late:
                 self.optimizer.zero_grad()
+
+            # forward and loss
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 maps = self.module.features(item.images)
                 losses = []
@@ -90,6 +93,8 @@ class BareLoop:
                     targets = item.tasks[name]
                     losses.append(task.loss(task([m[targets.rows] for m in maps]), targets))
                 loss = torch.stack(losses).mean()
+
+            # backward and update
             if self.late:
                 self.optimizer.zero_grad()
             loss.backward()
@@ -97,24 +102,33 @@ class BareLoop:
 
 
 def beside() -> float:
-    """CPU seconds of all Python threads but the main one."""
+    """Return the CPU seconds of all Python threads but the main one."""
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     return sum(time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) for thread in others if thread.ident)
 
 
 class Turns(Callback):
-    """Times every ``every`` steps of the fit, and as many of the bare loop after them."""
+    """Time every ``every`` steps of the fit, and as many of the bare loop after them.
+
+    Attributes:
+        ours: Seconds a step of the fit, one a turn.
+        plain: Seconds a step of the bare loop, one a turn.
+    """
 
     def __init__(self, bare: BareLoop, every: int, clock: Callable[[], float], beside: Callable[[], float]) -> None:
-        self.bare, self.every, self.clock, self.beside = bare, every, clock, beside
+        self.bare = bare
+        self.every = every
+        self.clock = clock
+        self.beside = beside
         self.ours: list[float] = []
         self.plain: list[float] = []
         self._start = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Between two turns."""
+        """End the fit's turn, run the bare loop's, begin the next."""
         if batch_idx % self.every:
             return
+
         middle, others = self.clock(), self.beside()
         self.bare.steps(self.every)
         end, others = self.clock(), self.beside() - others
@@ -124,9 +138,9 @@ class Turns(Callback):
         self._start = self.clock()
 
 
-def compare(options: argparse.Namespace, folder: Path) -> None:
-    """Prints the fixed cost, the share of the bare loop's speed, and what one forward brings."""
-    experiment = load_experiment(
+def benchmark_experiment(options: argparse.Namespace) -> Experiment:
+    """Return the six-task experiment with the command line's network and sizes."""
+    return load_experiment(
         SHIPPED / "covidmt_resnet50.yaml",
         [
             f"model.backbone={options.network}",
@@ -137,26 +151,32 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
             f"model.boxes.channels={options.box_channels}",
         ],
     )
-    torch.manual_seed(0)
-    batches = [batch(options.batch, options.size) for _ in range(4)]
-    bare, module = BareLoop(experiment, options, batches), MultiTaskModule(experiment)
+
+
+def fit_in_turns(
+    experiment: Experiment, options: argparse.Namespace, bare: BareLoop, clock: Callable[[], float], folder: Path
+) -> tuple[Turns, float]:
+    """Run the fit of ``covidmt train`` and the bare loop in turns.
+
+    Returns:
+        The times of the turns, and the seconds that writing a checkpoint takes.
+    """
+    module = MultiTaskModule(experiment)
     if options.compile:
         module.backbone.compile()
-    device = torch.device(options.device)
 
-    def wall() -> float:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    clock = wall if device.type == "cuda" else time.process_time
+    # the callbacks of `covidmt train`
     newest = ResumeCheckpoint(experiment.checkpoint.every_n_steps)
     newest.folder = folder / "checkpoints"
     best = ModelCheckpoint(folder / "checkpoints", monitor="val/covidx/loss", save_weights_only=True)
-    turns = Turns(bare, options.every, clock, (lambda: 0.0) if device.type == "cuda" else beside)
+    on_gpu = options.device == "cuda"
+    turns = Turns(bare, options.every, clock, (lambda: 0.0) if on_gpu else beside)
     callbacks = [newest, Preemption(newest), LearningRateMonitor(), MetricHistory(), best, turns]
+
+    # its Trainer and its logger
     settings = {
         "max_epochs": 1,
-        "accelerator": "gpu" if device.type == "cuda" else "cpu",
+        "accelerator": "gpu" if on_gpu else "cpu",
         "devices": 1,
         "limit_val_batches": 0,
         "enable_model_summary": False,
@@ -165,37 +185,63 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     trainer = make_trainer(settings, callbacks, folder)
     logger = MlflowSpoolLogger(experiment.tracking, run_name="step")
     trainer.loggers = [logger]
+
+    # the turns, one more to warm up; a checkpoint
     steps = options.steps + 2 * options.every + 1
-    trainer.fit(module, DataLoader([batches[i % 4] for i in range(steps)], batch_size=None))  # ty: ignore
+    trainer.fit(module, DataLoader([bare.batches[i % 4] for i in range(steps)], batch_size=None))  # ty: ignore
     start = clock()
     newest.save(trainer, "step")
     save = clock() - start
     logger.close()
-    n = 3 * options.batch
-    compiled = ", compiled" * options.compile + ", channels last" * options.channels_last
-    print(f"{options.network}, {n} images of {options.size} px, {options.device}, {options.precision}{compiled}")
-    print(
-        f"  ms a step: bare {interval([1e3 * s for s in turns.plain])}, ours {interval([1e3 * s for s in turns.ours])}"
-    )
-    pairs = list(zip(turns.plain, turns.ours, strict=True))
-    print(f"  fixed cost: {interval([1e3 * (ours - plain) for plain, ours in pairs])} ms a step")
-    print(f"  steps a second: {interval([plain / ours for plain, ours in pairs], '.3f')} of the bare loop's")
-    every = experiment.checkpoint.every_n_steps
-    print(
-        f"  apart from this a checkpoint every {every} steps: {1e3 * save:.0f} ms, {1e3 * save / every:.1f} ms a step"
-    )
+    return turns, save
 
-    net, images = bare.module, batches[0].images.to(device)
+
+def forward_ratio(bare: BareLoop, clock: Callable[[], float]) -> str:
+    """Return how much longer a forward and backward of each source's images take than one of all, as a text."""
+    net = bare.module
+    images = bare.batches[0].images.to(bare.device)
 
     def forward(*parts: torch.Tensor) -> None:
         for part in parts:
-            with torch.autocast(device.type, torch.bfloat16, enabled=bare.bf16):
+            with torch.autocast(bare.device.type, torch.bfloat16, enabled=bare.bf16):
                 maps = net.features(part)
             maps[-1].float().mean().backward()
         net.zero_grad()
 
     times = rounds({"one": lambda: forward(images), "three": lambda: forward(*images.chunk(3))}, 11, clock)
-    print(f"  three forwards and backwards take {ratio(times, 'three', 'one')} times as long as one of all images")
+    return ratio(times, "three", "one")
+
+
+def compare(options: argparse.Namespace, folder: Path) -> None:
+    """Print the fixed cost, the share of the bare loop's speed, and what one forward saves."""
+    experiment = benchmark_experiment(options)
+    torch.manual_seed(0)
+    batches = [batch(options.batch, options.size) for _ in range(4)]
+    bare = BareLoop(experiment, options, batches)
+
+    def wall() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    clock = wall if options.device == "cuda" else time.process_time
+    turns, save = fit_in_turns(experiment, options, bare, clock, folder)
+
+    # what a step costs
+    n = 3 * options.batch
+    compiled = ", compiled" * options.compile + ", channels last" * options.channels_last
+    print(f"{options.network}, {n} images of {options.size} px, {options.device}, {options.precision}{compiled}")
+    plain, ours = interval([1e3 * s for s in turns.plain]), interval([1e3 * s for s in turns.ours])
+    print(f"  ms a step: bare {plain}, ours {ours}")
+    pairs = list(zip(turns.plain, turns.ours, strict=True))
+    print(f"  fixed cost: {interval([1e3 * (ours - plain) for plain, ours in pairs])} ms a step")
+    print(f"  steps a second: {interval([plain / ours for plain, ours in pairs], '.3f')} of the bare loop's")
+
+    # what comes on top of it, and what one forward saves
+    every = experiment.checkpoint.every_n_steps
+    cost = f"{1e3 * save:.0f} ms, {1e3 * save / every:.1f} ms a step"
+    print(f"  apart from this a checkpoint every {every} steps: {cost}")
+    longer = forward_ratio(bare, clock)
+    print(f"  three forwards and backwards take {longer} times as long as one of all images")
 
 
 if __name__ == "__main__":
@@ -217,6 +263,6 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as place:
-        os.chdir(place)
-        compare(options, Path(place))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        compare(options, Path(folder))
