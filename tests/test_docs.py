@@ -1,6 +1,7 @@
 """README and docs name only what is there: links, files, commands with their options, make's targets."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,14 @@ def test_targets_are_there(page: Path):
     for line in _code(page):
         for target in re.findall(r"(?:^|\s)make ([a-z-]+)", line):
             assert target in targets, line
+
+
+def test_the_readmes_python_runs(demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "demo-data").symlink_to(demo_data)
+    shutil.copy(next((demo_data / "rsna" / "stage_2_train_images").glob("*.dcm")), tmp_path / "film.dcm")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["received"].shape == names["image"].shape  # the phone makes small films no smaller
+    assert {"covidmt", "experiment", "data", "module"} <= names.keys()
