@@ -195,12 +195,12 @@ def main() -> None:
 
 def load(folder: Path, uri: str, database: str, options: argparse.Namespace) -> int:
     """Runs the clients, counts, prints; the exit status."""
-    from covidmt.tracking.spool import sync
-    from covidmt.tracking.store import make_client, open_experiment, prepare_store
+    from covidmt.tracking.sender import sync
+    from covidmt.tracking.store import Store
 
-    prepare_store(uri)
-    client = make_client(uri)
-    experiment = open_experiment(client, uri, "load")
+    store = Store(uri)
+    store.prepare()
+    client, experiment = store.client, store.open_experiment("load")
     parent = client.create_run(experiment, tags={"covidmt.kind": "sweep", "sweep": "load"}).info.run_id
     tags = {"mlflow.parentRunId": parent, "sweep": "load"}
     runs = [client.create_run(experiment, tags=tags).info.run_id for _ in range(options.clients)]

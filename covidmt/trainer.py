@@ -25,6 +25,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
 from experiments.errors import UserError, nearest
+from experiments.files import replace_file
 
 TrainerSettings = dict[str, Any]  # the ``trainer:`` section, as YAML gives it
 
@@ -157,14 +158,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return super().save_checkpoint(checkpoint, path, storage_options)
 
         path = Path(path)
-        new = path.with_name(f".{path.name}.new")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as file:
+            with replace_file(path, sync=True) as new, new.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
 
             # the rename, too, outlives a power cut
             folder = os.open(path.parent, os.O_RDONLY)
@@ -178,8 +174,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"{path}: the checkpoint cannot be written ({reason}): make room or repair the folder, then give the "
                 "same command again; it resumes from the previous checkpoint"
             ) from error
-        finally:
-            new.unlink(missing_ok=True)
 
 
 def _silence_lightning() -> None:

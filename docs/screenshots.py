@@ -26,7 +26,7 @@ from playwright.sync_api import Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tracking_load import free_port, wait_for
-from covidmt.tracking.store import make_client
+from covidmt.tracking.store import Store
 from experiments.load import SHIPPED
 
 DOCS = Path(__file__).parent
@@ -127,7 +127,7 @@ def section(columns: int, height: int) -> dict[str, Any]:
 
 def shoot_all(folder: Path, browser: str) -> None:
     """Every picture of the page."""
-    client = make_client(f"sqlite:///{folder}/mlruns/mlflow.db")
+    client = Store(f"sqlite:///{folder}/mlruns/mlflow.db").client
     (parent,) = client.search_runs(["1"], "tags.`covidmt.kind` = 'sweep'")
     scores = ["test/pi_score", "test/ols_score/original"]
     columns = [f"metrics.`{key}`" for key in scores] + [f"params.`{key}`" for key in ("backbone", "n_tasks", "seed")]

@@ -679,9 +679,8 @@ PLACES = [
         "or leave both out to use the project's own store (ConnectionError)",
     ),
     Row("server: answers 500", f"{TRAIN} tracking.uri=FAILING",
-        "tracking server FAILING is ill (it answers 500): see its log, or leave tracking.uri and MLFLOW_TRACKING_URI "
-        "out to "
-        "use the project's own store"),
+        "tracking server FAILING is unavailable (it answers 500): see its log, or leave tracking.uri and "
+        "MLFLOW_TRACKING_URI out to use the project's own store"),
     Row("server: healthy, its database is not", f"{TRAIN} tracking.uri=HEALTHY",
         "tracking store HEALTHY: API request to HEALTHY/api/2.0/mlflow/experiments/get-by-name failed: "
         "ResponseError('too many 500 error responses'): see the server's log"),

@@ -17,10 +17,10 @@ def report(
 ) -> None:
     """Report which configuration is more stable, by how much, and how sure that is, beside the paper's figures."""
     from covidmt.comparison.report import report_runs
-    from covidmt.tracking.store import resolve_uri
+    from covidmt.tracking.store import Store
     from experiments.schema import Tracking
 
-    typer.echo(f"report: {report_runs(names, out, resolve_uri(Tracking(uri=uri)))}")
+    typer.echo(f"report: {report_runs(names, out, Store.of(Tracking(uri=uri)))}")
 
 
 def panel(
@@ -39,8 +39,8 @@ def panel(
 ) -> None:
     """Draw ROI Hide-and-Seek: images in their representations, each with its network's answer and Grad-CAM."""
     from covidmt.comparison.panel import draw_representations
-    from covidmt.tracking.store import resolve_uri
+    from covidmt.tracking.store import Store
     from experiments.schema import Tracking
 
-    store = resolve_uri(Tracking(uri=uri))
+    store = Store.of(Tracking(uri=uri))
     draw_representations([sweep], images or [], out, store, network=network, seed=seed, rows=rows, segmenter=segmenter)

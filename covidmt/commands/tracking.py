@@ -15,24 +15,24 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on localhost.")] = 5000,
 ) -> None:
     """Open the MLflow UI on the project's own store."""
-    from covidmt.tracking.store import resolve_uri
+    from covidmt.tracking.store import Store
     from covidmt.tracking.ui import open_ui
     from experiments.schema import Tracking
 
-    open_ui(resolve_uri(Tracking(uri=uri)), port)
+    open_ui(Store.of(Tracking(uri=uri)), port)
 
 
 def sync() -> None:
     """Send what runs could not send while their tracking server was unavailable."""
-    from covidmt.tracking.spool import sync as send
-    from covidmt.tracking.store import mlruns_dir
+    from covidmt.tracking.folders import spools_dir
+    from covidmt.tracking.sender import sync as send
 
     left = 0
-    for run in send(mlruns_dir() / "spool"):
-        if not run.uri:
+    for run in send(spools_dir()):
+        if run.store is None:
             typer.echo(f"{run.run_id}: {run.problem}")
             continue
-        typer.echo(f"{run.run_id}: {run.sent} events sent to {run.uri}" + (f"; {run.problem}" if run.problem else ""))
+        typer.echo(f"{run.run_id}: {run.sent} events sent to {run.store}" + (f"; {run.problem}" if run.problem else ""))
         left += run.problem is not None
     if left:
         raise UserError(f"{left} run(s) not sent completely; nothing is lost, run `covidmt sync` again later")

@@ -20,6 +20,7 @@ from covidmt.lungs.masks import prepare_masks, resolve_segmenter, with_local_cac
 from covidmt.pages.style import INK
 from covidmt.prediction.predictor import ExplainedImage, Predictor
 from covidmt.tracking.checkpoints import find_checkpoint
+from covidmt.tracking.store import Store
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.masks import LungMasks
 from experiments.errors import UserError, nearest
@@ -35,7 +36,7 @@ def draw_representations(
     names: Sequence[str],
     images: Sequence[str],
     out: Path,
-    uri: str,
+    store: Store,
     *,
     network: str | None = None,
     seed: str | None = None,
@@ -49,7 +50,7 @@ def draw_representations(
         images: Files; none: ``rows`` test images of each class, drawn by ``data.split_seed`` and not by what was
             answered.
         out: The PNG file.
-        uri: Tracking URI.
+        store: The tracking store.
         network: Base network, as in the report or the experiment; None: the first.
         seed: Of the trainings; None: the lowest that all representations have.
         rows: Images of each class.
@@ -62,8 +63,8 @@ def draw_representations(
         UserError: No trials with several representations, an unknown network or seed, an image that cannot be read or
             has no lungs, a file that cannot be written.
     """
-    chosen = _choose_runs(collect_runs(names, uri).counted, network, seed)
-    modules = {view: load_module(find_checkpoint(run.run_id, uri).path) for view, run in chosen.items()}
+    chosen = _choose_runs(collect_runs(names, store).counted, network, seed)
+    modules = {view: load_module(find_checkpoint(run.run_id, store).path) for view, run in chosen.items()}
     titles = {name: Path(name).name for name in images}
     if not titles:
         titles = _draw_test_images(next(iter(modules.values())), rows, segmenter)

@@ -29,17 +29,17 @@ from covidmt.comparison.tables import (
 from covidmt.comparison.trained_runs import collect_runs
 from covidmt.pages.html import data_uri, page_environment
 from covidmt.pages.numbers import p_value, points, points_interval, relative_percent
-from covidmt.tracking.store import make_client, store_error
+from covidmt.tracking.store import Store
 from experiments.errors import UserError
 
 
-def report_runs(names: Sequence[str], out: Path, uri: str) -> Path:
+def report_runs(names: Sequence[str], out: Path, store: Store) -> Path:
     """Write the report of sweeps or runs into a folder, and log it to the sweeps' parent runs.
 
     Args:
         names: Sweep names, or ids of parent runs or of single runs.
         out: Folder for ``report.html``, ``table.tex``, CSV tables and figures; files of these names are replaced.
-        uri: Tracking URI.
+        store: The tracking store.
 
     Returns:
         The HTML file.
@@ -49,7 +49,7 @@ def report_runs(names: Sequence[str], out: Path, uri: str) -> Path:
     """
     from mlflow.exceptions import MlflowException
 
-    analysis = analyse(collect_runs(names, uri))
+    analysis = analyse(collect_runs(names, store))
     with tempfile.TemporaryDirectory() as new:  # --out may have other things in it, which are none of the run's
         _write_files(analysis, Path(new))
         try:
@@ -59,12 +59,11 @@ def report_runs(names: Sequence[str], out: Path, uri: str) -> Path:
             raise UserError(f"--out {out}: cannot be written ({reason}); name another folder") from error
 
         # beside the sweep in the store
-        client = make_client(uri)
         try:
             for parent in analysis.collected.parents:
-                client.log_artifacts(parent, new, "report")
+                store.client.log_artifacts(parent, new, "report")
         except (MlflowException, OSError) as error:
-            raise store_error(uri, error) from error
+            raise store.explain(error) from error
     return out / "report.html"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from covidmt.tracking.store import make_client, prepare_store, sqlite_path, store_error, without_password
+from covidmt.tracking.store import Store
 from experiments.errors import UserError, nearest
 from experiments.keys import flatten
 from experiments.schema import Robustness
@@ -100,38 +100,30 @@ class TrainedRuns:
         return [run for run in self.runs if not run.left_out]
 
 
-def collect_runs(names: Sequence[str], uri: str) -> TrainedRuns:
+def collect_runs(names: Sequence[str], store: Store) -> TrainedRuns:
     """Read the runs of sweeps, and single runs.
 
     Args:
         names: Sweep names (the newest of a name), ids of their parent runs, or ids of runs.
-        uri: Tracking URI.
+        store: The tracking store.
 
     Raises:
         UserError: No store, no such sweep or run, or not one finished run with a PI score.
     """
-    from mlflow.exceptions import MlflowException
-
-    database = sqlite_path(uri)
-    if database is not None and not database.is_file():
-        raise UserError(f"no runs yet: {database} is not there; start in the folder of the sweep, or name a --uri")
-    prepare_store(uri)
-    client = make_client(uri)
-    try:
-        return _collect(client, names, without_password(uri))
-    except MlflowException as error:
-        raise store_error(uri, error) from error
+    store.require(f"no runs yet: {store.database} is not there; start in the folder of the sweep, or name a --uri")
+    with store.explaining():
+        return _collect(store, names)
 
 
-def _collect(client: MlflowClient, names: Sequence[str], store: str) -> TrainedRuns:
+def _collect(store: Store, names: Sequence[str]) -> TrainedRuns:
     # a sweep's name stands for its children, a run for itself
     logged: dict[str, Run] = {}
     parents, titles, notes = [], [], []
     for name in names:
-        run, note = _resolve(client, name, store)
+        run, note = _resolve(store, name)
         notes += note
         titles.append(run.data.tags.get("sweep", run.info.run_name) or run.info.run_id)
-        children = list(_search(client, [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"))
+        children = list(store.children(run.info.run_id, run.info.experiment_id))
         if children or run.data.tags.get("covidmt.kind") == "sweep":
             parents.append(run.info.run_id)
         else:
@@ -142,7 +134,7 @@ def _collect(client: MlflowClient, names: Sequence[str], store: str) -> TrainedR
     ordered = sorted(logged.values(), key=lambda run: (run.info.start_time, run.info.run_id))
     split = "test" if any("test/pi_score" in run.data.metrics for run in ordered) else "val"
     varied = {key for run in ordered for key in _sweep_overrides(run)}
-    runs = _without_repeats([_read_run(client, run, split, varied) for run in ordered])
+    runs = _without_repeats([_read_run(store.client, run, split, varied) for run in ordered])
 
     collected = TrainedRuns(", ".join(dict.fromkeys(titles)), split, tuple(runs), tuple(parents), tuple(notes))
     if not collected.counted:
@@ -153,12 +145,13 @@ def _collect(client: MlflowClient, names: Sequence[str], store: str) -> TrainedR
     return collected
 
 
-def _resolve(client: MlflowClient, name: str, store: str) -> tuple[Run, list[str]]:
+def _resolve(store: Store, name: str) -> tuple[Run, list[str]]:
     """Return the run that an argument means, and a note where several sweeps have the name."""
     from mlflow.exceptions import MlflowException
 
+    client = store.client
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    sweeps = list(_search(client, experiments, "tags.`covidmt.kind` = 'sweep'"))
+    sweeps = list(store.search_runs(experiments, "tags.`covidmt.kind` = 'sweep'"))
     named = [run for run in sweeps if run.data.tags.get("sweep") == name]
     if named:
         newest = max(named, key=lambda run: run.info.start_time)
@@ -169,14 +162,6 @@ def _resolve(client: MlflowClient, name: str, store: str) -> tuple[Run, list[str
     except MlflowException:
         sweep_names = {run.data.tags.get("sweep", "") for run in sweeps} - {""}
         raise UserError(f"{name!r}: no sweep and no run of {store}{nearest(name, sweep_names)}") from None
-
-
-def _search(client: MlflowClient, experiments: list[str], condition: str) -> Iterable[Run]:
-    page = client.search_runs(experiments, condition)
-    yield from page
-    while page.token:
-        page = client.search_runs(experiments, condition, page_token=page.token)
-        yield from page
 
 
 def _sweep_overrides(run: Run) -> dict[str, Any]:

@@ -26,16 +26,17 @@ from covidmt.evaluation.scores import (
 from covidmt.evaluation.table import print_table
 from covidmt.lungs.masks import prepare_masks, with_local_cache
 from covidmt.tracking.checkpoints import FoundCheckpoint, find_checkpoint
+from covidmt.tracking.folders import mlruns_dir
 from covidmt.tracking.history import training_history
 from covidmt.tracking.logger import global_rank
-from covidmt.tracking.store import make_client, mlruns_dir, prepare_store, without_password
+from covidmt.tracking.store import Store
 from covidmt.trainer import make_trainer
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.sources.table import load_tables
 from experiments.errors import UserError
 from experiments.load import override
 from experiments.paths import expand
-from experiments.schema import Experiment, View, WacxrSource
+from experiments.schema import Experiment, Tracking, View, WacxrSource
 from lightning_modules.load import load_module
 from lightning_modules.strategies import refuse_sharding
 from metrics.bootstrap import PatientBootstrap
@@ -86,8 +87,8 @@ def evaluate(
     Raises:
         UserError: Checkpoints, data, masks or settings cannot be used.
     """
-    found = find_checkpoint(reference, _tracking_uri(overrides))
-    prepare_store(found.uri)  # a dead server is met before anything is computed
+    found = find_checkpoint(reference, _store(overrides))
+    found.store.prepare()  # a dead server is met before anything is computed
     if global_rank() != 0:
         log.setLevel(logging.ERROR)
     subjects = _subjects([reference, *against], overrides, pairs)
@@ -124,14 +125,14 @@ def evaluate(
     folder = out or mlruns_dir() / "evaluations" / _folder_name(found) / subset
     if not trainer.is_global_zero:
         return folder
-    notes += _score(subjects, resamples) + _history(first, found.uri)
+    notes += _score(subjects, resamples) + _history(first, found.store)
     result = build_result(subjects, data, split, notes)
     write_files(folder, first, result)
     write_report(folder / "report.html", subjects, data, result)
     console = Console(markup=False)
     print_table(console, result)
     console.print(f"report      {folder / 'report.html'}", soft_wrap=True, highlight=False)
-    _log(folder, first, found.uri, f"evaluation/{subset}", result["runs"][0]["scores"])
+    _log(folder, first, found.store, f"evaluation/{subset}", result["runs"][0]["scores"])
     return folder
 
 
@@ -142,7 +143,7 @@ def _subjects(references: Sequence[str], overrides: Sequence[str], pairs: str | 
             raise UserError(f"command line: {text!r}: a trained network's evaluation takes {', '.join(_SECTIONS)} only")
     subjects: list[Evaluated] = []
     for reference in references:
-        found = find_checkpoint(reference, _tracking_uri(overrides))
+        found = find_checkpoint(reference, _store(overrides))
         module = load_module(found.path)
         own = module.experiment
         if subjects:
@@ -241,8 +242,9 @@ def _with_pairs(experiment: Experiment, pairs: str | None) -> Experiment:
     return replace(experiment, data=replace(data, sources=sources, pairs=replace(data.pairs, test=pairs)))
 
 
-def _tracking_uri(overrides: Sequence[str]) -> str | None:
-    return next((text.partition("=")[2] for text in overrides if text.startswith("tracking.uri=")), None)
+def _store(overrides: Sequence[str]) -> Store:
+    uris = [text.partition("=")[2] for text in overrides if text.startswith("tracking.uri=")]
+    return Store.of(Tracking(uri=uris[0] if uris else None))
 
 
 def _score(subjects: Sequence[Evaluated], resamples: int) -> list[str]:
@@ -268,32 +270,30 @@ def _score(subjects: Sequence[Evaluated], resamples: int) -> list[str]:
     return notes
 
 
-def _history(first: Evaluated, uri: str) -> list[str]:
+def _history(first: Evaluated, store: Store) -> list[str]:
     """Fill in how the deciding task was trained; why that is not known is returned as a note."""
     from mlflow.exceptions import MlflowException
 
     why = "it is a checkpoint file of no known run"
     if first.run_id is not None:
-        why = f"run {first.run_id} has no metric history in {without_password(uri)}"
+        why = f"run {first.run_id} has no metric history in {store}"
         try:
-            first.history = training_history(uri, first.run_id, first.experiment.robustness.task)
+            first.history = training_history(store, first.run_id, first.experiment.robustness.task)
         except MlflowException as error:
             why += f" ({str(error).splitlines()[0]})"
     return [] if first.history else [f"{first.name}: no curves over the epochs of its training: {why}"]
 
 
-def _log(folder: Path, first: Evaluated, uri: str, place: str, scores: dict[str, Any]) -> None:
+def _log(folder: Path, first: Evaluated, store: Store, place: str, scores: dict[str, Any]) -> None:
     """To the run in MLflow; a checkpoint that no run tells of gets a run of its own."""
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
 
-    from covidmt.tracking.store import open_experiment
-
-    client, now = make_client(uri), time.time_ns() // 1_000_000
+    client, now = store.client, time.time_ns() // 1_000_000
     try:
         run_id = first.run_id
         if run_id is None or not _known(client, run_id):
-            experiment_id = open_experiment(client, uri, first.experiment.tracking.experiment)
+            experiment_id = store.open_experiment(first.experiment.tracking.experiment)
             run_id = client.create_run(experiment_id, run_name=f"evaluate {first.name}").info.run_id
             client.set_terminated(run_id)
         values = {key: scores[key]["value"] for key in HEADLINES if key in scores}
@@ -305,8 +305,7 @@ def _log(folder: Path, first: Evaluated, uri: str, place: str, scores: dict[str,
                 log_one(run_id, str(folder / name), f"{place}/{name}" if (folder / name).is_dir() else place)
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"the evaluation is complete in {folder}, but could not be logged to {without_password(uri)}: "
-            f"{str(error).splitlines()[0]}"
+            f"the evaluation is complete in {folder}, but could not be logged to {store}: {str(error).splitlines()[0]}"
         ) from error
     Console(markup=False).print(f"logged to   run {run_id}, artifacts {place}", soft_wrap=True, highlight=False)
 

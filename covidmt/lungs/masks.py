@@ -17,6 +17,7 @@ from covidmt.tracking.logger import global_rank
 from datamodules.images.masks import cache_path, write_mask
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
+from experiments.files import replace_file
 from experiments.load import load_lungs_experiment, to_dict
 from experiments.lungs_schema import LungsExperiment
 from experiments.schema import Experiment, Masks, View
@@ -143,9 +144,8 @@ def _train_segmenter(lungs: LungsExperiment, checkpoint: Path) -> None:
             advice = "or train it on its own with `covidmt lungs train` and name its checkpoint in data.masks.segmenter"
             raise UserError(f"while it was trained: {error}; {advice}") from error
         raise
-    new = checkpoint.with_suffix(".new")
-    shutil.copyfile(trained, new)
-    new.replace(checkpoint)
+    with replace_file(checkpoint) as new:
+        shutil.copyfile(trained, new)
 
 
 def _wait_for(checkpoint: Path) -> None:

@@ -14,11 +14,12 @@ from rich.table import Table
 
 from covidmt.lungs.segment import segment_files
 from covidmt.lungs.train import WITHOUT_VALIDATION
-from covidmt.tracking.store import mlruns_dir
+from covidmt.tracking.folders import mlruns_dir
 from covidmt.trainer import explain_refusals, make_trainer
 from datamodules.images.masks import read_mask
 from datamodules.lungs import LungDataModule
 from experiments.errors import UserError
+from experiments.files import replace_file
 from experiments.load import to_dict, to_yaml
 from experiments.lungs_schema import LungsExperiment
 from lightning_modules.lungs.segmenters import Segmenter, load_segmenter
@@ -75,9 +76,8 @@ def _train_fold(experiment: LungsExperiment, datamodule: LungDataModule, checkpo
     trainer = make_trainer(experiment.trainer | options, [], checkpoint.parent)
     with explain_refusals():
         trainer.fit(LungUNet(experiment), datamodule=datamodule)
-    part = checkpoint.with_suffix(".part")
-    trainer.save_checkpoint(part, weights_only=True)
-    part.replace(checkpoint)
+    with replace_file(checkpoint) as new:
+        trainer.save_checkpoint(new, weights_only=True)
 
 
 def score_segmenter(experiment: LungsExperiment, segmenter: str | Path, split: str = "test") -> pd.DataFrame:

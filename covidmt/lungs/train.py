@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from callbacks.history import MetricHistory
+from covidmt.tracking.folders import RunFolder, mlruns_dir
 from covidmt.tracking.logger import MlflowSpoolLogger, tracked
 from covidmt.tracking.provenance import log_code, log_datasets
-from covidmt.tracking.store import mlruns_dir
 from covidmt.trainer import explain_refusals, make_trainer
 from datamodules.images.decode import DECODER
 from datamodules.lungs import LungDataModule
@@ -60,7 +60,7 @@ def train_lungs(experiment: LungsExperiment) -> Path:
     # the run
     logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name)
     with tracked(logger):
-        checkpoint.dirpath = str(mlruns_dir() / "checkpoints" / str(logger.version))
+        checkpoint.dirpath = str(RunFolder(str(logger.version)).checkpoints)
         trainer.loggers = [logger, *trainer.loggers]
         _describe_run(experiment, logger, datamodule)
 

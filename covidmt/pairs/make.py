@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from datamodules.channels.registry import get_channel
 from datamodules.images.decode import decode
 from datamodules.images.processes import in_processes
 from experiments.errors import UserError
+from experiments.files import replace_file
 
 SUFFIXES = {b"\xff\xd8": ".jpeg", b"\x89P": ".png", b"RI": ".webp"}  # by a file's first two bytes
 
@@ -194,10 +194,8 @@ def _send(job: _Job) -> tuple[ManifestRow, bool] | str:
 
         copy_or_link(job.source, job.original, job.link)
         received = job.received.with_name(job.received.name + SUFFIXES[content[:2]])
-        received.parent.mkdir(parents=True, exist_ok=True)
-        new = received.with_name(f".{received.name}.{os.getpid()}")
-        new.write_bytes(content)
-        new.replace(received)
+        with replace_file(received, shared=True) as new:
+            new.write_bytes(content)
         return describe_pair(job.out, job.original, received), True
     except (UserError, OSError) as error:
         return str(error)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from datamodules.images.decode import decode
 from experiments.errors import UserError
+from experiments.files import replace_file
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,8 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     Raises:
         UserError: The file cannot be written, as on a full disk.
     """
-    new = path.with_name(f".{path.name}.new")
     try:
-        with new.open("w", newline="", encoding="utf-8") as file:
+        with replace_file(path) as new, new.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *map(astuple, rows)])
-        new.replace(path)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); make room, then start again") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datamodules.sources.files import abbreviate, list_images
 from experiments.errors import UserError
+from experiments.files import replace_file
 from experiments.schema import WacxrSource
 
 ORIGINALS = WacxrSource.originals  # covid_binary_test; the received images lie in covid_binary_test_<channel>
@@ -110,23 +111,16 @@ def copy_or_link(source: Path, target: Path, link: bool) -> None:
     if is_current(source, target, link):
         return
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    if link:
-        try:
-            os.link(source, new)
-        except OSError as error:
-            raise UserError(f"{source}: cannot be hard-linked to {target} ({error}); leave out --link") from error
-    else:
-        stat = source.stat()
-        try:
+    with replace_file(target, shared=True) as new:
+        if link:
+            try:
+                os.link(source, new)
+            except OSError as error:
+                raise UserError(f"{source}: cannot be hard-linked to {target} ({error}); leave out --link") from error
+        else:
+            stat = source.stat()
             new.write_bytes(source.read_bytes())
-        except OSError:
-            new.unlink(missing_ok=True)  # half of it is there
-            raise
-        os.utime(new, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    new.replace(target)
+            os.utime(new, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def is_current(source: Path, target: Path, link: bool) -> bool:

@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from covidmt.tracking.store import mlruns_dir
+from covidmt.tracking.folders import mlruns_dir
 from experiments.errors import UserError, nearest
 from experiments.load import from_dict, to_yaml
 from experiments.schema import Experiment

@@ -26,7 +26,7 @@ from filelock import Timeout
 from callbacks.preemption import EarlySignal, Preempted
 from covidmt.sweeps.folder import ENDINGS, LOST, Outcome, SweepFolder, parent_status
 from covidmt.tracking.logger import global_rank
-from covidmt.tracking.store import make_client
+from covidmt.tracking.store import Store
 from experiments.errors import UserError
 from experiments.schema import Experiment
 
@@ -134,7 +134,7 @@ def _end(sweep: SweepFolder, trial: str, outcome: Outcome, state: str, reason: s
         tell(sweep, trial)
     sweep.save_outcome(trial, outcome)
     try:
-        client = make_client(settings["uri"])
+        client = Store(settings["uri"]).client
         run_id = sweep.record(trial).run_id
         if state in ENDINGS:  # the logger does not say it before it is there, nor after it has left
             client.set_terminated(run_id, ENDINGS[state])

@@ -39,15 +39,7 @@ from covidmt.sweeps.slurm import cancel as cancel_jobs
 from covidmt.sweeps.slurm import submit
 from covidmt.sweeps.snapshot import code_diff, snapshot
 from covidmt.sweeps.status import ALIVE, children, close_parent, find_trial, mark, statuses, table
-from covidmt.tracking.store import (
-    author,
-    make_client,
-    open_experiment,
-    prepare_store,
-    resolve_uri,
-    store_error,
-    without_password,
-)
+from covidmt.tracking.store import Store, author, without_password
 from experiments.errors import UserError, nearest
 from experiments.load import to_dict, to_yaml
 from experiments.sweep_schema import LauncherKind, Sweep
@@ -71,8 +63,6 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
     Raises:
         UserError: What a person can put right; after a local sweep also that trials failed.
     """
-    from mlflow.exceptions import MlflowException
-
     sweep, trials = load_sweep(path, overrides)
     folder = SweepFolder(SweepFolder.root() / sweep.name)
     local = sweep.launcher.kind is LauncherKind.local
@@ -92,10 +82,8 @@ def run(path: str | Path, overrides: Sequence[str] = (), *, resume: str = "auto"
                     f"for it, or end it with `covidmt sweep cancel {sweep.name}`"
                 )
             _choose_start(folder, resume)
-            try:
+            with Store.of(trials[0].experiment.tracking).explaining():
                 todo = _prepare(folder, sweep, trials)
-            except MlflowException as error:
-                raise store_error(resolve_uri(trials[0].experiment.tracking), error) from error
             if not todo:
                 typer.echo(f"sweep {sweep.name!r}: nothing to start")
             elif local:
@@ -168,12 +156,13 @@ def _local_pids(folder: SweepFolder, trials: Iterable[str], *, everything: bool)
 
 def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str]:
     """Store, parent run, child runs, snapshot, resolved YAMLs; returns the trials to start."""
-    tracking = replace(trials[0].experiment.tracking, uri=resolve_uri(trials[0].experiment.tracking))
-    uri = str(tracking.uri)
+    store = Store.of(trials[0].experiment.tracking)
+    uri = store.uri
+    tracking = replace(trials[0].experiment.tracking, uri=uri)
     old = folder.settings
     if old and old["uri"] != uri:
         raise UserError(
-            f"sweep {sweep.name!r} was begun in {without_password(old['uri'])}: set tracking.uri to it, "
+            f"sweep {sweep.name!r} was begun in {Store(old['uri'])}: set tracking.uri to it, "
             "give the sweep another name, or start afresh with --resume never"
         )
     study = {}
@@ -181,9 +170,9 @@ def _prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str
         from covidmt.sweeps.search import open_study
 
         study = open_study(sweep.search, old.get("study") or f"{sweep.name}-{secrets.token_hex(4)}", uri)
-    prepare_store(uri)
-    client = make_client(uri)
-    experiment_id = open_experiment(client, uri, tracking.experiment)
+    store.prepare()
+    client = store.client
+    experiment_id = store.open_experiment(tracking.experiment)
     states = {trial: status.state for trial, status in statuses(folder).items()} if old else {}
     # Those of an earlier version of the sweep file stay in the tables.
     kept = [trial for trial, state in states.items() if state in (*ALIVE, "finished")]

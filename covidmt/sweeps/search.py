@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from callbacks.pruning import PRUNED, VALUE, open_storage
 from covidmt.sweeps.folder import Drawn, SweepFolder
-from covidmt.tracking.store import make_client, mlruns_dir, network_file_system, sqlite_path
+from covidmt.tracking.folders import mlruns_dir
+from covidmt.tracking.store import Store, network_file_system, sqlite_path
 from experiments.errors import UserError, nearest
 from experiments.load import from_dict, override
 from experiments.paths import absolute
@@ -97,7 +98,7 @@ def draw(sweep: SweepFolder, trial: str) -> Experiment:
     sweep.save_draw(trial, Drawn(drawn.number, label, values))
     sweep.save_experiment(trial, experiment)
     try:
-        client, run_id = make_client(settings["uri"]), sweep.record(trial).run_id
+        client, run_id = Store(settings["uri"]).client, sweep.record(trial).run_id
         client.set_tag(run_id, "trial_label", label)
         client.set_tag(run_id, "trial_overrides", json.dumps(values))
         client.set_tag(run_id, "optuna_trial", str(drawn.number))

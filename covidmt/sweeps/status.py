@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
@@ -19,8 +18,9 @@ from rich.text import Text
 
 from covidmt.sweeps import slurm as sweep_slurm
 from covidmt.sweeps.folder import ENDINGS, LOST, Outcome, Record, SweepFolder, parent_status
-from covidmt.tracking.spool import sync_run
-from covidmt.tracking.store import make_client, mlruns_dir, without_password
+from covidmt.tracking.folders import RunFolder
+from covidmt.tracking.sender import sync_run
+from covidmt.tracking.store import Store
 from experiments.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def close_parent(sweep: SweepFolder, found: dict[str, Status]) -> None:
         return
     status = parent_status(states)
     try:
-        make_client(sweep.settings["uri"]).set_terminated(sweep.settings["run_id"], status)
+        Store(sweep.settings["uri"]).client.set_terminated(sweep.settings["run_id"], status)
     except Exception as error:
         log.warning("The tracking store is not told that sweep %s is %s: %s", sweep.name, status, error)
 
@@ -234,10 +234,10 @@ def _note(sweep: SweepFolder, trial: str, status: Status) -> bool:
 def mark(sweep: SweepFolder, record: Record, state: str, reason: str) -> None:
     """On the MLflow run what its job can no longer say; what the job had logged is sent first."""
     try:
-        spool = mlruns_dir() / "spool" / record.run_id
+        spool = RunFolder(record.run_id).spool
         if spool.exists():
             sync_run(spool)
-        client = make_client(sweep.settings["uri"])
+        client = Store(sweep.settings["uri"]).client
         client.set_terminated(record.run_id, ENDINGS[state])
         client.set_tag(record.run_id, "failure", reason)
     except Exception as error:
@@ -250,21 +250,13 @@ def _metrics(sweep: SweepFolder) -> dict[str, dict[str, float]]:
     try:
         return {run.info.run_id: run.data.metrics for run in children(settings)}
     except Exception as error:
-        log.warning("The tracking store %s does not answer: %s", without_password(settings["uri"]), error)
+        log.warning("The tracking store %s does not answer: %s", Store(settings["uri"]), error)
         return {}
 
 
 def children(settings: dict[str, Any]) -> list[Any]:
     """The MLflow runs under the sweep's parent run."""
-    client = make_client(settings["uri"])
-    query = f"tags.mlflow.parentRunId = {json.dumps(settings['run_id'])}"
-    runs, token = [], None
-    while True:
-        page = client.search_runs([settings["experiment_id"]], query, max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+    return list(Store(settings["uri"]).children(settings["run_id"], settings["experiment_id"]))
 
 
 def _duration(seconds: float | None) -> str:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from covidmt.tracking.store import make_client, mlruns_dir, prepare_store, resolve_uri, sqlite_path, without_password
+from covidmt.tracking.folders import RunFolder
+from covidmt.tracking.store import Store
 from experiments.errors import UserError
 from experiments.paths import expand
 from experiments.schema import Tracking
-
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 ARTIFACT = "checkpoints/best.ckpt"
@@ -25,77 +23,84 @@ class FoundCheckpoint(NamedTuple):
     Attributes:
         path: The file.
         run_id: The MLflow run that made it; None where that is not known.
-        uri: The tracking store that ``run_id`` is looked for in; it need not know a run that a path tells of.
+        store: The tracking store in which ``run_id`` is looked for; it need not know a run that a path tells of.
     """
 
     path: Path
     run_id: str | None
-    uri: str
+    store: Store
 
 
-def find_checkpoint(reference: str, uri: str | None = None) -> FoundCheckpoint:
-    """The checkpoint of a path, or the best one of a run.
+def find_checkpoint(reference: str, store: Store | None = None) -> FoundCheckpoint:
+    """Return the checkpoint of a path, or the best one of a run.
 
     A path tells the run where ``covidmt train`` wrote it: ``mlruns/checkpoints/<run id>/best.ckpt``. A run's checkpoint
     is taken from there, below the working folder, or else downloaded to there from the run's artifacts.
 
     Args:
         reference: A file, or a run id of 32 hex digits.
-        uri: Tracking URI; None: as for training.
+        store: Where to look for a run; None: as for training.
 
     Raises:
         UserError: No such file or run, a run without a checkpoint, or a store that does not answer.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from covidmt.tracking.checkpoints import find_checkpoint
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "0123456789abcdef0123456789abcdef" / "best.ckpt"
+        ...     path.parent.mkdir()
+        ...     path.touch()
+        ...     find_checkpoint(str(path)).run_id
+        '0123456789abcdef0123456789abcdef'
     """
-    uri = resolve_uri(Tracking(uri=uri))
+    store = store or Store.of(Tracking())
     path = expand(reference)
     if path.is_file():
         folder = path.absolute().parent.name
-        return FoundCheckpoint(path, folder if RUN_ID.fullmatch(folder) else None, uri)
+        return FoundCheckpoint(path, folder if RUN_ID.fullmatch(folder) else None, store)
     if not RUN_ID.fullmatch(reference):
         raise UserError(
             f"{reference}: neither a checkpoint file nor a run id (32 hex digits); `covidmt train` ends with both"
         )
-    path = mlruns_dir() / "checkpoints" / reference / Path(ARTIFACT).name
+    path = RunFolder(reference).best
     if not path.is_file():
-        _download(reference, uri, path)
-    return FoundCheckpoint(path, reference, uri)
+        _download(reference, store, path)
+    return FoundCheckpoint(path, reference, store)
 
 
-def _download(run_id: str, uri: str, path: Path) -> None:
+def _download(run_id: str, store: Store, path: Path) -> None:
     from mlflow.exceptions import MlflowException
 
-    store = without_password(uri)
-    database = sqlite_path(uri)
-    if database is not None and not database.is_file():
-        raise UserError(
-            f"run {run_id}: there is neither {path} nor a tracking store {store}; start in the folder that the run was "
-            "started in, set MLFLOW_TRACKING_URI, or give the checkpoint's path"
-        )
-    prepare_store(uri)  # a server that does not answer is said at once
-    client = make_client(uri)
+    store.require(  # a server that does not answer is an error at once
+        f"run {run_id}: there is neither {path} nor a tracking store {store}; start in the folder that the run was "
+        "started in, set MLFLOW_TRACKING_URI, or give the checkpoint's path"
+    )
     try:
-        _check_run(client, run_id, store)
+        _require_artifact(store, run_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as folder:
-            Path(client.download_artifacts(run_id, ARTIFACT, folder)).replace(path)
+            Path(store.client.download_artifacts(run_id, ARTIFACT, folder)).replace(path)
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"run {run_id}: its checkpoint cannot be had from {store}: {reason}") from error
+        raise UserError(f"run {run_id}: its checkpoint cannot be downloaded from {store}: {reason}") from error
 
 
-def _check_run(client: MlflowClient, run_id: str, store: str) -> None:
-    """That the run is there, and has the artifact."""
+def _require_artifact(store: Store, run_id: str) -> None:
+    """Refuse a run that is not in the store or has no checkpoint there."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.get_run(run_id)
+        store.client.get_run(run_id)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise UserError(
             f"run {run_id}: not in {store}; copy the id from the MLflow UI (`covidmt ui`), or set MLFLOW_TRACKING_URI"
         ) from error
-    files = [file.path for file in client.list_artifacts(run_id, "checkpoints")]
+
+    files = [file.path for file in store.client.list_artifacts(run_id, "checkpoints")]
     if ARTIFACT not in files:
         has = f"it has {', '.join(files)}" if files else "it has not ended, or ran with tracking.log_checkpoint=false"
         raise UserError(f"run {run_id}: no {ARTIFACT} among its artifacts in {store} ({has}); give a checkpoint's path")

@@ -20,24 +20,18 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.preemption import Preempted
-from covidmt.tracking.spool import BATCH_PAIRS, BATCH_POINTS, HEARTBEAT, Sender, Spool, SpoolInUse, parse_picture
-from covidmt.tracking.store import (
-    StoreAway,
-    author,
-    make_client,
-    mlruns_dir,
-    open_experiment,
-    prepare_store,
-    resolve_uri,
-    store_error,
-    without_password,
-)
+from covidmt.tracking.delivery import BATCH_PAIRS, BATCH_POINTS, Point, parse_picture
+from covidmt.tracking.folders import RunFolder, mlruns_dir
+from covidmt.tracking.replay import Replay
+from covidmt.tracking.sender import Sender
+from covidmt.tracking.spool import HEARTBEAT, Spool, SpoolInUse
+from covidmt.tracking.store import Store, StoreAway, author
 from covidmt.tracking.system_metrics import SystemMetrics
 from experiments.errors import UserError
 from experiments.schema import Tracking
 
 if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
+    from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +40,13 @@ RUN_ID = "COVIDMT_RUN_ID"  # environment variable: rank zero tells the processes
 
 
 def global_rank() -> int:
-    """This process's number among those of the training, 0 where it is alone; known before a Trainer is made."""
+    """Return this process's number among those of the training, 0 where it is alone; known before a Trainer is made."""
     return getattr(rank_zero_only, "rank", 0)
 
 
 @contextmanager
 def tracked(logger: MlflowSpoolLogger) -> Generator[None]:
-    """Closes the run at the block's end; whatever ends the block early marks it and leaves its traceback there."""
+    """Close the run at the end of the block; whatever ends the block early marks it and leaves its traceback there."""
     try:
         yield
     except BaseException as error:
@@ -64,7 +58,7 @@ def tracked(logger: MlflowSpoolLogger) -> Generator[None]:
 class MlflowSpoolLogger(Logger):
     """Logs to one MLflow run through a spool on disk: no network call once it is made.
 
-    Making it is the one synchronous contact with the store: it opens the experiment and makes the run, or goes on with
+    Making it is the one synchronous contact with the store: it opens the experiment and makes the run, or resumes
     ``run_id``. That needs no server if the run was logged from this folder before: what its spool holds is enough.
     Afterwards every method writes to ``mlruns/spool/<run id>/`` and a thread sends (see `covidmt.tracking.spool`).
     Only rank zero does anything. It survives pickling (strategies that spawn): the spool goes to the process that logs.
@@ -73,12 +67,15 @@ class MlflowSpoolLogger(Logger):
         tracking: Store, experiment, run name, tags, system metrics.
         run_name: Name of a new run where ``tracking.run_name`` has none; None: MLflow invents one.
         tags: More tags.
-        run_id: A run that is there: made by a sweep, or to be resumed.
-        resume_at: The `position` of the checkpoint that the run goes on from (0: it starts again from the beginning).
-            Metrics and pictures that the run logged after it will be logged again; the store keeps the first ones, as
-            it cannot forget any, and those that come again at the same step are dropped, so that none is there twice.
-            None: nothing is dropped.
+        run_id: A run that exists: made by a sweep, or to be resumed.
+        resume_at: The `position` of the checkpoint that the run resumes from (0: it starts again from the beginning).
+            Metrics and pictures that the run logged after it will be logged again and are dropped then, see
+            `covidmt.tracking.replay`. None: nothing is dropped.
         patience: Seconds that `finalize` and `close`, together, wait for a store that is away.
+
+    Attributes:
+        store: The tracking store.
+        run_id: MLflow's id of the run.
 
     Raises:
         UserError: The store cannot be reached or used, or ``run_id`` is not in it, deleted, or written by another
@@ -97,7 +94,7 @@ class MlflowSpoolLogger(Logger):
     ):
         super().__init__()
         self.tracking = tracking
-        self.uri = resolve_uri(tracking)
+        self.store = Store.of(tracking)
         self.root = mlruns_dir()
         self.run_id = run_id or (os.environ.get(RUN_ID) if global_rank() != 0 else None)
         self._patience = patience
@@ -107,9 +104,7 @@ class MlflowSpoolLogger(Logger):
         self._started = time.time()
         self._params: dict[str, str] = {}
         self._status = "RUNNING"
-        self._clock = resume_at or 0
-        self._repeats: dict[tuple[str, int], list[int]] = {}  # timestamps of what will be logged again, oldest first
-        self._repeated_to = self._repeats_end = 0
+        self._replay = Replay(resume_at or 0)
         self._open_run(tracking.run_name or run_name, {**tracking.tags, **(tags or {})}, resume_at)
 
     @property
@@ -130,16 +125,16 @@ class MlflowSpoolLogger(Logger):
     @property
     def spool_dir(self) -> Path:
         """The run's folder in the spool; gone once everything has been sent."""
-        return self.root / "spool" / str(self.run_id)
+        return RunFolder(str(self.run_id), self.root).spool
 
     @property
     def position(self) -> int:
-        """A timestamp in ms: all that is logged after this moment has, or had before it was repeated, a larger one."""
-        return self._clock if self._repeated_to == self._repeats_end else self._repeated_to
+        """What a checkpoint needs, to be given as ``resume_at``: a timestamp in ms (see `Replay.position`)."""
+        return self._replay.position
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Logs scalars with the time of now.
+        """Log scalars with the present time.
 
         Args:
             metrics: Key -> number; NaN and infinities too (MLflow keeps infinities as the largest floats).
@@ -151,21 +146,27 @@ class MlflowSpoolLogger(Logger):
         evaluated = {key for key in metrics if key.startswith(("val/", "test/"))}
         if self._status != "RUNNING":  # testing after fitting: Lightning finalises after each
             self._set_status("RUNNING")
-        now = self._tick()
+
+        now = self._replay.tick()
         points = []
         for key, value in metrics.items():
             at = int(epoch) if key in evaluated and epoch is not None else int(step or 0)
-            if not (key == "epoch" and evaluated) and not self._repeated(_clean(key), at):
+            if not (key == "epoch" and evaluated) and not self._replay.is_repeat(_clean(key), at):
                 points.append([_clean(key), float(value), now, at])
         for start in range(0, len(points), BATCH_POINTS):
             self._write("metrics", points=points[start : start + BATCH_POINTS])
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Logs parameters to compare runs by: as given, nothing flattened.
+        """Log parameters to compare runs by: as given, nothing flattened.
 
-        MLflow keeps a parameter's first value, so a resumed run's changed one is only said; a value over MLflow's limit
-        is cut with a note (the resolved YAML, an artifact, has it whole).
+        MLflow keeps a parameter's first value, so a resumed run's changed one is only warned about; a value over
+        MLflow's limit is cut with a note (the resolved YAML, an artifact, has it whole).
+
+        Args:
+            params: Name -> value.
+            *args: Ignored.
+            **kwargs: Ignored.
         """
         given = vars(params) if isinstance(params, Namespace) else params
         values = {_clean(key): _cut(str(value)) for key, value in given.items()}
@@ -177,12 +178,12 @@ class MlflowSpoolLogger(Logger):
 
     @rank_zero_only
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags; the last value of one stays."""
+        """Set tags; the last value of one stays."""
         self._write_pairs("tags", {key: str(value)[:8000] for key, value in tags.items()})
 
     @rank_zero_only
     def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
-        """Logs pictures as `mlflow.log_image` does, so that the UI shows one picture a key with a slider over steps.
+        """Log pictures as `mlflow.log_image` does, so that the UI shows one picture a key with a slider over steps.
 
         Args:
             key: Name; several images are numbered ``<key>/00`` ...
@@ -192,27 +193,30 @@ class MlflowSpoolLogger(Logger):
         from mlflow.tracking.multimedia import compress_image_size
         from PIL import Image
 
-        now = self._tick()
+        now = self._replay.tick()
         for number, array in enumerate(images):
             name = _clean(key if len(images) == 1 else f"{key}/{number:02d}").replace("/", "~").replace(":", "_")
-            # MLflow's naming, of which the UI reads key, step and time. A repeat must meet the same file, so the name
-            # is made here, once.
-            stem = f"{name}+step+{step or 0}+timestamp+{now}+{os.urandom(16).hex()}"
-            if self._repeated(name, step or 0):
+            if self._replay.is_repeat(name, step or 0):
                 continue
+
+            # MLflow's naming, of which the UI reads key, step and time. An event that is sent again must meet the same
+            # file, so the name is made here, once.
+            stem = f"{name}+step+{step or 0}+timestamp+{now}+{os.urandom(16).hex()}"
             picture = Image.fromarray(np.asarray(array, dtype=np.uint8))
             files = []
             for image, ending in ((picture, ".png"), (compress_image_size(picture, THUMBNAIL), "+compressed.webp")):
                 path, relative = self._open().new_file(stem + ending)
                 image.save(path)
                 files.append(relative)
+
+            # both files are complete before the first event tells of them
             for relative in files:
                 self._write("artifact", file=relative, path="images")
         self._write_pairs("tags", {"mlflow.loggedImages": "True"})
 
     @rank_zero_only
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
-        """Logs a copy of a file or folder as it is now, into the artifact folder ``artifact_path``."""
+        """Log a copy of a file or folder as it is now, into the artifact folder ``artifact_path``."""
         path = Path(path)
         copy, relative = self._open().new_file(path.name)
         if path.is_dir():
@@ -223,7 +227,7 @@ class MlflowSpoolLogger(Logger):
 
     @rank_zero_only
     def log_text(self, text: str, name: str) -> None:
-        """Logs a text as the artifact file ``name``, which may name a folder."""
+        """Log a text as the artifact file ``name``, which may have folders in it."""
         place = PurePosixPath(name)
         path, relative = self._open().new_file(place.name)
         path.write_text(text)
@@ -231,13 +235,13 @@ class MlflowSpoolLogger(Logger):
 
     @rank_zero_only
     def log_inputs(self, datasets: list[dict[str, Any]]) -> None:
-        """Logs data sets as the run's inputs (see `covidmt.tracking.provenance.dataset_input`)."""
+        """Log data sets as the run's inputs (see `covidmt.tracking.provenance.dataset_input`)."""
         self._write("inputs", datasets=datasets)
 
     def fail(self, error: BaseException) -> None:
-        """Marks the run FAILED (KILLED if a person or the cluster stopped it), with ``traceback.txt``; closes.
+        """Mark the run FAILED (KILLED if a person or the cluster stopped it), with ``traceback.txt``, and close it.
 
-        A preempted run is SCHEDULED: it goes on later.
+        A preempted run is SCHEDULED: it is resumed later.
 
         Lightning ends rank zero as soon as another rank that it started fails: that one tells the store itself, in
         ``traceback-rank-<number>.txt``.
@@ -246,6 +250,7 @@ class MlflowSpoolLogger(Logger):
         stopped = isinstance(error, KeyboardInterrupt | SystemExit | Preempted)
         status = "SCHEDULED" if isinstance(error, Preempted) else "KILLED" if stopped else "FAILED"
         rank = global_rank()
+
         if rank == 0:
             try:
                 if status != "SCHEDULED":
@@ -254,45 +259,46 @@ class MlflowSpoolLogger(Logger):
                 self.close()
             except OSError as unwritten:  # such as a full disk; what went wrong first matters more
                 log.warning("How run %s ended could not be noted in its spool: %s", self.run_id, unwritten)
+
         elif self.run_id is not None and not stopped:
             try:
-                client = make_client(self.uri)
+                client = self.store.client
                 client.log_text(self.run_id, text, f"traceback-rank-{rank}.txt")
                 client.set_terminated(self.run_id, status)
             except Exception as unsent:  # what went wrong first matters more
-                log.warning(
-                    "Rank %d could not tell the tracking store %s: %s", rank, without_password(self.uri), unsent
-                )
+                log.warning("Rank %d could not tell the tracking store %s: %s", rank, self.store, unsent)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Called by Lightning after every fit, validate or test; how a run failed is for `fail` to say."""
+        """Send what is left. Lightning calls it after every fit, validate or test; `fail` is for a run that failed."""
         if status in ("success", "finished"):
             self._set_status("FINISHED")
         self._flush()
 
     @rank_zero_only
     def close(self) -> None:
-        """Sends what is left, as far as patience goes, and lets go of the spool; at the process's end by itself.
+        """Send what is left, as far as patience goes, and release the spool; called at the process's end by itself.
 
-        Says what is left and how to send it.
+        What could not be sent is warned about, with how to send it.
         """
         if self._spool is None or self._sender is None:
             return
         if self._monitor:
             self._monitor.stop()
         self._flush()
+
         spool, stopped = self._spool, self._sender.stop()
         if spool.pending:
             log.warning(
                 "The tracking store %s did not take everything that run %s logged. Nothing is lost: it waits in %s, "
                 "and `covidmt sync` sends it when the store is back.",
-                without_password(self.uri),
+                self.store,
                 self.run_id,
                 spool.folder,
             )
         elif spool.rejected:
             log.warning("The tracking store refused some events: they are in %s.", spool.rejected)
+
         if stopped:
             spool.close()  # else the lock goes with the process: the thread may still write
         self._spool = self._sender = self._monitor = None
@@ -304,77 +310,51 @@ class MlflowSpoolLogger(Logger):
 
     @rank_zero_only
     def _open_run(self, run_name: str | None, tags: dict[str, str], resume_at: int | None) -> None:
-        from mlflow.exceptions import MlflowException
-
         try:
-            prepare_store(self.uri)
+            self.store.prepare()
         except StoreAway as error:
             if self.run_id is None or not self.spool_dir.exists():
                 raise
-            log.warning("%s. The run goes on; what it logs waits in %s.", error, self.spool_dir)
-            self._go_on(resume_at, tags, set())
-            self._started = self._open().begun or self._started
+            log.warning("%s. The run continues; what it logs waits in %s.", error, self.spool_dir)
+            self._resume(resume_at, tags, set())
+            self._started = self._open().begin_time or self._started
             return
-        client = make_client(self.uri)
-        try:
+
+        client = self.store.client
+        with self.store.explaining():
             if self.run_id is None:
-                experiment_id = open_experiment(client, self.uri, self.tracking.experiment)
+                experiment_id = self.store.open_experiment(self.tracking.experiment)
                 run = client.create_run(experiment_id, run_name=run_name, tags={**author(), **tags})
                 self.run_id = run.info.run_id
             else:
                 run = client.get_run(self.run_id)
                 if run.info.lifecycle_stage == "deleted":
-                    raise UserError(f"run {self.run_id} has been deleted in {without_password(self.uri)}: restore it")
+                    raise UserError(f"run {self.run_id} has been deleted in {self.store}: restore it")
                 self._params = dict(run.data.params)
-                logged = set() if resume_at is None else self._in_store(client, list(run.data.metrics))
-                self._go_on(resume_at, tags, logged)
-        except MlflowException as error:
-            raise store_error(self.uri, error) from error
+                self._resume(resume_at, tags, set() if resume_at is None else self._in_store(run))
         self._started = run.info.start_time / 1000
         os.environ[RUN_ID] = run.info.run_id
         self._open()
 
-    def _go_on(self, resume_at: int | None, tags: dict[str, str], logged: set[tuple[str, int, int]]) -> None:
-        """With a run that is there, of which the store has ``logged``."""
+    def _resume(self, resume_at: int | None, tags: dict[str, str], logged: set[Point]) -> None:
+        """Resume a run that exists, of which the store has ``logged``."""
         os.environ[RUN_ID] = str(self.run_id)
         if resume_at is not None:
-            self._expect_repeats(logged | self._open().logged())
+            self._replay.expect(logged | self._open().logged())
         self._set_status("RUNNING")
         self._write_pairs("tags", tags)
 
-    def _in_store(self, client: MlflowClient, keys: list[str]) -> set[tuple[str, int, int]]:
-        """(key, step, timestamp) of the metrics and pictures that the store has."""
-        assert self.run_id is not None
+    def _in_store(self, run: Run) -> set[Point]:
+        """Return the metrics and pictures that the store has."""
+        client, run_id = self.store.client, run.info.run_id
         points = {
-            (key, point.step, point.timestamp)
-            for key in keys
+            Point(key, point.step, point.timestamp)
+            for key in run.data.metrics
             if not key.startswith("system/")
-            for point in client.get_metric_history(self.run_id, key)
+            for point in client.get_metric_history(run_id, key)
         }
-        files = client.list_artifacts(self.run_id, "images")
-        return points | {picture for file in files if (picture := parse_picture(file.path))}
-
-    def _expect_repeats(self, logged: set[tuple[str, int, int]]) -> None:
-        """What has been logged after the checkpoint."""
-        later = [
-            (key, step, stamp) for key, step, stamp in logged if stamp > self._clock and not key.startswith("system/")
-        ]
-        for key, step, stamp in sorted(later, key=lambda point: point[2]):
-            self._repeats.setdefault((key, step), []).append(stamp)
-        self._repeated_to = self._clock
-        self._clock = self._repeats_end = max([self._clock, *(stamp for _, _, stamp in later)])
-
-    def _repeated(self, key: str, step: int) -> bool:
-        stamps = self._repeats.get((key, step))
-        if not stamps:
-            return False
-        self._repeated_to = max(self._repeated_to, stamps.pop(0))
-        return True
-
-    def _tick(self) -> int:
-        """Now in ms, but later than the time before: the stamps tell what came after a checkpoint."""
-        self._clock = max(time.time_ns() // 1_000_000, self._clock + 1)
-        return self._clock
+        pictures = {parse_picture(file.path) for file in client.list_artifacts(run_id, "images")}
+        return points | {picture for picture in pictures if picture}
 
     def _open(self) -> Spool:
         if self._spool is None:
@@ -389,12 +369,12 @@ class MlflowSpoolLogger(Logger):
 
     def _take_spool(self) -> Spool:
         try:
-            return Spool(self.spool_dir, self.uri, wait=2)
+            return Spool(self.spool_dir, self.store, wait=2)
         except SpoolInUse:
             log.warning("Run %s is being written by another process: waiting for its end.", self.run_id)
         try:
             # A job that was moved to another machine waits until the killed one counts as dead.
-            return Spool(self.spool_dir, self.uri, wait=HEARTBEAT + 30)
+            return Spool(self.spool_dir, self.store, wait=HEARTBEAT + 30)
         except SpoolInUse as error:
             raise UserError(
                 f"run {self.run_id} is being written by another process: resume it after its end"
@@ -410,9 +390,9 @@ class MlflowSpoolLogger(Logger):
 
     def _log_system(self, metrics: dict[str, float]) -> None:
         now = time.time_ns() // 1_000_000
-        # The step is the run's age: it goes on where a resumed run left it.
-        step = int(now / 1000 - self._started)
-        if (spool := self._spool) is not None:
+        step = int(now / 1000 - self._started)  # the run's age, so that a resumed run continues where it stopped
+        spool = self._spool  # of this thread's own: `close` may take it away meanwhile
+        if spool is not None:
             spool.append("metrics", points=[[_clean(key), float(value), now, step] for key, value in metrics.items()])
 
     def _set_status(self, status: str) -> None:
@@ -427,7 +407,7 @@ class MlflowSpoolLogger(Logger):
 
 
 def _clean(key: str) -> str:
-    """The key with the characters that MLflow takes."""
+    """Return the key with an underscore for each character that MLflow does not take."""
     return re.sub(r"[^\w/.:\- ]", "_", key, flags=re.ASCII)
 
 

@@ -27,7 +27,7 @@ SNAPSHOT = "git.json"  # in a copy of the code (`covidmt.sweeps.snapshot`): the 
 
 
 def log_code(logger: MlflowSpoolLogger, experiment_yaml: str) -> None:
-    """Logs ``experiment.yaml`` (the resolved one), ``environment.txt`` and the code's git state."""
+    """Log ``experiment.yaml`` (the resolved one), ``environment.txt`` and the code's git state."""
     logger.set_tags(git_tags())
     logger.log_text(without_password(experiment_yaml), "experiment.yaml")
     logger.log_text(environment(), "environment.txt")
@@ -36,7 +36,7 @@ def log_code(logger: MlflowSpoolLogger, experiment_yaml: str) -> None:
 def log_datasets(
     logger: MlflowSpoolLogger, tables: Mapping[str, pd.DataFrame], roots: Mapping[str, str | Path]
 ) -> None:
-    """Logs every source's sample table as an input of the run.
+    """Log every source's sample table as an input of the run.
 
     Args:
         logger: The run.

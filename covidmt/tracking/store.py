@@ -1,4 +1,4 @@
-"""The MLflow tracking store: where it is, made ready once for all processes, reachable or said at once.
+"""The MLflow tracking store: where it is, made ready once for all processes; an error at once where it is unavailable.
 
 The default store is ``mlruns/mlflow.db`` in the folder that the command is started in, artifacts in
 ``mlruns/artifacts``; ``Tracking.uri`` wins over the environment's ``MLFLOW_TRACKING_URI``, which wins over the default.
@@ -8,35 +8,38 @@ MLflow takes seconds to import, so every import of it is inside a function.
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import os
 import re
 import sqlite3
 import tempfile
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from covidmt.tracking.folders import mlruns_dir
 from experiments.errors import UserError
 from experiments.paths import absolute
 from experiments.schema import Tracking
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-# Read by MLflow when it is imported or called.
+log = logging.getLogger(__name__)
+
+# Read by MLflow when it is imported or called; what a person has set stays.
 MLFLOW_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # MLflow's own seven retries take about four minutes a call; the spool does the retrying.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
-
-log = logging.getLogger(__name__)
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 NETWORK_FILE_SYSTEM = re.compile(
@@ -49,122 +52,193 @@ class StoreAway(UserError):
     """The tracking server does not answer."""
 
 
-def mlruns_dir() -> Path:
-    """The folder of the project's own store, spool and checkpoints: ``mlruns`` in the working folder, absolute."""
-    return Path.cwd() / "mlruns"
+@dataclass(frozen=True, repr=False)
+class Store:
+    """One tracking store. As text it shows no password.
 
+    Args:
+        uri: Tracking URI with absolute paths, maybe with a password in it (`Store.of` makes it from the settings).
 
-def set_mlflow_defaults() -> None:
-    """Set how MLflow behaves in this process and those it starts; what a person has set stays."""
-    for name, value in MLFLOW_DEFAULTS.items():
-        os.environ.setdefault(name, value)
-
-
-def resolve_uri(tracking: Tracking) -> str:
-    """The tracking URI to use, with every relative path made absolute, so that it holds in any other process.
-
-    Raises:
-        UserError: A file store (MLflow 3.13 and later refuse it), an in-memory database, or an unknown scheme.
+    Example:
+        >>> from covidmt.tracking.store import Store
+        >>> store = Store("postgresql://me:secret@db/runs")
+        >>> print(store)
+        postgresql://me:***@db/runs
+        >>> store
+        Store('postgresql://me:***@db/runs')
+        >>> Store("sqlite:////data/mlruns/mlflow.db").database
+        PosixPath('/data/mlruns/mlflow.db')
     """
-    set_mlflow_defaults()
-    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlruns_dir() / 'mlflow.db'}"
-    where = "tracking.uri" if tracking.uri else "MLFLOW_TRACKING_URI"
-    scheme = uri.partition("://")[0].partition("+")[0]
-    if scheme == "databricks" or (scheme in SCHEMES and "://" in uri):
-        if scheme != "sqlite":
-            return uri
-        path, _, query = uri.partition("://")[2].removeprefix("/").partition("?")
-        if path and path != ":memory:":
-            return f"sqlite:///{absolute(path)}" + (f"?{query}" if query else "")
-        raise UserError(f"{where}: {uri!r} is a database in memory: name a file, such as sqlite:///mlruns/mlflow.db")
-    if scheme == "file" or "://" not in uri:
-        raise UserError(
-            f"{where}: {uri!r} is a file store, which MLflow no longer takes: "
-            f"use a database file, such as sqlite:///{uri.removeprefix('file:').removeprefix('//')}/mlflow.db"
-        )
-    raise UserError(f"{where}: {uri!r} has an unknown scheme: use one of {', '.join(SCHEMES)}")
+
+    uri: str
+
+    def __post_init__(self) -> None:
+        for name, value in MLFLOW_DEFAULTS.items():  # for this process and those that it starts
+            os.environ.setdefault(name, value)
+
+    @classmethod
+    def of(cls, tracking: Tracking) -> Store:
+        """Return the store that the settings mean; every relative path in its URI is made absolute.
+
+        Raises:
+            UserError: A file store (MLflow 3.13 and later refuse it), an in-memory database, or an unknown scheme.
+        """
+        uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlruns_dir() / 'mlflow.db'}"
+        setting = "tracking.uri" if tracking.uri else "MLFLOW_TRACKING_URI"
+        return cls(_absolute(uri, setting))
+
+    def __str__(self) -> str:
+        return without_password(self.uri)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self)!r})"
+
+    @property
+    def database(self) -> Path | None:
+        """The sqlite file; None for a server."""
+        return sqlite_path(self.uri)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether an MLflow server, which has a page of its own, answers at the URI."""
+        return self.uri.startswith(("http", "databricks"))
+
+    @property
+    def client(self) -> MlflowClient:
+        """A new MLflow client; the connections behind it are shared."""
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(tracking_uri=self.uri)
+
+    def prepare(self) -> None:
+        """Make the store ready for any number of processes, or raise within seconds.
+
+        MLflow creates a new sqlite database table by table, and processes that meet on it fail. Here one process, under
+        a file lock, builds it under another name and moves it in place: a database that exists is complete.
+
+        Raises:
+            StoreAway: The server, of MLflow or of a database, does not answer.
+            UserError: The database file cannot be made, or a database server's driver is not installed.
+        """
+        path = self.database
+        if path is None:
+            if self.uri.startswith("http"):
+                _check_server(self)
+            elif not self.is_server:
+                _check_database_server(self)
+            return
+
+        kind = network_file_system(path)
+        if kind:
+            log.warning(
+                "The tracking store %s is a sqlite file on a network file system (%s), whose locks are not safe with "
+                "several machines: use a folder on a local disk, or an MLflow server (tracking.uri=http://...).",
+                path,
+                kind,
+            )
+        if path.exists():
+            _check_database(path)
+            return
+
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(path.name + ".lock")):  # freed when its holder is killed
+                if not path.exists():
+                    _create_database(path)
+        except OSError as error:
+            raise UserError(
+                f"tracking store {path} cannot be made: {error}: set tracking.uri to a writable place"
+            ) from error
+
+    def require(self, message: str) -> None:
+        """Refuse a sqlite store that does not exist, with the message; prepare any other.
+
+        Raises:
+            UserError: There is no database file, or see `prepare`.
+        """
+        if self.database is not None and not self.database.is_file():
+            raise UserError(message)
+        self.prepare()
+
+    def open_experiment(self, name: str) -> str:
+        """Return the id of an MLflow experiment; create it where it does not exist yet.
+
+        Any number of processes may ask at once.
+
+        Raises:
+            UserError: The experiment has been deleted, or the store cannot be used.
+        """
+        from mlflow.exceptions import MlflowException
+
+        client, path = self.client, self.database
+        location = str(path.parent / "artifacts" / re.sub(r"[^\w.-]+", "_", name)) if path else None
+        with self.explaining():
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                try:
+                    return client.create_experiment(name, artifact_location=location)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                    experiment = client.get_experiment_by_name(name)
+        if experiment is None or experiment.lifecycle_stage == "deleted":
+            raise UserError(
+                f"tracking.experiment: {name!r} has been deleted in {self}: restore it "
+                "(mlflow experiments restore) or choose another name"
+            )
+        return experiment.experiment_id
+
+    def search_runs(self, experiments: list[str], condition: str) -> Iterator[Run]:
+        """Yield the runs of some experiments that meet a condition (MLflow's filter string), page by page."""
+        token = None
+        while True:
+            page = self.client.search_runs(experiments, condition, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def children(self, run_id: str, experiment_id: str) -> Iterator[Run]:
+        """Yield the runs under a parent run, such as a sweep's trials."""
+        return self.search_runs([experiment_id], f"tags.mlflow.parentRunId = {json.dumps(run_id)}")
+
+    @contextmanager
+    def explaining(self) -> Generator[None]:
+        """Turn MLflow's errors in the block into a sentence for a person.
+
+        Raises:
+            UserError: MLflow raised an error.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            raise self.explain(error) from error
+
+    def explain(self, error: Exception) -> UserError:
+        """Return what a person should read when the store refuses."""
+        hint = ""
+        if "out-of-date database schema" in str(error):
+            hint = f": back the database up, then run `mlflow db upgrade {self}`"
+        elif self.uri.startswith("http"):
+            hint = ": see the server's log"
+        reason = re.sub(r" failed with exception .*Caused by (.*)\)$", r" failed: \1", str(error).splitlines()[0])
+        return UserError(f"tracking store {self}: {reason}{hint}")
 
 
-def without_password(uri: str) -> str:
-    """The URI, or a text with URIs in it, as it may be shown."""
-    return re.sub(r"(//[^/@:\s]*):[^/@\s]*@", r"\1:***@", uri)
+def without_password(text: str) -> str:
+    """Return a text with the passwords of all URIs in it hidden."""
+    return re.sub(r"(//[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The database file of a sqlite URI; None for any other."""
+    """Return the database file of a sqlite URI; None for any other."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
-def prepare_store(uri: str) -> None:
-    """Makes the store ready for any number of processes; raises within seconds if that cannot be.
-
-    MLflow creates a fresh sqlite database table by table, and processes that meet on it fail. Here one process, under
-    a file lock, builds it under another name and moves it in place: a database that is there is complete.
-
-    Raises:
-        StoreAway: The server, of MLflow or of a database, does not answer.
-        UserError: The database file cannot be made, or a database server's driver is not installed.
-    """
-    path = sqlite_path(uri)
-    if path is None:
-        if uri.startswith("http"):
-            _check_server(uri)
-        elif not uri.startswith("databricks"):
-            _check_database_server(uri)
-        return
-    kind = network_file_system(path)
-    if kind:
-        log.warning(
-            "The tracking store %s is a sqlite file on a network file system (%s), whose locks are not safe with "
-            "several machines: use a folder on a local disk, or an MLflow server (tracking.uri=http://...).",
-            path,
-            kind,
-        )
-    if path.exists():
-        _check_database(path)
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(path.name + ".lock")):  # freed when its holder is killed
-            if not path.exists():
-                _create_database(path)
-    except OSError as error:
-        raise UserError(
-            f"tracking store {path} cannot be made: {error}: set tracking.uri to a writable place"
-        ) from error
-
-
-def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
-    """The id of the MLflow experiment, created where it is not there yet; any number of processes may ask at once.
-
-    Raises:
-        UserError: The experiment has been deleted, or the store cannot be used.
-    """
-    from mlflow.exceptions import MlflowException
-
-    path = sqlite_path(uri)
-    location = str(path.parent / "artifacts" / re.sub(r"[^\w.-]+", "_", name)) if path else None
-    try:
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            try:
-                return client.create_experiment(name, artifact_location=location)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                experiment = client.get_experiment_by_name(name)
-    except MlflowException as error:
-        raise store_error(uri, error) from error
-    if experiment is None or experiment.lifecycle_stage == "deleted":
-        raise UserError(
-            f"tracking.experiment: {name!r} has been deleted in {without_password(uri)}: restore it "
-            "(mlflow experiments restore) or choose another name"
-        )
-    return experiment.experiment_id
-
-
 def author() -> dict[str, str]:
-    """What MLflow's own clients say of a new run."""
+    """Return the tags that MLflow's own clients give a new run."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # an account without a name, as in some containers
@@ -172,31 +246,17 @@ def author() -> dict[str, str]:
     return {"mlflow.user": user, "mlflow.source.name": "covidmt", "mlflow.source.type": "LOCAL"}
 
 
-def make_client(uri: str) -> MlflowClient:
-    """An MLflow client of this store."""
-    set_mlflow_defaults()
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def store_error(uri: str, error: Exception) -> UserError:
-    """What a person should read when the store refuses at the start."""
-    hint = ""
-    if "out-of-date database schema" in str(error):
-        hint = f": back the database up, then run `mlflow db upgrade {without_password(uri)}`"
-    elif uri.startswith("http"):
-        hint = ": see the server's log"
-    reason = re.sub(r" failed with exception .*Caused by (.*)\)$", r" failed: \1", str(error).splitlines()[0])
-    return UserError(f"tracking store {without_password(uri)}: {reason}{hint}")
-
-
 def network_file_system(path: Path, mounts: Iterable[tuple[str, str]] | None = None) -> str | None:
-    """The kind of network file system that the path lies on, or None.
+    """Return the kind of network file system that a path lies on; None on a local disk.
 
     Args:
         path: A file or folder, which need not exist.
         mounts: (mount point, file system type) pairs; None: this machine's.
+
+    Example:
+        >>> from pathlib import Path
+        >>> network_file_system(Path("/data/runs"), [("/", "ext4"), ("/data", "nfs4")])
+        'nfs4'
     """
     if mounts is None:
         import psutil
@@ -210,13 +270,33 @@ def network_file_system(path: Path, mounts: Iterable[tuple[str, str]] | None = N
     return best[1][1] if NETWORK_FILE_SYSTEM.fullmatch(best[1][1]) else None
 
 
+def _absolute(uri: str, setting: str) -> str:
+    """Return the URI with an absolute path; refuse what MLflow cannot use, naming the setting that it came from."""
+    scheme = uri.partition("://")[0].partition("+")[0]
+    if scheme == "databricks" or (scheme in SCHEMES and "://" in uri):
+        if scheme != "sqlite":
+            return uri
+        path, _, query = uri.partition("://")[2].removeprefix("/").partition("?")
+        if path and path != ":memory:":
+            return f"sqlite:///{absolute(path)}" + (f"?{query}" if query else "")
+        raise UserError(f"{setting}: {uri!r} is a database in memory: name a file, such as sqlite:///mlruns/mlflow.db")
+
+    if scheme == "file" or "://" not in uri:
+        raise UserError(
+            f"{setting}: {uri!r} is a file store, which MLflow no longer takes: "
+            f"use a database file, such as sqlite:///{uri.removeprefix('file:').removeprefix('//')}/mlflow.db"
+        )
+    raise UserError(f"{setting}: {uri!r} has an unknown scheme: use one of {', '.join(SCHEMES)}")
+
+
 def _create_database(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy.exc import OperationalError
 
     mlflow_log = logging.getLogger("mlflow.store.db.utils")
     level = mlflow_log.level
-    mlflow_log.setLevel(logging.WARNING)
+    mlflow_log.setLevel(logging.WARNING)  # it would announce every table
+
     try:
         with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as folder:
             building = Path(folder) / path.name
@@ -241,39 +321,39 @@ def _check_database(path: Path) -> None:
         ) from error
 
 
-def _check_database_server(uri: str) -> None:
+def _check_database_server(store: Store) -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import ArgumentError, DBAPIError
 
     try:
-        engine = create_engine(uri)
+        engine = create_engine(store.uri)
         engine.connect().close()
         engine.dispose()
     except DBAPIError as error:
         raise StoreAway(
-            f"tracking store {without_password(uri)} does not answer ({str(error.orig).splitlines()[0]}): start it, or "
+            f"tracking store {store} does not answer ({str(error.orig).splitlines()[0]}): start it, or "
             "put tracking.uri or MLFLOW_TRACKING_URI right"
         ) from error
     except (ImportError, ArgumentError) as error:
         raise UserError(
-            f"tracking store {without_password(uri)}: its database driver cannot be used ({error}): install it "
+            f"tracking store {store}: its database driver cannot be used ({error}): install it "
             "(`pip install covidmt[postgresql]` has that of postgresql+psycopg2://...), or name an MLflow server"
         ) from error
 
 
-def _check_server(uri: str) -> None:
+def _check_server(store: Store) -> None:
     import requests
 
     try:
         # A server that is not there refuses at once; one whose jobs all start together may take its time.
-        status = requests.get(uri.rstrip("/") + "/health", timeout=(5, 60)).status_code
+        status = requests.get(store.uri.rstrip("/") + "/health", timeout=(5, 60)).status_code
     except requests.RequestException as error:
         raise StoreAway(
-            f"tracking server {without_password(uri)} does not answer: start it, put tracking.uri or "
+            f"tracking server {store} does not answer: start it, put tracking.uri or "
             f"MLFLOW_TRACKING_URI right, or leave both out to use the project's own store ({type(error).__name__})"
         ) from error
     if status >= 500:
         raise UserError(
-            f"tracking server {without_password(uri)} is ill (it answers {status}): see its log, or leave tracking.uri "
+            f"tracking server {store} is unavailable (it answers {status}): see its log, or leave tracking.uri "
             "and MLFLOW_TRACKING_URI out to use the project's own store"
         )

@@ -5,45 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-from contextlib import suppress
 from hashlib import sha256
 
 from lightning.pytorch import Trainer
 
+from covidmt.tracking.folders import RunFolder
 from covidmt.tracking.logger import RUN_ID, global_rank
 from covidmt.tracking.spool import in_use
-from covidmt.tracking.store import make_client, mlruns_dir, prepare_store, resolve_uri, store_error
+from covidmt.tracking.store import Store
 from experiments.errors import UserError
 from experiments.load import to_dict
 from experiments.schema import Experiment
 
 log = logging.getLogger(__name__)
-
-
-class RunFolder:
-    """``mlruns/checkpoints/<run id>/``: checkpoints, and in ``unfinished`` the settings' hash until the run's end.
-
-    Example:
-        >>> folder = RunFolder("4f2a")
-        >>> folder.last.relative_to(mlruns_dir()).as_posix()
-        'checkpoints/4f2a/last.ckpt'
-    """
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        self.path = mlruns_dir() / "checkpoints" / run_id
-        self.last = self.path / "last.ckpt"
-
-    def begin(self, experiment: Experiment) -> None:
-        """Mark the run as unfinished: from now on the same command resumes it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        new = self.path / "unfinished.new"  # a process killed meanwhile leaves the mark that was there
-        new.write_text(hash_settings(experiment))
-        new.replace(self.path / "unfinished")
-
-    def finish(self) -> None:
-        """Remove the mark: the same command starts a new run."""
-        (self.path / "unfinished").unlink(missing_ok=True)
 
 
 def hash_settings(experiment: Experiment) -> str:
@@ -107,18 +81,13 @@ def _choose_alone(experiment: Experiment, resume: str, run_id: str | None) -> st
 
 def _newest_unfinished(experiment: Experiment) -> str | None:
     """Return the newest run of these settings that did not finish, that no process writes and that the store knows."""
-    # marks of these settings, with their times
-    marks, settings = [], hash_settings(experiment)
-    for mark in (mlruns_dir() / "checkpoints").glob("*/unfinished"):
-        with suppress(FileNotFoundError):  # a run that finishes meanwhile
-            if mark.read_text() == settings:
-                marks.append((mark.stat().st_mtime, mark.parent.name))
-
-    for _, run_id in sorted(marks, reverse=True):
-        if in_use(mlruns_dir() / "spool" / run_id):
-            log.warning("Run %s of the same settings is being written by another process: this is another run.", run_id)
-        elif _is_in_store(experiment, run_id):
-            return run_id
+    for run in RunFolder.unfinished(hash_settings(experiment)):
+        if in_use(run.spool):
+            log.warning(
+                "Run %s of the same settings is being written by another process: this is another run.", run.run_id
+            )
+        elif _is_in_store(experiment, run.run_id):
+            return run.run_id
     return None
 
 
@@ -130,11 +99,11 @@ def _is_in_store(experiment: Experiment, run_id: str) -> bool:
     """
     from mlflow.exceptions import MlflowException
 
-    uri = resolve_uri(experiment.tracking)
-    prepare_store(uri)
+    store = Store.of(experiment.tracking)
+    store.prepare()
     try:
-        return make_client(uri).get_run(run_id).info.lifecycle_stage == "active"
+        return store.client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
-        raise store_error(uri, error) from error
+        raise store.explain(error) from error

@@ -22,11 +22,12 @@ from callbacks.preemption import Preemption
 from callbacks.resume import STATE, ResumeCheckpoint
 from callbacks.robustness import RobustnessCallback
 from covidmt.lungs.masks import prepare_masks
+from covidmt.tracking.folders import RunFolder, mlruns_dir
 from covidmt.tracking.logger import MlflowSpoolLogger, global_rank, tracked
 from covidmt.tracking.provenance import git_tags, log_code, log_datasets
-from covidmt.tracking.store import mlruns_dir, without_password
+from covidmt.tracking.store import Store
 from covidmt.trainer import explain_refusals, make_trainer
-from covidmt.training.resume import RunFolder, choose_run, require_checkpoint
+from covidmt.training.resume import choose_run, hash_settings, require_checkpoint
 from covidmt.training.summary import summary_table
 from datamodules.images.decode import DECODER
 from datamodules.multitask import MultiTaskDataModule
@@ -185,7 +186,7 @@ def _open_run(job: TrainingJob) -> Generator[MlflowSpoolLogger]:
     folder = RunFolder(str(logger.version))
 
     with tracked(logger), callbacks.preemption.listening(job.trainer):
-        callbacks.newest.folder, callbacks.best.dirpath = folder.path, str(folder.path)
+        callbacks.newest.folder, callbacks.best.dirpath = folder.checkpoints, str(folder.checkpoints)
         _begin_run_folder(job, folder)
         job.trainer.loggers = [logger, *job.trainer.loggers]
         job.datamodule.trainer = job.trainer
@@ -218,7 +219,7 @@ def _test(job: TrainingJob) -> None:
 @rank_zero_only
 def _begin_run_folder(job: TrainingJob, folder: RunFolder) -> None:
     """Mark the run as unfinished; say what is resumed."""
-    folder.begin(job.experiment)
+    folder.begin(hash_settings(job.experiment))
     if job.start:
         print(f"Resuming run {folder.run_id} from step {job.start.step} (--resume never starts a new one).")
     elif job.run_id is not None:
@@ -280,7 +281,7 @@ def _finish(job: TrainingJob, logger: MlflowSpoolLogger) -> None:
     if job.datamodule.without_lungs:
         lines["left out"] = f"no lung found: {_count_without_lungs(job.datamodule)}"
     lines["pictures"] = "MLflow UI: the run, Model metrics, gradcam/00 ... with a slider over the epochs"
-    lines["MLflow UI"] = _ui_address(logger.uri)
+    lines["MLflow UI"] = _ui_address(logger.store)
     for name, text in lines.items():
         console.print(f"{name:<10} {text}", soft_wrap=True, highlight=False)
 
@@ -289,14 +290,14 @@ def _count_without_lungs(datamodule: MultiTaskDataModule) -> str:
     return ", ".join(f"{split} {count}" for split, count in datamodule.without_lungs.items()) or "none"
 
 
-def _ui_address(uri: str) -> str:
+def _ui_address(store: Store) -> str:
     """Return the server's address, or the command that opens the UI of this store."""
-    if uri.startswith("http"):
-        return without_password(uri)
+    if store.uri.startswith("http"):
+        return str(store)
     program = Path(sys.argv[0])  # in a sweep's job something else
     if shutil.which("covidmt"):
         program = Path("covidmt")
     elif program.name != "covidmt":
         program = Path(sys.executable).with_name("covidmt")
-    option = "" if uri == f"sqlite:///{mlruns_dir() / 'mlflow.db'}" else f" --uri {without_password(uri)}"
+    option = "" if store.database == mlruns_dir() / "mlflow.db" else f" --uri {store}"
     return f"{program} ui{option}"

@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 from zlib import crc32
 
 import numpy as np
@@ -32,6 +31,7 @@ from datamodules.images.decode import DECODER, crop_top, decode, resize
 from datamodules.images.processes import in_processes
 from datamodules.sources.files import abbreviate
 from experiments.errors import UserError
+from experiments.files import replace_file
 
 logger = logging.getLogger("covidmt")
 
@@ -165,15 +165,8 @@ class ImageCache:
             index = np.concatenate([new, index])
             index = index[np.unique(index["path"], return_index=True)[1]]  # of two of a path the first, which is new
         os.fsync(pixels)
-        part = self.index.with_name(f"{uuid4().hex}.tmp")
-        try:
-            with part.open("wb") as file:
-                np.save(file, index, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.index)
-        finally:
-            part.unlink(missing_ok=True)
+        with replace_file(self.index, sync=True) as new, new.open("wb") as file:
+            np.save(file, index, allow_pickle=False)
         return index
 
     def _read_index(self) -> np.ndarray:

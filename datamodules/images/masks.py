@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from PIL import Image
 
 from datamodules.images.decode import crop_top, decode
 from experiments.errors import UserError
+from experiments.files import replace_file
 from experiments.schema import Masks
 
 logger = logging.getLogger("covidmt")
@@ -150,11 +149,8 @@ def cache_path(cache: Path, segmenter: str, image: str | Path) -> Path:
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Write a (H, W) bool mask as a 0/255 PNG, whole or not at all: several processes may fill one cache."""
-    part = path.with_name(f"{uuid4().hex}.tmp")  # not by tempfile: its files are for their owner alone
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask.astype(np.uint8) * 255).save(part, "PNG")
-        os.replace(part, path)
+        with replace_file(path, shared=True) as new:
+            Image.fromarray(mask.astype(np.uint8) * 255).save(new, "PNG")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); make room, or name another folder") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from experiments.errors import UserError, nearest
+from experiments.files import replace_file
 from experiments.paths import expand
 from experiments.schema import Model
 from lightning_modules.networks.covidnet import VARIANTS, build_covidnet
@@ -67,11 +67,9 @@ def fetch_weights(name: str, directory: str | Path) -> Path:
     """
     network = _create(name, pretrained=True)
     path = Path(directory) / f"{name.replace(':', '-').replace('/', '-')}.pth"
-    part = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(network.state_dict(), part)
-        os.replace(part, path)
+        with replace_file(path) as new:
+            torch.save(network.state_dict(), new)
     except (OSError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be written: {error}") from error
     return path

@@ -129,7 +129,7 @@ def train(folder: Path, arguments: list[str], processes: int = 1, timeout: float
 def _empty_store() -> Path:
     """Made once: that takes longer than a training here."""
     path = Path(tempfile.mkdtemp()) / "mlflow.db"
-    covidmt.tracking.store.prepare_store(f"sqlite:///{path}")
+    covidmt.tracking.store.Store(f"sqlite:///{path}").prepare()
     return path
 
 

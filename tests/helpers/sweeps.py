@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,10 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Metric, Param
 
-from covidmt.tracking.store import make_client, open_experiment, prepare_store
+from covidmt.tracking.store import Store as TrackingStore
 from metrics.paired import PAIR_COLUMNS
 
 TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
-
-
-def uri_of(folder: Path) -> str:
-    return f"sqlite:///{folder}/mlruns/mlflow.db"
 
 
 def pairs_table(flips: np.ndarray, out_original: np.ndarray, out_received: np.ndarray, per_patient: int = 1):
@@ -52,14 +49,16 @@ def scores(pi: float, ols: float = 50.0, **more: float) -> dict[str, float]:
     return {"test/pi_score": pi, "test/ols_score/original": ols, "test/ols_score/received": ols} | more
 
 
-class Store:
+class Store(TrackingStore):
     """A project's own store below ``folder``."""
 
     def __init__(self, folder: Path) -> None:
-        self.uri = uri_of(folder)
-        prepare_store(self.uri)
-        self.client = make_client(self.uri)
-        self.experiment = open_experiment(self.client, self.uri, "covidmt")
+        super().__init__(f"sqlite:///{folder}/mlruns/mlflow.db")
+        self.prepare()
+
+    @cached_property
+    def experiment(self) -> str:
+        return self.open_experiment("covidmt")
 
     def sweep(self, name: str) -> str:
         tags = {"covidmt.kind": "sweep", "sweep": name}

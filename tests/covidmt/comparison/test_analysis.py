@@ -10,7 +10,7 @@ def test_the_task_count_figure_has_a_line_a_network_and_controls_apart(store: St
     for n in (1, 2, 3):
         store.trial(parent=parent, sweep="lines", n_tasks=n, metrics=scores(9 - n))
     store.trial(parent=parent, sweep="lines", overrides={"tasks.covidx.batch_size": 12}, metrics=scores(7))
-    made = analyse(collect_runs([parent], store.uri))
+    made = analyse(collect_runs([parent], store))
     labels = [c.label for c in made.configurations]
     assert labels == [
         "ResNet-50, 1 task",

@@ -17,7 +17,7 @@ def test_the_same_pairs_by_hand(store: Store):
     """Ten of forty change against two of the same ten: eight discordant pairs on one side, p = 2 / 2^8."""
     base = store.trial(pairs=flipped(*range(10)))
     many = store.trial(n_tasks=6, pairs=flipped(0, 1))
-    made = analyse(collect_runs([base, many], store.uri))
+    made = analyse(collect_runs([base, many], store))
     (pi,) = [row for row in made.against_base if row.score == "pi"]
     assert (pi.first.label, pi.second.label) == ("ResNet-50, 1 task", "ResNet-50, 6 tasks")
     assert pi.difference == pytest.approx(-20)
@@ -37,7 +37,7 @@ def test_one_seed_against_several_is_no_proof_by_the_seed_that_they_share(store:
     """Of forty pairs ten change; in three seeds two (McNemar's p with the first: 2 / 2^8), eighteen and eighteen."""
     runs = [store.trial(pairs=flipped(*range(10)))]
     runs += [store.trial(n_tasks=6, seed=seed, pairs=flipped(*range(n))) for seed, n in enumerate((2, 18, 18))]
-    (pi,) = [row for row in analyse(collect_runs(runs, store.uri)).against_base if row.score == "pi"]
+    (pi,) = [row for row in analyse(collect_runs(runs, store)).against_base if row.score == "pi"]
     assert pi.difference == pytest.approx(100 * (38 / 3 - 10) / 40)
     assert pi.p_adjusted == pytest.approx(2 / 2**8)
     assert pi.low < 0 < pi.high
@@ -53,7 +53,7 @@ def test_an_interval_over_seeds_is_wider_and_patients_stay_together(store: Store
             for n in (1, 6)
             for seed in seeds
         ]
-        (row,) = [r for r in analyse(collect_runs(runs, store.uri)).against_base if r.score == "pi"]
+        (row,) = [r for r in analyse(collect_runs(runs, store)).against_base if r.score == "pi"]
         assert row.difference == pytest.approx(-100 * 5 / N)
         return row.low, row.high
 
@@ -65,7 +65,7 @@ def test_an_interval_over_seeds_is_wider_and_patients_stay_together(store: Store
 def test_seeds_are_matched_and_pairs_that_not_all_have_left_out(store: Store):
     runs = [store.trial(seed=seed, pairs=flipped(0, 1, 2)) for seed in (0, 1, 2)]
     runs += [store.trial(n_tasks=2, seed=seed, pairs=flipped(3).iloc[:-4]) for seed in (1, 5)]
-    found = group_configurations(collect_runs(runs, store.uri))
+    found = group_configurations(collect_runs(runs, store))
     paired = PairedResults(found)
     assert (paired.n_pairs, paired.left_out) == (N - 4, 4)
     row = compare([(found[0], found[1])], paired)[0]
@@ -75,11 +75,11 @@ def test_seeds_are_matched_and_pairs_that_not_all_have_left_out(store: Store):
 def test_no_event_at_all_is_no_certainty(store: Store):
     """Wilson's upper end for none of forty patients is 8.76 %. A training without OLS takes its mean away."""
     runs = [store.trial(n_tasks=n, pairs=flipped()) for n in (1, 6)]
-    (pi,) = [row for row in analyse(collect_runs(runs, store.uri)).against_base if row.score == "pi"]
+    (pi,) = [row for row in analyse(collect_runs(runs, store)).against_base if row.score == "pi"]
     assert (pi.difference, pi.p, pi.verdict) == (0, 1, "not shown")
     assert (pi.low, pi.high) == pytest.approx((-8.76, 8.76), abs=0.01)
     runs.append(store.trial(seed=1, metrics={"test/pi_score": 1.0}))
-    made = analyse(collect_runs(runs, store.uri))
+    made = analyse(collect_runs(runs, store))
     assert "ols_original" not in made.configurations[0].scores
     assert any("no mean of OLS score, original and OLS score, received" in text for text in reservations(made))
 
@@ -87,7 +87,7 @@ def test_no_event_at_all_is_no_certainty(store: Store):
 def test_the_difference_is_that_of_the_pairs_which_its_interval_is_of(store: Store):
     """One of forty pairs changes against none, but the first training alone has the pair."""
     runs = [store.trial(pairs=flipped(39)), store.trial(n_tasks=6, pairs=flipped().iloc[:-1])]
-    (pi,) = [row for row in analyse(collect_runs(runs, store.uri)).against_base if row.score == "pi"]
+    (pi,) = [row for row in analyse(collect_runs(runs, store)).against_base if row.score == "pi"]
     assert pi.first.scores["pi"].value == pytest.approx(2.5)
     assert pi.values == (0, 0)
     assert pi.low < pi.difference == 0 < pi.high

@@ -26,7 +26,7 @@ def analysis(store: Store) -> Analysis:
                     parent=parent, sweep="drawn", backbone=backbone, n_tasks=n_tasks, seed=seed,
                     metrics=scores(pi + seed, 10 * pi),
                 )  # fmt: skip
-    return analyse(collect_runs(["drawn"], store.uri))
+    return analyse(collect_runs(["drawn"], store))
 
 
 def test_the_overview_has_a_row_a_configuration(analysis: Analysis):

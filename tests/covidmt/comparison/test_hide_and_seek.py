@@ -47,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_shares_intervals_and_changes_by_hand(store: Store):
-    rows = hide_and_seek_rows(group_configurations(collect_runs(["hidden"], store.uri)), "test")
+    rows = hide_and_seek_rows(group_configurations(collect_runs(["hidden"], store)), "test")
     assert [(row.network, row.view, row.seeds, row.images) for row in rows] == [
         ("ResNet-50", "original", 2, 30),
         ("ResNet-50", "lungs_removed", 2, 30),
@@ -70,7 +70,7 @@ def test_shares_intervals_and_changes_by_hand(store: Store):
 
 
 def test_the_report_has_the_tables(store: Store, tmp_path: Path):
-    page = report_runs(["hidden"], tmp_path, store.uri).read_text()
+    page = report_runs(["hidden"], tmp_path, store).read_text()
     assert "ROI Hide-and-Seek" in page
     assert "paper, resnet50" in page
     assert "ResNet-50, 1 task, view lungs_removed" in page
@@ -83,4 +83,4 @@ def test_the_report_has_the_tables(store: Store, tmp_path: Path):
 def test_a_sweep_of_one_representation_has_none(store: Store):
     parent = store.sweep("whole")
     store.trial(parent=parent, sweep="whole", metrics=scores([[1, 0, 0], [0, 1, 0], [0, 0, 1]]))
-    assert hide_and_seek_rows(group_configurations(collect_runs(["whole"], store.uri)), "test") == []
+    assert hide_and_seek_rows(group_configurations(collect_runs(["whole"], store)), "test") == []

@@ -13,7 +13,7 @@ from covidmt.comparison.panel import predictor_of
 from covidmt.comparison.trained_runs import collect_runs
 from covidmt.prediction.predictor import ExplainedImage
 from covidmt.tracking.checkpoints import find_checkpoint
-from covidmt.tracking.store import resolve_uri
+from covidmt.tracking.store import Store
 from datamodules.images.decode import decode
 from datamodules.images.masks import write_mask
 from experiments.load import SHIPPED
@@ -49,9 +49,9 @@ launcher: {{processes: 1}}
     assert covidmt("panel", "tiny", "--out", "fig3.png") == 0
     with Image.open(tmp_path / "fig3.png") as picture:
         assert picture.height > picture.width  # three rows, two columns
-    uri = resolve_uri(Tracking())
-    trials = collect_runs(["tiny"], uri).counted
-    module = load_module(find_checkpoint(trials[0].run_id, uri).path)
+    store = Store.of(Tracking())
+    trials = collect_runs(["tiny"], store).counted
+    module = load_module(find_checkpoint(trials[0].run_id, store).path)
     image = str(next((demo_data / "covidx").rglob("*.*g")))
     ((_, found),) = predictor_of(module, None)([image])  # by the masks that the networks were trained with
     assert isinstance(found, ExplainedImage)

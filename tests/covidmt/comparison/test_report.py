@@ -26,7 +26,7 @@ def test_means_intervals_and_the_paper_beside_them_by_hand(store: Store, tmp_pat
         store.trial(
             parent=parent, sweep="bases", backbone="resnext50_32x4d", n_tasks=6, seed=seed, metrics=scores(4, 35)
         )
-    page = report_runs(["bases"], tmp_path, store.uri)
+    page = report_runs(["bases"], tmp_path, store)
     rows = configuration_rows(tmp_path)
     # s = 1, t(2, 97.5 %) = 4.3027: 4 -+ 2.4841
     assert rows.loc[("ResNet-50, 6 tasks", "pi"), ["mean", "low", "high", "seeds"]].tolist() == pytest.approx(
@@ -66,7 +66,7 @@ def test_what_is_not_counted_is_listed_and_names_are_escaped(store: Store, tmp_p
     store.client.log_text(died, "Traceback\nValueError: node lost\n", "traceback.txt")
     store.trial(parent=parent, sweep=name, seed=3, status="SCHEDULED")
     store.trial(parent=parent, sweep=name, seed=4, metrics={"val/pi_score": 1.0})
-    text = report_runs([name], tmp_path, store.uri).read_text()
+    text = report_runs([name], tmp_path, store).read_text()
     assert "<script" not in text
     assert "<b>net" not in text
     for reason in (
@@ -91,10 +91,10 @@ def test_mistakes_are_one_message(covidmt, store: Store, capsys: pytest.CaptureF
         store.trial(status="RUNNING"): "running",
     }.items():
         with pytest.raises(UserError, match=re.escape(message)):
-            collect_runs([name], store.uri)
+            collect_runs([name], store)
     run = store.trial(metrics=scores(1))
     (tmp_path / "file").touch()
-    assert covidmt("report", run, "--out", "file", "--uri", store.uri) == 2
+    assert covidmt("report", run, "--out", "file", "--uri", store) == 2
     assert "--out file: cannot be written" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ def test_the_baselines_alone_stand_beside_the_paper_in_a_table(store: Store, tmp
     parent = store.sweep("alone")
     for backbone, pi in (("resnet50", 4), ("resnext50_32x4d", 6), ("vgg19_bn", 11)):
         store.trial(parent=parent, sweep="alone", backbone=backbone, metrics=scores(pi, 60 + pi))
-    report_runs(["alone"], tmp_path, store.uri)
+    report_runs(["alone"], tmp_path, store)
     rows = pd.read_csv(tmp_path / "paper.csv").set_index(["score", "networks", "n_tasks"])
     assert not rows.index.duplicated().any()
     assert rows.loc[("ols_original", "ResNeXt-50", 1), ["ours", "paper"]].tolist() == [66, "67.11"]
@@ -30,5 +30,5 @@ def test_couples_of_different_task_counts_have_no_mean(store: Store):
         for backbone, most in (("resnet50", 6), ("resnext50_32x4d", 3))
         for n in (1, most)
     ]
-    rows = beside_paper(analyse(collect_runs(runs, store.uri)))
+    rows = beside_paper(analyse(collect_runs(runs, store)))
     assert {(row.networks, *row.tasks) for row in rows} == {("ResNet-50", 1, 6), ("ResNeXt-50", 1, 3)}

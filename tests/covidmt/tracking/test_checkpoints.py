@@ -1,7 +1,7 @@
 import pytest
 
 from covidmt.tracking.checkpoints import find_checkpoint
-from covidmt.tracking.store import make_client, prepare_store
+from covidmt.tracking.store import Store
 from experiments.errors import UserError
 
 RUN = "0123456789abcdef0123456789abcdef"
@@ -19,31 +19,31 @@ def test_a_path_is_taken_as_it_is_and_tells_its_run(tmp_path):
     own.write_bytes(b"weights")
     other = tmp_path / "other.ckpt"
     other.write_bytes(b"weights")
-    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    assert find_checkpoint(str(own)) == (own, RUN, uri)
-    assert find_checkpoint(str(other)) == (other, None, uri)
-    assert find_checkpoint(RUN) == (own, RUN, uri)  # no store is asked
+    store = Store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    assert find_checkpoint(str(own)) == (own, RUN, store)
+    assert find_checkpoint(str(other)) == (other, None, store)
+    assert find_checkpoint(RUN) == (own, RUN, store)  # no store is asked
 
 
 def test_a_runs_checkpoint_is_downloaded_once(tmp_path):
-    uri = f"sqlite:///{tmp_path}/elsewhere/runs.db"
-    prepare_store(uri)
-    client = make_client(uri)
+    store = Store(f"sqlite:///{tmp_path}/elsewhere/runs.db")
+    store.prepare()
+    client = store.client
     run_id = client.create_run("0").info.run_id
     with pytest.raises(UserError, match=r"no checkpoints/best\.ckpt .*has not ended"):
-        find_checkpoint(run_id, uri)
+        find_checkpoint(run_id, store)
     (tmp_path / "lungs.ckpt").write_bytes(b"lungs")
     client.log_artifact(run_id, "lungs.ckpt", "checkpoints")
     with pytest.raises(UserError, match=r"it has checkpoints/lungs\.ckpt"):
-        find_checkpoint(run_id, uri)
+        find_checkpoint(run_id, store)
     (tmp_path / "best.ckpt").write_bytes(b"weights")
     client.log_artifact(run_id, "best.ckpt", "checkpoints")
-    found = find_checkpoint(run_id, uri)
-    assert found == (tmp_path / "mlruns/checkpoints" / run_id / "best.ckpt", run_id, uri)
+    found = find_checkpoint(run_id, store)
+    assert found == (tmp_path / "mlruns/checkpoints" / run_id / "best.ckpt", run_id, store)
     assert [file.read_bytes() for file in found.path.parent.iterdir()] == [b"weights"]
     client.delete_run(run_id)
     (tmp_path / "elsewhere/runs.db").unlink()
-    assert find_checkpoint(run_id, uri) == found
+    assert find_checkpoint(run_id, store) == found
 
 
 def test_what_is_not_there_is_said(tmp_path):
@@ -52,9 +52,9 @@ def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(UserError, match="start in the folder"):
         find_checkpoint(RUN)
     assert not (tmp_path / "mlruns").exists()
-    uri = f"sqlite:///{tmp_path}/runs.db"
-    prepare_store(uri)
+    store = Store(f"sqlite:///{tmp_path}/runs.db")
+    store.prepare()
     with pytest.raises(UserError, match=f"run {RUN}: not in sqlite:///.*copy the id"):
-        find_checkpoint(RUN, uri)
+        find_checkpoint(RUN, store)
     with pytest.raises(UserError, match="does not answer"):
-        find_checkpoint(RUN, "http://127.0.0.1:9")
+        find_checkpoint(RUN, Store("http://127.0.0.1:9"))

@@ -6,17 +6,17 @@ import pytest
 from covidmt.evaluation.evaluate import _history
 from covidmt.evaluation.result import Evaluated
 from covidmt.tracking.history import training_history
-from covidmt.tracking.store import make_client, open_experiment, prepare_store
+from covidmt.tracking.store import Store
 from experiments.schema import Experiment
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """URI, and a run of two epochs: training logged at steps 1, 3 and 5, validation at epochs 0 and 1."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-    prepare_store(uri)
-    client = make_client(uri)
-    run_id = client.create_run(open_experiment(client, uri, "covidmt")).info.run_id
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+    store.prepare()
+    client = store.client
+    run_id = client.create_run(store.open_experiment("covidmt")).info.run_id
     logged = {
         "epoch": {1: 0, 3: 0, 5: 1},
         "train/covidx/loss": {1: 3.0, 3: 1.0, 5: 0.5},
@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     for key, points in logged.items():
         for step, value in points.items():
             client.log_metric(run_id, key, value, step=step)
-    return uri, run_id
+    return store, run_id
 
 
 def test_means_of_epochs(store: tuple[str, str]):
@@ -40,11 +40,11 @@ def test_means_of_epochs(store: tuple[str, str]):
 
 
 def test_why_there_are_none(store: tuple[str, str]):
-    uri, run_id = store
+    tracking, run_id = store
     own = Experiment()
     for run, why in ((run_id, ""), (None, "a checkpoint file of no known run"), ("0" * 32, "no metric history in")):
         subject = Evaluated("one", run, own, own, None)  # ty: ignore
-        notes = _history(subject, uri)
+        notes = _history(subject, tracking)
         assert bool(subject.history) == (not why)
         assert len(notes) == bool(why)
         assert all(why in note for note in notes)

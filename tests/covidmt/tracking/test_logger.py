@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from callbacks.preemption import Preempted
 from covidmt.tracking.logger import RUN_ID, MlflowSpoolLogger, tracked
-from covidmt.tracking.spool import sync
-from covidmt.tracking.store import make_client
+from covidmt.tracking.sender import sync
+from covidmt.tracking.store import Store
 from experiments.errors import UserError
 from experiments.schema import Tracking
 
@@ -37,15 +37,15 @@ QUIET = Tracking(system_metrics=False)
 
 
 def _run(logger: MlflowSpoolLogger):
-    return make_client(logger.uri).get_run(str(logger.run_id))
+    return logger.store.client.get_run(str(logger.run_id))
 
 
 def _history(logger: MlflowSpoolLogger, key: str) -> list[tuple[int, float]]:
-    return [(m.step, m.value) for m in make_client(logger.uri).get_metric_history(str(logger.run_id), key)]
+    return [(m.step, m.value) for m in logger.store.client.get_metric_history(str(logger.run_id), key)]
 
 
 def _artifacts(logger: MlflowSpoolLogger, path: str | None = None) -> dict[str, Path]:
-    client = make_client(logger.uri)
+    client = logger.store.client
     root = Path(_run(logger).info.artifact_uri)
     return {file.path: root / file.path for file in client.list_artifacts(str(logger.run_id), path)}
 
@@ -190,7 +190,7 @@ def test_what_comes_again_after_a_checkpoint_is_there_once() -> None:
 
 def test_a_preempted_run_goes_on_without_its_server_and_logs_nothing_twice(folder: Path) -> None:
     first = MlflowSpoolLogger(QUIET)
-    uri = first.uri
+    store = first.store
     first.log_metrics({"a": 0.0}, 0)
     checkpoint = first.position
     first.log_metrics({"a": 1.0}, 1)
@@ -202,7 +202,7 @@ def test_a_preempted_run_goes_on_without_its_server_and_logs_nothing_twice(folde
     again.log_metrics({"a": 2.0}, 2)
     again.finalize("success")
     again.close()
-    (sent,) = [run for run in sync(folder / "mlruns" / "spool", uri) if run.run_id == first.version]
+    (sent,) = [run for run in sync(folder / "mlruns" / "spool", store) if run.run_id == first.version]
     assert sent.problem is None
     assert _history(first, "a") == [(0, 0.0), (1, 1.0), (2, 2.0)]
     assert _run(first).info.status == "FINISHED"
@@ -215,7 +215,7 @@ def test_unknown_and_deleted_runs_are_said() -> None:
         MlflowSpoolLogger(QUIET, run_id="0" * 32)
     logger = MlflowSpoolLogger(QUIET)
     logger.close()
-    make_client(logger.uri).delete_run(str(logger.run_id))
+    logger.store.client.delete_run(str(logger.run_id))
     with pytest.raises(UserError, match="has been deleted"):
         MlflowSpoolLogger(QUIET, run_id=logger.run_id)
 
@@ -269,7 +269,7 @@ def test_script_that_never_closes_is_sent_at_its_end(folder: Path) -> None:
         "print(logger.run_id)\n"
     )
     run_id = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=folder).split()[-1]
-    run = make_client(f"sqlite:///{folder}/mlruns/mlflow.db").get_run(run_id)
+    run = Store(f"sqlite:///{folder}/mlruns/mlflow.db").client.get_run(run_id)
     assert run.data.metrics["a"] == 1.0
     assert not (folder / "mlruns" / "spool" / run_id).exists()
 

@@ -9,7 +9,6 @@ import pytest
 
 from covidmt.tracking.logger import MlflowSpoolLogger
 from covidmt.tracking.provenance import dataset_digest, dataset_input, environment, git_tags, log_code, log_datasets
-from covidmt.tracking.store import make_client
 from experiments.schema import Tracking
 
 
@@ -91,7 +90,7 @@ def test_run_tells_what_it_was_made_of(table: pd.DataFrame, tmp_path: Path, monk
     log_code(logger, "name: demo\n")
     log_datasets(logger, {"rsna": table}, {"rsna": tmp_path / "here"})
     logger.close()
-    client = make_client(logger.uri)
+    client = logger.store.client
     run = client.get_run(str(logger.run_id))
     assert {file.path for file in client.list_artifacts(str(logger.run_id))} == {"environment.txt", "experiment.yaml"}
     assert run.inputs is not None

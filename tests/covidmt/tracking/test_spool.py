@@ -17,27 +17,28 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from covidmt.tracking.logger import MlflowSpoolLogger
-from covidmt.tracking.spool import Spool, SpoolInUse, sync
-from covidmt.tracking.store import make_client, open_experiment, prepare_store
+from covidmt.tracking.sender import sync
+from covidmt.tracking.spool import Spool, SpoolInUse
+from covidmt.tracking.store import Store
 from experiments.schema import Tracking
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-    prepare_store(uri)
-    return uri
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
+    store.prepare()
+    return store
 
 
 @pytest.fixture
-def client(store: str) -> MlflowClient:
-    return make_client(store)
+def client(store: Store) -> MlflowClient:
+    return store.client
 
 
 @pytest.fixture
-def new_spool(store: str, client: MlflowClient, tmp_path: Path) -> Callable[[], Spool]:
+def new_spool(store: Store, client: MlflowClient, tmp_path: Path) -> Callable[[], Spool]:
     def new() -> Spool:
-        run = client.create_run(open_experiment(client, store, "spool"))
+        run = client.create_run(store.open_experiment("spool"))
         return Spool(tmp_path / "spool" / run.info.run_id, store)
 
     return new
@@ -107,10 +108,10 @@ def test_every_kind_of_event_sent_twice_counts_once(new_spool: Callable[[], Spoo
     deaths=st.lists(st.tuples(st.integers(0, 8), st.floats(0, 1)), max_size=3),
 )
 def test_nothing_is_lost_or_doubled_whenever_the_process_dies(
-    store: str, tmp_path_factory: pytest.TempPathFactory, events: list[list], deaths: list[tuple[int, float]]
+    store: Store, tmp_path_factory: pytest.TempPathFactory, events: list[list], deaths: list[tuple[int, float]]
 ) -> None:
-    client = make_client(store)
-    run_id = client.create_run(open_experiment(client, store, "property")).info.run_id
+    client = store.client
+    run_id = client.create_run(store.open_experiment("property")).info.run_id
     spool = Spool(tmp_path_factory.mktemp("spool") / run_id, store)
     expected: dict[str, list] = {"a": [], "b": []}
     ends = [0]
@@ -202,8 +203,8 @@ def test_full_disk_leaves_no_half_line(new_spool: Callable[[], Spool], client: M
     assert [m.value for m in client.get_metric_history(spool.run_id, "loss")] == [1.0, 3.0]
 
 
-def _write_and_hang(folder: Path, uri: str, ready) -> None:
-    spool = Spool(folder, uri)
+def _write_and_hang(folder: Path, store: Store, ready) -> None:
+    spool = Spool(folder, store)
     spool.append("status", status="RUNNING", time=1)
     spool.append("metrics", points=[["loss", 1.0, 1000, 0]])
     ready.set()
@@ -211,9 +212,9 @@ def _write_and_hang(folder: Path, uri: str, ready) -> None:
 
 
 def test_spool_of_a_live_process_is_left_alone_and_of_a_killed_one_sent(
-    store: str, client: MlflowClient, tmp_path: Path
+    store: Store, client: MlflowClient, tmp_path: Path
 ) -> None:
-    run_id = client.create_run(open_experiment(client, store, "spool")).info.run_id
+    run_id = client.create_run(store.open_experiment("spool")).info.run_id
     context = multiprocessing.get_context("forkserver")
     ready = context.Event()
     process = context.Process(target=_write_and_hang, args=(tmp_path / run_id, store, ready))
@@ -316,12 +317,12 @@ def test_server_killed_in_mid_run_costs_nothing(
     log(range(1000, 1500))
     assert logger._sender is not None
     _wait_until(lambda: logger._sender is not None and logger._sender.error is not None)
-    assert "The run goes on" in caplog.text
+    assert "The run continues" in caplog.text
 
     server.start()
     log(range(1500, 1600))
     logger.finalize("success")  # waits for the retry
-    client = make_client(server.uri)
+    client = Store(server.uri).client
     assert logger.run_id is not None
     history = client.get_metric_history(logger.run_id, "train/loss")
     assert sorted((m.step, m.value) for m in history) == [(step, step / 7) for step in range(1600)]
@@ -350,7 +351,7 @@ def test_server_killed_in_mid_run_costs_nothing(
 
 
 def test_a_signal_that_leaves_from_the_middle_of_an_event(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "run", "sqlite:///nowhere.db")
+    spool = Spool(tmp_path / "run", Store("sqlite:///nowhere.db"))
 
     def leave(*_: object) -> None:
         raise InterruptedError

@@ -8,14 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from covidmt.tracking.store import (
-    make_client,
-    network_file_system,
-    open_experiment,
-    prepare_store,
-    resolve_uri,
-    without_password,
-)
+from covidmt.tracking.store import Store, network_file_system, without_password
 from experiments.errors import UserError
 from experiments.schema import Tracking
 
@@ -28,13 +21,13 @@ def _empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, copied_stores
 
 
 def test_default_store_is_absolute_and_below_the_working_folder(tmp_path: Path) -> None:
-    assert resolve_uri(Tracking()) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    assert Store.of(Tracking()).uri == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
 
 
 def test_yaml_wins_over_environment_wins_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://environment:5000")
-    assert resolve_uri(Tracking()) == "http://environment:5000"
-    assert resolve_uri(Tracking(uri="http://yaml:5000")) == "http://yaml:5000"
+    assert Store.of(Tracking()).uri == "http://environment:5000"
+    assert Store.of(Tracking(uri="http://yaml:5000")).uri == "http://yaml:5000"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +41,7 @@ def test_yaml_wins_over_environment_wins_over_default(monkeypatch: pytest.Monkey
     ],
 )
 def test_resolved_uri(given: str, resolved: str, tmp_path: Path) -> None:
-    assert resolve_uri(Tracking(uri=given)) == resolved.format(cwd=tmp_path)
+    assert Store.of(Tracking(uri=given)).uri == resolved.format(cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -63,22 +56,22 @@ def test_resolved_uri(given: str, resolved: str, tmp_path: Path) -> None:
 )
 def test_unusable_uri_is_said_with_its_key(uri: str, remedy: str) -> None:
     with pytest.raises(UserError, match=r"tracking\.uri") as error:
-        resolve_uri(Tracking(uri=uri))
+        Store.of(Tracking(uri=uri))
     assert remedy in str(error.value)
 
 
 def test_file_store_in_the_environment_is_said_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:/data/mlruns")
     with pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI.*sqlite:////data/mlruns/mlflow\.db"):
-        resolve_uri(Tracking())
+        Store.of(Tracking())
 
 
 def _open(uri: str, barrier, results) -> None:
     barrier.wait()
     try:
-        prepare_store(uri)
-        client = make_client(uri)
-        experiment = open_experiment(client, uri, "fresh")
+        store = Store(uri)
+        store.prepare()
+        client, experiment = store.client, store.open_experiment("fresh")
         run = client.create_run(experiment).info
         client.log_metric(run.run_id, "loss", 1.0)
         results.put((experiment, run.artifact_uri))
@@ -87,7 +80,7 @@ def _open(uri: str, barrier, results) -> None:
 
 
 def test_six_processes_at_once_on_a_fresh_store(tmp_path: Path) -> None:
-    uri = resolve_uri(Tracking())
+    uri = Store.of(Tracking()).uri
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store"])
     barrier, results = context.Barrier(6), context.Queue()
@@ -99,23 +92,22 @@ def test_six_processes_at_once_on_a_fresh_store(tmp_path: Path) -> None:
         process.join()
     assert {experiment for experiment, _ in opened} == {opened[0][0]}
     assert all(artifacts.startswith(f"{tmp_path}/mlruns/artifacts/fresh/") for _, artifacts in opened)
-    assert len(make_client(uri).search_runs([opened[0][0]])) == 6
+    assert len(Store(uri).client.search_runs([opened[0][0]])) == 6
     assert sorted(file.name for file in (tmp_path / "mlruns").iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 def test_deleted_experiment_is_said() -> None:
-    uri = resolve_uri(Tracking())
-    prepare_store(uri)
-    client = make_client(uri)
-    client.delete_experiment(open_experiment(client, uri, "gone"))
+    store = Store.of(Tracking())
+    store.prepare()
+    store.client.delete_experiment(store.open_experiment("gone"))
     with pytest.raises(UserError, match="'gone' has been deleted"):
-        open_experiment(client, uri, "gone")
+        store.open_experiment("gone")
 
 
 def test_store_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "mlruns").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot be made"):
-        prepare_store(resolve_uri(Tracking()))
+        Store.of(Tracking()).prepare()
 
 
 def test_dead_server_is_said_at_the_start() -> None:
@@ -123,7 +115,7 @@ def test_dead_server_is_said_at_the_start() -> None:
         unused.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
         uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(UserError, match=f"{uri} does not answer: start it"):
-            prepare_store(uri)
+            Store(uri).prepare()
 
 
 MOUNTS = [("/", "ext4"), ("/home", "nfs4"), ("/home/me/scratch", "xfs"), ("/lustre", "lustre"), ("/mnt/a b", "cifs")]
@@ -151,17 +143,20 @@ def test_network_file_system_of_this_machine_is_asked(tmp_path: Path) -> None:
 
 def test_network_store_is_warned_about(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("covidmt.tracking.store.network_file_system", lambda path: "beegfs")
-    prepare_store(resolve_uri(Tracking()))
+    Store.of(Tracking()).prepare()
     assert "network file system (beegfs)" in caplog.text
 
 
 def test_password_is_not_shown() -> None:
+    store = Store("postgresql://me:secret@db/runs")
+    assert f"{store} {store!r}" == "postgresql://me:***@db/runs Store('postgresql://me:***@db/runs')"
+    assert store.uri == "postgresql://me:secret@db/runs"
     assert without_password("postgresql://me:secret@db/runs") == "postgresql://me:***@db/runs"
     assert without_password("http://host:5000") == "http://host:5000"
 
 
 def test_a_database_that_a_killed_process_left_half_written_can_be_used(tmp_path: Path):
-    prepare_store(f"sqlite:///{tmp_path}/mlflow.db")
+    Store(f"sqlite:///{tmp_path}/mlflow.db").prepare()
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         database.execute("PRAGMA cache_size = 1")  # pages go to the file before the end of the transaction
         rows = [(f"experiment {number}", 10 + number, "x" * 2000) for number in range(200)]
@@ -172,5 +167,6 @@ def test_a_database_that_a_killed_process_left_half_written_can_be_used(tmp_path
     reader = sqlite3.connect(f"file:{killed}?mode=ro", uri=True)
     with closing(reader), pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.execute("PRAGMA schema_version")
-    prepare_store(f"sqlite:///{killed}")
-    assert [each.name for each in make_client(f"sqlite:///{killed}").search_experiments()] == ["Default"]
+    store = Store(f"sqlite:///{killed}")
+    store.prepare()
+    assert [each.name for each in store.client.search_experiments()] == ["Default"]

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from covidmt.tracking.store import make_client, open_experiment, prepare_store
+from covidmt.tracking.store import Store
 from covidmt.tracking.ui import open_ui
 from experiments.errors import UserError
 
 
 def test_no_store_yet_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="covidmt train"):
-        open_ui(f"sqlite:///{tmp_path}/mlflow.db")
+        open_ui(Store(f"sqlite:///{tmp_path}/mlflow.db"))
 
 
 def test_port_in_use_is_said(tmp_path: Path) -> None:
@@ -26,22 +26,24 @@ def test_port_in_use_is_said(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} on 127.0.0.1 cannot be used"):
-            open_ui(f"sqlite:///{tmp_path}/mlflow.db", port)
+            open_ui(Store(f"sqlite:///{tmp_path}/mlflow.db"), port)
 
 
 def test_server_has_its_own_ui() -> None:
     with pytest.raises(UserError, match="http://server:5000 is a server with its own UI"):
-        open_ui("http://server:5000")
+        open_ui(Store("http://server:5000"))
 
 
 def test_ui_serves_the_store_on_this_machine_alone(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare_store(uri)
-    open_experiment(make_client(uri), uri, "xray")
+    store = Store(uri)
+    store.prepare()
+    store.open_experiment("xray")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = f"from covidmt.tracking.ui import open_ui; open_ui({uri!r}, {port})"
+    imports = "from covidmt.tracking.store import Store; from covidmt.tracking.ui import open_ui"
+    code = f"{imports}; open_ui(Store({uri!r}), {port})"
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
     try:

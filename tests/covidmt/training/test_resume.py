@@ -14,8 +14,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from covidmt.tracking.folders import RunFolder
 from covidmt.tracking.logger import MlflowSpoolLogger
-from covidmt.training.resume import RunFolder, choose_run
+from covidmt.training.resume import choose_run, hash_settings
 from experiments.load import load_experiment
 from experiments.schema import Tracking
 from tests.conftest import REPO
@@ -268,9 +269,9 @@ def test_what_auto_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     loggers = [MlflowSpoolLogger(Tracking(system_metrics=False)) for _ in range(3)]
     old, new, others = (str(logger.version) for logger in loggers)
     for run_id, settings in {old: experiment, new: experiment, others: other, "unknown": experiment}.items():
-        RunFolder(run_id).begin(settings)
+        RunFolder(run_id).begin(hash_settings(settings))
     for seconds, run_id in enumerate((old, new, others, "unknown")):
-        os.utime(RunFolder(run_id).path / "unfinished", (seconds, seconds))
+        os.utime(RunFolder(run_id).checkpoints / "unfinished", (seconds, seconds))
     assert chosen() is None  # all are being written
     loggers[0].close()
     assert chosen() == old

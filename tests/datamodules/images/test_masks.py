@@ -49,7 +49,7 @@ def test_the_cache_goes_by_content(tmp_path, images):
     copy.write_bytes(Path(images[0]).read_bytes())
     write_mask(cache_path(tmp_path, "s", images[0]), half())
     assert LungMasks(Masks(cache=str(tmp_path)), "s").missing([str(copy), images[1]]) == [images[1]]
-    assert not list(tmp_path.glob("s/*.tmp"))
+    assert not list(tmp_path.glob("s/.*"))
 
 
 def test_the_source_is_named(tmp_path):
