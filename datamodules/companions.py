@@ -1,4 +1,4 @@
-"""What extra losses need beside a training image, moved as the image is: its copy after a channel, its lungs."""
+"""What extra losses need beside a training image, augmented as it is: its received copy and its lungs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from experiments.batch import Batch
 
 
 class Accompanied(NamedTuple):
-    """A sample with its copy, (S, S) uint8, and its lungs, (S, S) bool; None where they are not asked for."""
+    """A sample with its received copy, (S, S) uint8, and its lungs, (S, S) bool; None where they are not asked for."""
 
     sample: Sample
-    copy: np.ndarray | None
+    received: np.ndarray | None
     lungs: np.ndarray | None
 
 
 class CompanionDataset(Dataset[Accompanied]):
-    """The training images; those of one group come with companions under the same augmentation.
+    """Training images; those of one group come with companions under the same augmentation.
 
     Args:
         dataset: The images.
         group: The decision's group.
-        channel: Makes the copy from the image at full size; None: no copies.
+        channel: Makes the received copy from the image at full size; None: no copies.
         masks: Where the lungs are looked up; None: no lungs.
     """
 
@@ -46,6 +46,8 @@ class CompanionDataset(Dataset[Accompanied]):
         sample = self.dataset[index]
         if index.group != self.group:
             return Accompanied(sample, None, None)
+
+        # both before the augmentation
         path, size = os.fsdecode(self.dataset.groups[index.group].images[index.row]), self.dataset.size
         image, lungs = sample.image, np.zeros((size, size), np.uint8)
         source = None if self.channel is None else decode(path)
@@ -53,7 +55,9 @@ class CompanionDataset(Dataset[Accompanied]):
             image = self.dataset.input(decode(self.channel(source)), path)
         if self.masks is not None:
             lungs = self.masks.read(path, size, self.dataset.top, source).astype(np.uint8)
-        if index.seed is not None:  # the image is drawn again where it is not needed: the mask's place is what counts
+
+        # moved as the sample's image was; the image is moved too where only the lungs are needed
+        if index.seed is not None:
             moved = seeded(self.dataset.transform, index.seed)(image=image, mask=lungs, bboxes=np.zeros((0, 4)))
             image, lungs = moved["image"], moved["mask"]
         return Accompanied(
@@ -61,10 +65,10 @@ class CompanionDataset(Dataset[Accompanied]):
         )
 
     def collate(self, samples: Sequence[Accompanied]) -> Batch:
-        """The batch, with the companions of the group's images in their order."""
+        """Stack samples to a batch, with the companions of the group's images in their order."""
         batch = self.dataset.collate([each.sample for each in samples])
         mine = [each for each in samples if each.sample.item.group == self.group]
-        copies = [each.copy for each in mine if each.copy is not None]
+        copies = [each.received for each in mine if each.received is not None]
         lungs = [each.lungs for each in mine if each.lungs is not None]
         return batch._replace(
             copies=torch.from_numpy(np.stack(copies))[:, None] if copies else None,

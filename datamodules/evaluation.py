@@ -46,6 +46,8 @@ class EvaluationDataModule(MultiTaskDataModule):
         if self.tables:
             return
         data, active = self.experiment.data, self.experiment.active
+
+        # data sets that are not on this machine
         present = {task.source for task in active if data.sources[task.source].folder.exists()}
         self.notes += [
             f"task {task.name} is left out: no folder {data.sources[task.source].root}"
@@ -53,24 +55,32 @@ class EvaluationDataModule(MultiTaskDataModule):
             if task.source not in present
         ]
         self.tables = load_tables(data, present | {self.pair_source})
+
+        # tasks without images in the split
         here = [task for task in active if task.source in present]
         self.notes += [
             f"task {task.name} is left out: source {task.source} has no {self.split} split"
             for task in here
-            if not (self.tables[task.source]["split"] == self.split).any()
+            if not self._has_split(task)
         ]
-        self._tasks = [task for task in here if (self.tables[task.source]["split"] == self.split).any()]
+        self._tasks = [task for task in here if self._has_split(task)]
         self._build()
+
+        # what else is to be known
         if not self.experiment.model.boxes.objectness:
             names = [task.name for task in self._tasks if task.kind is TaskKind.boxes]
             self.notes += [
                 f"task {name}: without an objectness branch its boxes have no scores, so no mAP" for name in names
             ]
-        if missing := {task.source for task in active} - present:
+        missing = {task.source for task in active} - present
+        if missing:
             self.notes.append(
                 f"not read: {', '.join(sorted(missing))}; where a data set is missing, the others' splits can differ "
                 "from those of the training"
             )
+
+    def _has_split(self, task: Task) -> bool:
+        return bool((self.tables[task.source]["split"] == self.split).any())
 
     @override
     def _build(self) -> None:
@@ -82,7 +92,7 @@ class EvaluationDataModule(MultiTaskDataModule):
 
     @property
     def pair_source(self) -> str:
-        """Name of the pairs' source.
+        """The name of the pairs' source.
 
         Raises:
             UserError: There is none.
@@ -95,7 +105,7 @@ class EvaluationDataModule(MultiTaskDataModule):
 
     @override
     def test_dataloader(self) -> list[DataLoader]:
-        """This process's share of each, none padded. The order of the loaders is the same on all processes."""
+        """Return loaders of this process's share of each, none padded, in the same order on all processes."""
         loaders = [self.pair_dataloader(self.split)]
         if self.channels:
             rank, world = self.rank_and_world
@@ -111,7 +121,8 @@ class EvaluationDataModule(MultiTaskDataModule):
         return np.sort(drawn).tolist()
 
     def patients(self, group: int) -> np.ndarray:
-        """(n,) the patients of a group's images in the split."""
-        some = self.groups[group]
-        table = self.tables[some.tasks[0].source].drop_duplicates("image").set_index("image")["patient"]
-        return table.loc[[path.decode() for path in some.images[some.rows(self.split)]]].to_numpy(dtype=np.str_)
+        """Return the patients of a group's images in the split, (n,) str."""
+        batch_group = self.groups[group]
+        table = self.tables[batch_group.tasks[0].source].drop_duplicates("image").set_index("image")["patient"]
+        images = [path.decode() for path in batch_group.images[batch_group.rows(self.split)]]
+        return table.loc[images].to_numpy(dtype=np.str_)

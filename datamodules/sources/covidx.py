@@ -1,4 +1,24 @@
-"""COVIDx, COVID-Net's data set: lists of ``patient file class [source]`` and the folders train/, test/ (and val/)."""
+"""COVIDx, COVID-Net's data set of chest X-rays with and without COVID-19.
+
+COVIDx is no download but a recipe: ``create_COVIDx.ipynb`` of the COVID-Net repository (lindawangg/COVID-Net) assembles
+it from ieee8023/covid-chestxray-dataset, agchung/Figure1-COVID-chestxray-dataset,
+agchung/Actualmed-COVID-chestxray-dataset, the COVID-19 Radiography Database (Kaggle) and the RSNA challenge's images;
+from version 8 on also from RICORD (TCIA).
+
+Format:
+    Folders ``train/`` and ``test/`` (and ``val/``) of JPEG and PNG files; lists ``train*.txt``, ``test*.txt`` (and
+    ``val*.txt``) with a line ``patient file class [source]`` an image. Patients and file names may contain blanks.
+Classes:
+    normal, pneumonia, COVID-19; in the binary lists positive and negative.
+Images:
+    They differ from release to release. The COVIDMT paper trains on 7,966 normal, 5,451 pneumonia and 110 COVID-19
+    images, and validates on 100, 100 and 25.
+Licence:
+    The COVID-Net repository is under AGPL-3.0; each of the sources has terms of its own for its images.
+Cite:
+    L. Wang, Z. Q. Lin, A. Wong: COVID-Net: a tailored deep convolutional neural network design for detection of
+    COVID-19 cases from chest X-ray images. Scientific Reports 10, 19549 (2020).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +47,7 @@ _SPLITS = ("test", "val", "train")  # an image that stands in two lists belongs 
 
 
 class Line(NamedTuple):
-    """A list's line; ``words`` are patient and file, either of which may contain blanks."""
+    """A line of a list; ``words`` are patient and file, either of which may contain blanks."""
 
     words: list[str]
     label: str
@@ -35,14 +55,33 @@ class Line(NamedTuple):
 
 
 def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
-    """The sample table with the published split; without a validation list the training rows are ``train_val``.
+    r"""Read COVIDx into a sample table with the published split.
 
-    ``origin`` is COVIDx's own sub-source (cohen, rsna, sirm, ...).
+    Without a validation list the training rows are ``train_val``. ``origin`` is COVIDx's own sub-source (cohen, rsna,
+    sirm, ...).
+
+    Args:
+        source: Folder and lists.
+        name: The source's name in the YAML.
+        patients: Knows RSNA's mapping by now; learns which file shows which patient.
+        notes: Gets what a person should know.
 
     Raises:
         UserError: A missing or ambiguous list, a line without a class, or no image found.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Path(folder, "train").mkdir()
+        ...     Path(folder, "train", "COVID 70.png").touch()
+        ...     _ = Path(folder, "train.txt").write_text("70 COVID 70.png COVID-19 cohen\n")
+        ...     table = read_covidx(CovidxSource(root=folder), "covidx", PatientRegistry(), [])
+        >>> table[["patient", "split", "normal", "COVID-19"]].values.tolist()
+        [['cohen:70', 'train_val', 0.0, 1.0]]
     """
     root = source_root(source, name)
+
+    # all lines of all lists
     lists = {split: _list_file(source, name, root, split) for split in _SPLITS}
     rows = []
     for split, path in lists.items():
@@ -55,12 +94,16 @@ def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, note
             rows.append(_row(line, by_name, published, patients))
     columns = ["file", "image", "patient", "split", "origin", *LABELS]
     table = drop_missing(pd.DataFrame(rows, columns=columns), name, root, notes)
+
+    # one row an image
     _refuse_contradictions(table, name)
     repeated = table["image"].duplicated()
     if repeated.any():
         names = abbreviate([Path(image).name for image in table.loc[repeated, "image"]])
         notes.append(f"{name}: {repeated.sum()} images are listed twice, the first of test, val, train counts: {names}")
     table = table[~repeated].assign(source=name)
+
+    # patients
     unmapped = int(table["patient"].str.startswith("rsna:").sum())
     if unmapped:
         notes.append(
@@ -72,7 +115,7 @@ def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, note
 
 
 def _refuse_contradictions(table: pd.DataFrame, name: str) -> None:
-    """An image that stands in several lines must have one class, as far as they know it."""
+    """Refuse an image that stands in several lines with different classes, as far as they know them."""
     known = table.groupby("image")[list(LABELS)].nunique()  # NaN, unknown, is not counted
     wrong = known.index[(known > 1).any(axis=1)]
     if len(wrong):
@@ -83,10 +126,19 @@ def _refuse_contradictions(table: pd.DataFrame, name: str) -> None:
 
 
 def read_list(path: Path) -> Iterator[Line]:
-    """The lines of a list of any release, v1 to v9, three-class or binary.
+    r"""Read the lines of a list of any release, v1 to v9, three-class or binary.
 
     Raises:
         UserError: A line that has no class where one belongs, with its number.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "train.txt")
+        ...     _ = path.write_text("70 COVID(70).png COVID-19 sirm\n8 b.png normal\n")
+        ...     list(read_list(path))  # doctest: +NORMALIZE_WHITESPACE
+        [Line(words=['70', 'COVID(70).png'], label='covid-19', origin='sirm'),
+         Line(words=['8', 'b.png'], label='normal', origin=None)]
     """
     for number, text in enumerate(read_text(path).splitlines(), start=1):
         words = text.split()
@@ -113,7 +165,10 @@ def _list_file(source: CovidxSource, name: str, root: Path, split: str) -> Path 
 
 
 def _row(line: Line, files: dict[str, str], split: str, patients: PatientRegistry) -> tuple[object, ...]:
-    """Which words are the patient's and which the file's, the files themselves tell: 'COVID 70 COVID(70).png'."""
+    """Make a row; the files themselves tell which words are the patient's and which the file's.
+
+    'COVID 70 COVID(70).png' has a blank in the patient.
+    """
     cuts = range(1, len(line.words))
     cut = next((i for i in cuts if "".join(line.words[i:]) in files), 1)
     patient, file = " ".join(line.words[:cut]), " ".join(line.words[cut:])

@@ -24,12 +24,17 @@ def check_labels(labels: Iterable[str], where: object) -> None:
     Raises:
         UserError: Naming the first one.
     """
-    if taken := sorted(NOT_LABELS.intersection(labels)):
+    taken = sorted(NOT_LABELS.intersection(labels))
+    if taken:
         raise UserError(f"{where}: no label can be called {taken[0]!r}, a column of every table; give it another name")
 
 
 def source_root(source: Source, name: str) -> Path:
-    """The source's folder, which must exist."""
+    """Return the source's folder.
+
+    Raises:
+        UserError: It does not exist.
+    """
     if not source.folder.is_dir():
         raise UserError(
             f"data.sources.{name}.root: no folder {source.root}; set it, or data.root, to where the data set lies"
@@ -38,10 +43,22 @@ def source_root(source: Source, name: str) -> Path:
 
 
 def find_file(root: Path, pattern: str, key: str) -> Path:
-    """The one file below ``root`` that the pattern matches.
+    """Return the one file below ``root`` that the pattern matches.
+
+    Args:
+        root: The data set's folder.
+        pattern: A glob below the root, or an absolute path.
+        key: The setting that named it, for the message.
 
     Raises:
-        UserError: None or several match; names the setting ``key``.
+        UserError: None or several match.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Path(folder, "train_COVIDx5.txt").touch()
+        ...     find_file(Path(folder), "train*.txt", "data.sources.covidx.train_list").name
+        'train_COVIDx5.txt'
     """
     candidates = [Path(pattern)] if Path(pattern).is_absolute() else root.glob(pattern)
     matches = sorted(path for path in candidates if path.is_file())
@@ -54,21 +71,34 @@ def find_file(root: Path, pattern: str, key: str) -> Path:
 
 
 def list_images(*folders: Path) -> dict[str, str]:
-    """File name -> path of the images directly in the folders; the first folder wins, absent ones are skipped.
+    """List the images directly in the folders; the first folder wins, absent ones are skipped.
+
+    Returns:
+        File name -> path.
 
     Raises:
         UserError: An image whose name is not UTF-8: no table can hold it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for name in ("a.png", "b.DCM", "notes.txt", ".hidden.png"):
+        ...         Path(folder, name).touch()
+        ...     sorted(list_images(Path(folder), Path(folder, "absent")))
+        ['a.png', 'b.DCM']
     """
-    found: dict[str, str] = {}
+    images: dict[str, str] = {}
     for folder in folders:
-        if folder.is_dir():
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
-                        if not entry.name.isprintable() and "\\udc" in ascii(entry.name):
-                            raise UserError(f"{folder}: the file name {entry.name!a} is not UTF-8; rename the file")
-                        found.setdefault(entry.name, entry.path)
-    return found
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or not entry.name.lower().endswith(IMAGE_SUFFIXES):
+                    continue
+                if not entry.name.isprintable() and "\\udc" in ascii(entry.name):
+                    raise UserError(f"{folder}: the file name {entry.name!a} is not UTF-8; rename the file")
+                images.setdefault(entry.name, entry.path)
+    return images
 
 
 def read_text(path: Path) -> str:
@@ -109,7 +139,7 @@ def read_csv(path: Path, columns: list[str], separator: str = ",", optional: Seq
 
 
 def path_below(root: Path, name: str, where: str) -> Path:
-    """The path of a file that a data set's table names: nothing in a table leads out of the data set's folder.
+    """Return the path of a file that a data set's table names; nothing in a table leads out of the data set's folder.
 
     What a link below the root points to is its owner's choice, and followed.
 
@@ -120,6 +150,13 @@ def path_below(root: Path, name: str, where: str) -> Path:
 
     Raises:
         UserError: It lies outside.
+
+    Example:
+        >>> path_below(Path("/data"), "a/../b.png", "mine.csv, line 2").as_posix()
+        '/data/b.png'
+        >>> path_below(Path("/data"), "../b.png", "mine.csv, line 2")
+        Traceback (most recent call last):
+        experiments.errors.UserError: mine.csv, line 2: '../b.png' does not lie below /data; files of a data set ...
     """
     folder = os.path.abspath(root)
     path = os.path.normpath(os.path.join(folder, name))
@@ -129,7 +166,7 @@ def path_below(root: Path, name: str, where: str) -> Path:
 
 
 def drop_missing(table: pd.DataFrame, name: str, where: Path, notes: list[str]) -> pd.DataFrame:
-    """Drop the rows whose ``image`` was not found, saying so; ``file`` has the name that was looked for.
+    """Drop the rows whose ``image`` was not found, and note it; ``file`` has the name that was looked for.
 
     Raises:
         UserError: No image was found at all.
@@ -144,7 +181,12 @@ def drop_missing(table: pd.DataFrame, name: str, where: Path, notes: list[str]) 
 
 
 def abbreviate(names: pd.Series | list[str], n: int = 3) -> str:
-    """The first few names, sorted, and how many more there are."""
+    """Return the first few names, sorted, and how many more there are.
+
+    Example:
+        >>> abbreviate(["d", "a", "c", "b"])
+        'a, b, c and 1 more'
+    """
     ordered = sorted(map(str, names))
     more = f" and {len(ordered) - n} more" if len(ordered) > n else ""
     return ", ".join(ordered[:n]) + more

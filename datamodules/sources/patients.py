@@ -32,6 +32,14 @@ class PatientRegistry:
     Attributes:
         nih_images: RSNA id -> NIH image file name, as RSNA publishes it.
         known: Image stem (blanks removed) -> patient, learned from COVIDx's lists.
+
+    Example:
+        >>> rsna_id = "0004cfab-14fd-4e49-80ba-63a80b6bddd6"
+        >>> registry = PatientRegistry(nih_images={rsna_id: "00001836_045.png"})
+        >>> registry.of_covidx("0004cfab", rsna_id, "rsna"), registry.of_stem("00001836_002")
+        ('nih:00001836', 'nih:00001836')
+        >>> registry.of_stem("COVID (70)"), registry.of_stem("film 1")
+        ('sirm:COVID(70)', None)
     """
 
     nih_images: dict[str, str] = field(default_factory=dict)
@@ -46,34 +54,37 @@ class PatientRegistry:
             raise UserError(f"{path}: not RSNA's mapping (JSON list of subset_img_id, img_id): {error!r}") from error
 
     def of_rsna(self, rsna_id: str) -> str:
-        """``nih:...`` where the mapping knows the image, else ``rsna:...`` (an RSNA id is an image, not a patient)."""
+        """Return ``nih:...`` where the mapping knows the image, else ``rsna:...``: an RSNA id is an image's."""
         image = _NIH_IMAGE.fullmatch(self.nih_images.get(rsna_id, ""))
         return f"nih:{image[1]}" if image else f"rsna:{rsna_id}"
 
     def of_covidx(self, patient: str, stem: str, origin: str) -> str:
-        """The patient of a COVIDx line: its first field, file stem and sub-source."""
+        """Return the patient of a COVIDx line: its first field, file stem and sub-source."""
         stem = squeeze(stem)
         if origin == "rsna":
             return self.of_rsna(stem)
-        if origin == "nih" and (image := _NIH_IMAGE.fullmatch(stem)):
+        image = _NIH_IMAGE.fullmatch(stem)
+        if origin == "nih" and image:
             return f"nih:{image[1]}"
         # SIRM's first field is COVID_70 in one release and COVID 70 in another; the file name stays.
         return f"sirm:{stem}" if origin == "sirm" else f"{origin}:{patient}"
 
     def of_stem(self, stem: str) -> str | None:
-        """The patient as far as the file name tells, or None."""
+        """Return the patient as far as the file name tells, or None."""
         stem = squeeze(stem)
-        if patient := self.known.get(stem):
-            return patient
+        if stem in self.known:
+            return self.known[stem]
         if _RSNA_ID.fullmatch(stem):
             return self.of_rsna(stem)
-        if image := _NIH_IMAGE.fullmatch(stem):
-            return f"nih:{image[1]}"
-        return next((f"{origin}:{match[1]}" for origin, p in _STEMS.items() if (match := p.fullmatch(stem))), None)
+        for origin, pattern in {"nih": _NIH_IMAGE, **_STEMS}.items():
+            match = pattern.fullmatch(stem)
+            if match:
+                return f"{origin}:{match[1]}"
+        return None
 
 
 def origin_of(patient: str, stem: str) -> str:
-    """COVIDx's sub-source where a list does not name it (v1, v2, parts of v3 to v7)."""
+    """Guess COVIDx's sub-source where a list does not name it (v1, v2, parts of v3 to v7)."""
     stem = squeeze(stem)
     if _RSNA_ID.fullmatch(stem):
         return "rsna"
@@ -85,5 +96,5 @@ def origin_of(patient: str, stem: str) -> str:
 
 
 def squeeze(name: str) -> str:
-    """A file name without blanks: COVIDx's releases disagree about them."""
+    """Return a file name without blanks: COVIDx's releases disagree about them."""
     return name.replace(" ", "")

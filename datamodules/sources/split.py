@@ -19,7 +19,14 @@ RSNA_VAL_FRACTION = 0.25  # paper: 22,638 and 7,589 label rows
 
 
 def close_or_open(split: pd.Series) -> pd.Series:
-    """A published split without validation rows leaves its training rows open for the validation draw."""
+    """Leave the training rows open for the validation draw where a published split has no validation rows.
+
+    Example:
+        >>> close_or_open(pd.Series(["train", "test"])).tolist()
+        ['train_val', 'test']
+        >>> close_or_open(pd.Series(["train", "val", "test"])).tolist()
+        ['train', 'val', 'test']
+    """
     return split if (split == "val").any() else split.replace({"train": "train_val"})
 
 
@@ -31,7 +38,7 @@ def patient_disjoint(
     test_fraction: float = TEST_FRACTION,
     classes: dict[str, pd.Series] | None = None,
 ) -> dict[str, pd.Series]:
-    """One assignment of people for all tables; a row whose published split contradicts it becomes NA.
+    """Assign people to splits, once for all tables; a row whose published split contradicts it becomes NA.
 
     1. Published test and validation rows claim their patients, table by table in the order given (so WaCXR and COVIDx
        come before NIH); the first claim wins.
@@ -47,23 +54,40 @@ def patient_disjoint(
         test_fraction: Of the patients of a table that publishes nothing.
         classes: Source name -> each row's class: the draws take their share of every class (stratified). A patient with
             images of several classes is drawn with the smallest class first.
+
+    Returns:
+        Source name -> each row's final split.
+
+    Example:
+        >>> nih = pd.DataFrame({"patient": ["nih:1", "nih:2", "nih:3"], "split": "train_val"})
+        >>> covidx = pd.DataFrame({"patient": ["nih:1", "cohen:4"], "split": ["test", "train"]})
+        >>> splits = patient_disjoint({"covidx": covidx, "nih": nih}, val_fraction=0.5, seed=0)
+        >>> splits["nih"].isna().tolist()  # NIH would train on a patient that COVIDx tests on
+        [True, False, False]
+        >>> sorted(splits["nih"].dropna())
+        ['train', 'val']
     """
 
     def strata(name: str, rows: pd.Series) -> list[pd.Series]:
         patients = tables[name]["patient"][rows]
         return [patients] if classes is None else [some for _, some in patients.groupby(classes[name][rows])]
 
+    # 1. published claims
     people: dict[str, str] = {}
     for table in tables.values():
         for split in ("test", "val"):
             for patient in table["patient"][table["split"] == split]:
                 people.setdefault(patient, split)
+
+    # 2. and 3. draws
     unsplit = [
         name for name, t in tables.items() if t["split"].isna().all() and "test" not in set(t["patient"].map(people))
     ]
     is_open = {name: t["split"].isna() | (t["split"] == "train_val") for name, t in tables.items()}
     _draw(people, [some for name in unsplit for some in strata(name, is_open[name])], "test", test_fraction, seed)
     _draw(people, [some for name in tables for some in strata(name, is_open[name])], "val", val_fraction, seed)
+
+    # 4. all others, and rows that contradict
     final = {}
     for name, table in tables.items():
         split = table["patient"].map(people).astype("str").fillna("train")
@@ -75,7 +99,10 @@ def patient_disjoint(
 def as_published(
     tables: dict[str, pd.DataFrame], by_image: Iterable[str], val_fraction: float, seed: int
 ) -> dict[str, pd.Series]:
-    """The paper's splits, each data set for itself: ``by_image`` (RSNA) 75/25 by image, open rows drawn by patient."""
+    """Return the paper's splits, each data set's by itself.
+
+    Those of ``by_image`` (RSNA) are split 75/25 by image; elsewhere open rows are drawn by patient.
+    """
     final = {}
     for name, table in tables.items():
         if name in by_image:
@@ -89,7 +116,13 @@ def as_published(
 
 
 def shared_patients(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Patients in more than one final split: ``patient``, ``splits`` and ``sources`` (both comma-separated)."""
+    """Find patients in more than one final split: ``patient``, ``splits`` and ``sources`` (both comma-separated).
+
+    Example:
+        >>> table = pd.DataFrame({"patient": ["a", "a", "b"], "split": ["train", "test", "test"], "source": "mine"})
+        >>> shared_patients({"mine": table}).values.tolist()
+        [['a', 'test, train', 'mine']]
+    """
     rows = pd.concat([table[["patient", "split", "source"]] for table in tables.values()]).dropna().drop_duplicates()
     rows = rows[rows["patient"].map(rows.groupby("patient")["split"].nunique()) > 1]
     grouped = rows.sort_values(["patient", "split", "source"]).groupby("patient")
@@ -98,7 +131,7 @@ def shared_patients(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def ranked(ids: Iterable[str], seed: int) -> list[str]:
-    """Distinct ids in an order that depends on nothing but the ids and the seed."""
+    """Return distinct ids in an order that depends on nothing but the ids and the seed."""
     return sorted(set(ids), key=lambda i: blake2b(f"{seed}:{i}".encode(), digest_size=8).digest())
 
 

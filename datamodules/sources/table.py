@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -44,7 +44,7 @@ READERS: dict[str, Callable[[Any, str, PatientRegistry, list[str]], pd.DataFrame
 _CLAIMS = ("wacxr", "covidx", "csv", "folder", "nih", "rsna")  # whose test and validation patients win
 
 
-@dataclass
+@dataclass(frozen=True)
 class Assembly:
     """All sources read and split.
 
@@ -54,12 +54,12 @@ class Assembly:
         notes: What a person should know: images not found, patients unknown, rows left out.
     """
 
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame]
+    notes: list[str]
 
 
 def load_tables(data: Data, names: Iterable[str] | None = None) -> dict[str, pd.DataFrame]:
-    """The sample tables of ``data.sources`` (of the named ones) with their final splits; no image is opened.
+    """Read the sample tables of ``data.sources`` (of the named ones) with their final splits; no image is opened.
 
     Every source takes part in the split, named or not, so that an ablation's runs all train on the same people.
     Warnings go to the logger ``covidmt``.
@@ -79,14 +79,31 @@ def load_tables(data: Data, names: Iterable[str] | None = None) -> dict[str, pd.
 
 
 def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
-    """Read and split all sources; see :func:`load_tables`."""
+    """Read and split all sources; see :func:`load_tables`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from experiments.schema import FolderSource
+        >>> with TemporaryDirectory() as folder:
+        ...     for file in ("train/sick/a.png", "train/well/b.png", "test/sick/c.png"):
+        ...         Path(folder, file).parent.mkdir(parents=True)
+        ...         Path(folder, file).touch()
+        ...     table = assemble(Data(sources={"mine": FolderSource(root=folder)})).tables["mine"]
+        >>> table.loc[table["split"] == "test", ["patient", "sick", "well"]].values.tolist()
+        [['mine:test/sick/c.png', 1.0, 0.0]]
+    """
     required = {n for n, s in data.sources.items() if s.kind != "wacxr"} if names is None else set(names)
     for name in required - data.sources.keys():
         raise UserError(f"data.sources: no source {name!r}{nearest(name, data.sources)}")
-    assembly = Assembly()
-    tables = _read(data, required, assembly.notes)
+
+    # read; the tables in the order of their claims on patients
+    notes: list[str] = []
+    tables = _read_sources(data, required, notes)
     kinds = {name: data.sources[name].kind for name in tables}
     tables = {name: tables[name] for name in sorted(tables, key=lambda name: _CLAIMS.index(kinds[name]))}
+
+    # split
     if data.split_policy is SplitPolicy.paper:
         by_image = [name for name, kind in kinds.items() if kind == "rsna"]
         splits = as_published(tables, by_image, data.val_fraction, data.split_seed)
@@ -97,20 +114,27 @@ def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
         splits = patient_disjoint(
             tables, data.val_fraction, data.split_seed, test_fraction=data.test_fraction, classes=classes
         )
-    for name in data.sources:
-        if name in tables:
-            published = tables[name]["split"]
-            assembly.tables[name] = tables[name].assign(split=splits[name], published=published)
-    assembly.notes += _losses(assembly.tables) + _leaks(assembly.tables)
-    return assembly
+
+    # the final split beside the published one, in the YAML's order
+    final = {
+        name: tables[name].assign(split=splits[name], published=tables[name]["split"])
+        for name in data.sources
+        if name in tables
+    }
+    return Assembly(final, notes + _describe_losses(final) + _describe_leaks(final))
 
 
 def label_columns(table: pd.DataFrame) -> list[str]:
-    """The names of a sample table's labels."""
+    """Return the names of a sample table's labels.
+
+    Example:
+        >>> label_columns(pd.DataFrame(columns=["image", "patient", "split", "sick", "well", "boxes"]))
+        ['sick', 'well']
+    """
     return [str(column) for column in table if column not in NOT_LABELS]
 
 
-def _read(data: Data, required: set[str], notes: list[str]) -> dict[str, pd.DataFrame]:
+def _read_sources(data: Data, required: set[str], notes: list[str]) -> dict[str, pd.DataFrame]:
     patients = PatientRegistry()
     tables = {}
     for kind, read in READERS.items():
@@ -127,14 +151,14 @@ def _read(data: Data, required: set[str], notes: list[str]) -> dict[str, pd.Data
 
 
 def _rarest_label(table: pd.DataFrame) -> pd.Series:
-    """Each row's class for a stratified draw: the rarest of its labels, blank where it has none."""
+    """Return each row's class for a stratified draw: the rarest of its labels, blank where it has none."""
     labels = table[label_columns(table)]
     order = labels.sum().sort_values(kind="stable").index
     has = (labels[order] == 1).assign(**{"": True})
     return has.idxmax(axis=1)
 
 
-def _losses(tables: dict[str, pd.DataFrame]) -> list[str]:
+def _describe_losses(tables: dict[str, pd.DataFrame]) -> list[str]:
     lost = {name: int(table["split"].isna().sum()) for name, table in tables.items()}
     return [
         f"{name}: {n} of {len(tables[name])} images left out, because their patients are in another split"
@@ -143,7 +167,7 @@ def _losses(tables: dict[str, pd.DataFrame]) -> list[str]:
     ]
 
 
-def _leaks(tables: dict[str, pd.DataFrame]) -> list[str]:
+def _describe_leaks(tables: dict[str, pd.DataFrame]) -> list[str]:
     shared = shared_patients(tables) if tables else pd.DataFrame()
     if shared.empty:
         return []

@@ -1,4 +1,17 @@
-"""WaCXR: X-rays and what WhatsApp made of them, two folders with the class folders 0_* and 1_*, paired by stem."""
+"""WaCXR: chest X-rays, and what WhatsApp made of each: the test set of the COVIDMT paper.
+
+Format:
+    Two folders, ``covid_binary_test`` (originals) and ``covid_binary_test_whatsapp`` (received), each with class
+    folders ``0_*`` (not COVID-19) and ``1_*`` (COVID-19). Two files of one class and one stem are a pair.
+Classes:
+    COVID-19 or not.
+Images:
+    6,562 pairs (4,812 with COVID-19, 1,750 without), 6.7 GB.
+How to get it:
+    It is published with the paper. `covidmt pairs` makes pairs of other images in the same layout.
+Cite:
+    The COVIDMT paper, https://doi.org/10.1038/s41598-023-44653-y.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +28,32 @@ LABEL = "COVID-19"
 
 
 def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
-    """The sample table, all of it ``test``; ``image`` is the original and ``received`` its twin.
+    """Read WaCXR into a sample table, all of it ``test``; ``image`` is the original and ``received`` its twin.
 
     Patients come from COVIDx's lists where they name the image, else from the file name.
 
+    Args:
+        source: The folders.
+        name: The source's name in the YAML.
+        patients: Knows COVIDx's lists by now.
+        notes: Gets what a person should know.
+
     Raises:
         UserError: A folder is missing or of no class, a stem stands twice in a class, or there is no pair.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for file in ("covid_binary_test/1_COVID-19/a.png", "covid_binary_test_whatsapp/1_COVID-19/a.jpeg"):
+        ...         Path(folder, file).parent.mkdir(parents=True)
+        ...         Path(folder, file).touch()
+        ...     table = read_wacxr(WacxrSource(root=folder), "wacxr", PatientRegistry(known={"a": "cohen:5"}), [])
+        >>> table[["patient", "split", "COVID-19"]].values.tolist()
+        [['cohen:5', 'test', 1.0]]
     """
     root = source_root(source, name)
+
+    # pairs
     originals = _stems(root / source.originals, f"data.sources.{name}.originals")
     received = _stems(root / source.received, f"data.sources.{name}.received")
     pairs = sorted(originals.keys() & received.keys())
@@ -30,15 +61,20 @@ def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes:
         raise UserError(
             f"{root}: no file in {source.originals} has a twin (same class, same stem) in {source.received}"
         )
-    if unpaired := originals.keys() ^ received.keys():
+    unpaired = originals.keys() ^ received.keys()
+    if unpaired:
         names = abbreviate([f"{folder}/{stem}" for folder, stem in unpaired])
         notes.append(f"{name}: {len(unpaired)} images have no twin and are left out: {names}")
+
+    # patients
     people = [patients.of_stem(stem) for _, stem in pairs]
-    if unknown := people.count(None):
+    unknown = people.count(None)
+    if unknown:
         notes.append(
             f"{name}: the patients of {unknown} of {len(pairs)} images are unknown (not in COVIDx's lists, not told by "
             "the file name); each counts as one of its own, so earlier images of them may be in training"
         )
+
     return pd.DataFrame(
         {
             "image": [originals[pair] for pair in pairs],
@@ -53,14 +89,15 @@ def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes:
 
 
 def _stems(folder: Path, key: str) -> dict[tuple[str, str], str]:
-    """(Class folder, stem) -> path."""
+    """List a folder's images: (class folder, stem) -> path."""
     if not folder.is_dir():
         raise UserError(f"{key}: no folder {folder}")
     classes = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     wrong = [path.name for path in classes if not path.name.startswith(("0_", "1_"))]
     if wrong or not classes:
-        found = ", ".join(wrong) or "none"
-        raise UserError(f"{folder}: class folders begin with 0_ (not COVID-19) or 1_ (COVID-19); found {found}")
+        names = ", ".join(wrong) or "none"
+        raise UserError(f"{folder}: class folders begin with 0_ (not COVID-19) or 1_ (COVID-19); found {names}")
+
     images: dict[tuple[str, str], str] = {}
     for path in classes:
         for file, image in list_images(path).items():
