@@ -14,7 +14,8 @@ from pathlib import Path
 
 from datamodules.sources.nih import LABELS, NO_FINDING
 from datamodules.sources.table import load_tables
-from experiments.schema import Data, NihSource
+from experiments.schema import Data
+from experiments.source_schema import NihSource
 
 IMAGES, FOLDERS, TEST = 112_120, 12, 25_596
 

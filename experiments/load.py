@@ -15,7 +15,8 @@ from experiments.errors import UserError, nearest
 from experiments.keys import Values
 from experiments.lungs_schema import LungsExperiment
 from experiments.paths import expand
-from experiments.schema import SOURCE_KINDS, Experiment
+from experiments.schema import Experiment
+from experiments.source_schema import SOURCE_KINDS
 from experiments.validate import check_experiment, check_lungs_experiment
 
 SHIPPED = Path(__file__).parent

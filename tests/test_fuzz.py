@@ -39,7 +39,8 @@ from datamodules.sources.wacxr import read_wacxr
 from experiments.errors import UserError
 from experiments.load import SHIPPED, from_dict, load_experiment, to_dict
 from experiments.lungs_schema import LungFolder
-from experiments.schema import CovidxSource, CsvSource, Experiment, FolderSource, NihSource, RsnaSource, WacxrSource
+from experiments.schema import Experiment
+from experiments.source_schema import CovidxSource, CsvSource, FolderSource, NihSource, RsnaSource, WacxrSource
 from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.load import load_module
 from lightning_modules.multitask import MultiTaskModule

@@ -36,7 +36,8 @@ from datamodules.sources.table import load_tables
 from experiments.errors import UserError
 from experiments.load import override
 from experiments.paths import expand
-from experiments.schema import Experiment, Tracking, View, WacxrSource
+from experiments.schema import Experiment, Tracking, View
+from experiments.source_schema import WacxrSource
 from lightning_modules.load import load_module
 from lightning_modules.strategies import refuse_sharding
 from metrics.bootstrap import PatientBootstrap

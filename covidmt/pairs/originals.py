@@ -9,7 +9,7 @@ from pathlib import Path
 from datamodules.sources.files import abbreviate, list_images
 from experiments.errors import UserError
 from experiments.files import replace_file
-from experiments.schema import WacxrSource
+from experiments.source_schema import WacxrSource
 
 ORIGINALS = WacxrSource.originals  # covid_binary_test; the received images lie in covid_binary_test_<channel>
 UNLABELLED = "0_unlabelled"

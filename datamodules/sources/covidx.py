@@ -32,7 +32,7 @@ import pandas as pd
 from datamodules.sources.files import abbreviate, drop_missing, find_file, list_images, read_text, source_root
 from datamodules.sources.patients import PatientRegistry, origin_of, squeeze
 from experiments.errors import UserError
-from experiments.schema import CovidxSource
+from experiments.source_schema import CovidxSource
 
 LABELS = ("normal", "pneumonia", "COVID-19")
 # The binary lists know COVID-19 or not; what a negative image shows instead is unknown.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.errors import UserError
-from experiments.schema import Source
+from experiments.source_schema import Source
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp")
 

@@ -25,7 +25,7 @@ import pandas as pd
 from datamodules.sources.files import drop_missing, find_file, list_images, read_csv, read_text, source_root
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
-from experiments.schema import NihSource
+from experiments.source_schema import NihSource
 
 LABELS = (
     "Atelectasis",

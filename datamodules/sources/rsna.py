@@ -28,7 +28,7 @@ import pandas as pd
 from datamodules.sources.files import drop_missing, find_file, list_images, read_csv, source_root
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
-from experiments.schema import RsnaSource
+from experiments.source_schema import RsnaSource
 
 LABELS = ("Lung Opacity", "Normal", "No Lung Opacity / Not Normal")
 

@@ -20,7 +20,7 @@ from datamodules.sources.files import (
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.split import SPLIT_NAMES, close_or_open
 from experiments.errors import UserError
-from experiments.schema import CsvSource
+from experiments.source_schema import CsvSource
 
 
 def read_user_csv(source: CsvSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:

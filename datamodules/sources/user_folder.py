@@ -10,7 +10,7 @@ from datamodules.sources.files import check_labels, list_images, source_root
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.split import SPLIT_NAMES, close_or_open
 from experiments.errors import UserError
-from experiments.schema import FolderSource
+from experiments.source_schema import FolderSource
 
 
 def read_user_folder(source: FolderSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ import pandas as pd
 from datamodules.sources.files import abbreviate, list_images, source_root
 from datamodules.sources.patients import PatientRegistry, squeeze
 from experiments.errors import UserError
-from experiments.schema import WacxrSource
+from experiments.source_schema import WacxrSource
 
 LABEL = "COVID-19"
 

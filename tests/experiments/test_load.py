@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from experiments.errors import UserError
 from experiments.load import SHIPPED, from_dict, load_experiment, load_lungs_experiment, to_dict, to_yaml
-from experiments.schema import CovidxSource, Experiment, TaskKind
+from experiments.schema import Experiment, TaskKind
+from experiments.source_schema import CovidxSource
 
 BASE = """
 data:

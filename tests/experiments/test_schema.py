@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from experiments import lungs_schema, schema, sweep_schema
 from experiments.bounds import Bounds
 from experiments.load import SHIPPED, load_experiment
-from experiments.schema import Data, Masks, Source, SplitPolicy
+from experiments.schema import Data, Masks, SplitPolicy
 
 
 def test_defaults_are_the_papers_settings():
@@ -32,12 +32,11 @@ def test_paths_are_absolute_where_they_are_used_and_as_written_where_they_are_sa
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    source, masks = Source("nih", root="cxr/nih"), Masks(folders=["~/masks", "/m"], cache="mlruns/masks")
-    assert (source.folder, source.root) == (tmp_path / "cxr/nih", "cxr/nih")
+    masks = Masks(folders=["~/masks", "/m"], cache="mlruns/masks")
     assert masks.mask_folders == [Path("/home/someone/masks"), Path("/m")]
     assert masks.cache_folder == tmp_path / "mlruns/masks"
     assert (Data().cache_folder, Data(cache="c").cache_folder) == (None, tmp_path / "c")
-    assert OmegaConf.to_container(OmegaConf.structured(source)) == {"kind": "nih", "root": "cxr/nih"}
+    assert OmegaConf.to_container(OmegaConf.structured(masks))["folders"] == ["~/masks", "/m"]
 
 
 def test_every_default_lies_within_its_bounds():

@@ -7,7 +7,7 @@ from PIL import Image
 
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.wacxr import read_wacxr
-from experiments.schema import WacxrSource
+from experiments.source_schema import WacxrSource
 
 
 def draw(seed):

@@ -19,7 +19,8 @@ from covidmt.evaluation.plots import _drawn
 from covidmt.evaluation.report import write_report
 from covidmt.evaluation.result import Evaluated, build_result
 from datamodules.evaluation import EvaluationDataModule
-from experiments.schema import Data, Experiment, FolderSource, Pairs, Task, TaskKind
+from experiments.schema import Data, Experiment, Pairs, Task, TaskKind
+from experiments.source_schema import FolderSource
 from explain.decision import Decision
 from metrics.controls import pack
 from metrics.paired import SIDES

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from datamodules.checks.check import check_data
 from datamodules.checks.text import print_report
-from experiments.schema import CsvSource, Data, Experiment, FolderSource, Pairs, SplitPolicy, Task, TaskKind
+from experiments.schema import Data, Experiment, Pairs, SplitPolicy, Task, TaskKind
+from experiments.source_schema import CsvSource, FolderSource
 
 
 def experiment(root: Path, **settings: Any) -> Experiment:

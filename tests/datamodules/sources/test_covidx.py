@@ -9,7 +9,7 @@ import pytest
 from datamodules.sources.covidx import Line, read_covidx, read_list
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
-from experiments.schema import CovidxSource
+from experiments.source_schema import CovidxSource
 
 RSNA = "03cd7a5b-d5d7-40a1-81b1-c4264920530a"
 

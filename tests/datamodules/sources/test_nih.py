@@ -8,7 +8,7 @@ import pytest
 from datamodules.sources.nih import LABELS, read_nih
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
-from experiments.schema import NihSource
+from experiments.source_schema import NihSource
 
 V2017 = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"

@@ -8,7 +8,7 @@ import pytest
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.rsna import read_rsna
 from experiments.errors import UserError
-from experiments.schema import RsnaSource
+from experiments.source_schema import RsnaSource
 
 LABELS = "patientId,x,y,width,height,Target\nb,10,20,30,40,1\na,,,,,0\nb,1.5,2,3,4,1\nc,,,,,0\n"
 CLASSES = "patientId,class\nb,Lung Opacity\nb,Lung Opacity\na,Normal\nc,No Lung Opacity / Not Normal\n"

@@ -11,7 +11,8 @@ import pytest
 from datamodules.sources.split import shared_patients
 from datamodules.sources.table import assemble, label_columns, load_tables
 from experiments.errors import UserError
-from experiments.schema import CovidxSource, Data, NihSource, RsnaSource, SplitPolicy, WacxrSource
+from experiments.schema import Data, SplitPolicy
+from experiments.source_schema import CovidxSource, NihSource, RsnaSource, WacxrSource
 
 
 def four_sources(root: Path, **settings: Any) -> Data:

@@ -9,7 +9,7 @@ import pytest
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.user_csv import read_user_csv
 from experiments.errors import UserError
-from experiments.schema import CsvSource
+from experiments.source_schema import CsvSource
 
 
 def write(root: Path, table: str, **settings: Any) -> CsvSource:

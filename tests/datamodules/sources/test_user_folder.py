@@ -8,7 +8,7 @@ import pytest
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.user_folder import read_user_folder
 from experiments.errors import UserError
-from experiments.schema import FolderSource
+from experiments.source_schema import FolderSource
 
 
 def write(root: Path, *files: str) -> FolderSource:

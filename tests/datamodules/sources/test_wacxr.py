@@ -7,7 +7,7 @@ import pytest
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.wacxr import read_wacxr
 from experiments.errors import UserError
-from experiments.schema import WacxrSource
+from experiments.source_schema import WacxrSource
 
 FILES = {
     "covid_binary_test/0_NON_COVID": ["00000007_001.png", "alone.png"],

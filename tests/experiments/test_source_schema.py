@@ -1,0 +1,18 @@
+from pathlib import Path
+
+import pytest
+
+from experiments.load import to_dict
+from experiments.source_schema import SOURCE_KINDS, Source
+
+
+def test_a_kind_is_named_by_its_class():
+    assert {kind: cls().kind for kind, cls in SOURCE_KINDS.items()} == {kind: kind for kind in SOURCE_KINDS}
+    assert {"covidx", "rsna", "nih", "wacxr", "csv", "folder"} == SOURCE_KINDS.keys()
+
+
+def test_a_sources_folder_is_absolute_and_its_root_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    source = Source("nih", root="cxr/nih")
+    assert source.folder == tmp_path / "cxr/nih"
+    assert to_dict(source) == {"kind": "nih", "root": "cxr/nih"}
