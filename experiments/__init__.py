@@ -8,53 +8,6 @@ names in ``__all__`` are for use from outside; they are imported when they are f
     3
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from experiments.batch import Batch, Pair, TaskBatch
-    from experiments.errors import UserError
-    from experiments.load import load_experiment, load_lungs_experiment, to_yaml
-    from experiments.lungs_schema import LungsExperiment
-    from experiments.schema import Experiment, Task
-    from experiments.sweep_schema import Sweep
-    from experiments.trials import Trial, load_sweep
-
-__all__ = [
-    "Batch",
-    "Experiment",
-    "LungsExperiment",
-    "Pair",
-    "Sweep",
-    "Task",
-    "TaskBatch",
-    "Trial",
-    "UserError",
-    "load_experiment",
-    "load_lungs_experiment",
-    "load_sweep",
-    "to_yaml",
-]
-
-_HOMES = {
-    "Batch": "batch",
-    "Experiment": "schema",
-    "LungsExperiment": "lungs_schema",
-    "Pair": "batch",
-    "Sweep": "sweep_schema",
-    "Task": "schema",
-    "TaskBatch": "batch",
-    "Trial": "trials",
-    "UserError": "errors",
-    "load_experiment": "load",
-    "load_lungs_experiment": "load",
-    "load_sweep": "trials",
-    "to_yaml": "load",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

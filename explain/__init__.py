@@ -8,43 +8,6 @@ they are imported when they are first asked for.
     0.5
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from explain.cam import Cam, Explainable, engines
-    from explain.decision import Decision
-    from explain.gradcam import GradCam
-    from explain.heat import heat_map, heat_region
-    from explain.picture import Side, draw_pair
-
-__all__ = [
-    "Cam",
-    "Decision",
-    "Explainable",
-    "GradCam",
-    "Side",
-    "draw_pair",
-    "engines",
-    "heat_map",
-    "heat_region",
-]
-
-_HOMES = {
-    "Cam": "cam",
-    "Decision": "decision",
-    "Explainable": "cam",
-    "GradCam": "gradcam",
-    "Side": "picture",
-    "draw_pair": "picture",
-    "engines": "cam",
-    "heat_map": "heat",
-    "heat_region": "heat",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

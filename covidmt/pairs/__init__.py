@@ -6,21 +6,6 @@
 For use from outside: `make_pairs`, `match_pairs`, `read_manifest`, `ManifestRow`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from covidmt.pairs.make import make_pairs
-    from covidmt.pairs.manifest import ManifestRow, read_manifest
-    from covidmt.pairs.match import match_pairs
-
-__all__ = ["ManifestRow", "make_pairs", "match_pairs", "read_manifest"]
-
-_HOMES = {"ManifestRow": "manifest", "make_pairs": "make", "match_pairs": "match", "read_manifest": "manifest"}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

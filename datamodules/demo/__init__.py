@@ -6,21 +6,6 @@ split. One chest X-ray is drawn by `phantom`, from `anatomy`, `findings` and the
 For use from outside: `write_demo`, `draw_chest`, `Anatomy`, `Chest`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from datamodules.demo.anatomy import Anatomy
-    from datamodules.demo.phantom import Chest, draw_chest
-    from datamodules.demo.write import write_demo
-
-__all__ = ["Anatomy", "Chest", "draw_chest", "write_demo"]
-
-_HOMES = {"Anatomy": "anatomy", "Chest": "phantom", "draw_chest": "phantom", "write_demo": "write"}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,20 +7,6 @@ who is trained and tested on, `patients` who is in which image, `files` finds th
 For use from outside: `load_tables`, `label_columns`, `READERS`, `PatientRegistry`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from datamodules.sources.patients import PatientRegistry
-    from datamodules.sources.table import READERS, label_columns, load_tables
-
-__all__ = ["READERS", "PatientRegistry", "label_columns", "load_tables"]
-
-_HOMES = {"READERS": "table", "PatientRegistry": "patients", "label_columns": "table", "load_tables": "table"}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

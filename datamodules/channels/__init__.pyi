@@ -1,0 +1,4 @@
+from .phone_apps import whatsapp as whatsapp
+from .registry import CHANNELS as CHANNELS
+from .registry import Channel as Channel
+from .registry import get_channel as get_channel

@@ -1,0 +1,13 @@
+from .batch import Batch as Batch
+from .batch import Pair as Pair
+from .batch import TaskBatch as TaskBatch
+from .errors import UserError as UserError
+from .load import load_experiment as load_experiment
+from .load import load_lungs_experiment as load_lungs_experiment
+from .load import to_yaml as to_yaml
+from .lungs_schema import LungsExperiment as LungsExperiment
+from .schema import Experiment as Experiment
+from .schema import Task as Task
+from .sweep_schema import Sweep as Sweep
+from .trials import Trial as Trial
+from .trials import load_sweep as load_sweep

@@ -1,0 +1,9 @@
+from .cam import Cam as Cam
+from .cam import Explainable as Explainable
+from .cam import engines as engines
+from .decision import Decision as Decision
+from .gradcam import GradCam as GradCam
+from .heat import heat_map as heat_map
+from .heat import heat_region as heat_region
+from .picture import Side as Side
+from .picture import draw_pair as draw_pair

@@ -1,0 +1,9 @@
+from .heads import BoxHead as BoxHead
+from .heads import BoxOutput as BoxOutput
+from .heads import ClassificationHead as ClassificationHead
+from .load import build_module as build_module
+from .load import load_module as load_module
+from .multitask import MultiTaskModule as MultiTaskModule
+from .optimizers import build_optimizer as build_optimizer
+from .optimizers import build_scheduler as build_scheduler
+from .private_multitask import PrivateMultiTaskModule as PrivateMultiTaskModule

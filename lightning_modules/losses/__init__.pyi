@@ -1,0 +1,11 @@
+from .attention import heat_outside as heat_outside
+from .consistency import divergence as divergence
+from .surgery import pcgrad_backward as pcgrad_backward
+from .surgery import project_conflicts as project_conflicts
+from .tasks import BoxTerms as BoxTerms
+from .tasks import Term as Term
+from .tasks import box_terms as box_terms
+from .tasks import sigmoid_cross_entropy as sigmoid_cross_entropy
+from .tasks import softmax_cross_entropy as softmax_cross_entropy
+from .tasks import weight_penalty as weight_penalty
+from .weighting import LossWeighting as LossWeighting

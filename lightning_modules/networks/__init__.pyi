@@ -1,0 +1,9 @@
+from .backbones import Backbone as Backbone
+from .backbones import build_backbone as build_backbone
+from .covidnet import build_covidnet as build_covidnet
+from .norm import to_group_norm as to_group_norm
+from .normalise import Normalise as Normalise
+from .weights import create_network as create_network
+from .weights import fetch_weights as fetch_weights
+from .weights import load_weights as load_weights
+from .weights import read_weights as read_weights

@@ -1,0 +1,11 @@
+from .bootstrap import Estimate as Estimate
+from .bootstrap import PatientBootstrap as PatientBootstrap
+from .boxes import BoxScores as BoxScores
+from .classification import ClassificationScores as ClassificationScores
+from .instability import PredictionInstability as PredictionInstability
+from .intervals import t_interval as t_interval
+from .intervals import wilson as wilson
+from .paired import holm as holm
+from .paired import mcnemar as mcnemar
+from .saliency import OutOfLungSaliency as OutOfLungSaliency
+from .saliency import iol as iol
