@@ -1,8 +1,8 @@
 """Grad-CAM from the last feature map and the head alone (Selvaraju et al., ICCV 2017).
 
 With the feature map at hand, the class score's gradient needs the head's backward only: no hook, no second forward,
-no backward through the base network, and no parameter's ``.grad`` is touched. Maps and predictions together take 1.00
-to 1.07 times as long as plain inference (``benchmarks/gradcam.py``).
+no backward through the base network, and no parameter's ``.grad`` is touched. Maps and predictions together take 1.0 to
+1.1 times as long as plain inference (``benchmarks/gradcam.py``).
 """
 
 from __future__ import annotations
