@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from datamodules.groups import Group
 from datamodules.images.augment import MIN_VISIBILITY, seeded, training_transform
-from datamodules.images.cache import CachedImages
+from datamodules.images.cached import CachedImages
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
 from datamodules.images.views import show

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from datamodules.images.cache import CachedImages, ImageCache
+from datamodules.images.cache import ImageCache
+from datamodules.images.cached import CachedImages
 from datamodules.sampler import BalancedStream, Stream
 from datamodules.sources.table import label_columns
 from experiments.errors import UserError, nearest

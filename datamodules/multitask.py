@@ -13,7 +13,7 @@ from datamodules.channels.registry import get_channel
 from datamodules.companions import CompanionDataset
 from datamodules.dataset import ImageDataset
 from datamodules.groups import Group, batch_groups, fill_cache
-from datamodules.images.cache import CachedImages
+from datamodules.images.cached import CachedImages
 from datamodules.images.masks import LungMasks
 from datamodules.loaders import JobLoader, NoBatches, next_step
 from datamodules.pairs import PairDataset, collate_pairs

@@ -2,7 +2,7 @@
 
 A source at one size is one file of pixels, ``<source>-<size>px-<decoder>.pixels``, that only grows, and beside it
 ``.index``, which is replaced whole after the pixels that it names are on disk: whatever ends a process, the next one
-goes on there, and readers are never disturbed. What counts is a file's content: a data set that has moved is read
+resumes there, and readers are never disturbed. What counts is a file's content: a data set that has moved is read
 again, but not decoded again.
 
 numpy does this in a page of code. zarr and litdata are made for chunks that several arrays or machines share: they add
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import mmap
 import os
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -27,24 +26,16 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
+from datamodules.images.cache_index import CacheIndex, Entry, absolute_paths, read_stamp
+from datamodules.images.cached import CachedImages, stride
 from datamodules.images.decode import DECODER, crop_top, decode, resize
 from datamodules.images.processes import in_processes
 from datamodules.sources.files import abbreviate
 from experiments.errors import UserError
-from experiments.files import replace_file
 
 logger = logging.getLogger("covidmt")
 
-SAVE_SECONDS = 10.0  # between two states that an interrupted build goes on from
-_FIELDS = [
-    ("bytes", "i8"),  # the file's size and time of change, by which another file in its place is noticed
-    ("changed", "i8"),
-    ("digest", "S64"),  # sha256 of the file
-    ("row", "i8"),  # its place among the pixels, and their checksum
-    ("check", "u4"),
-    ("height", "i4"),  # of the image in the file
-    ("width", "i4"),
-]
+SAVE_SECONDS = 10.0  # between two states that an interrupted build resumes from
 
 
 class ImageCache:
@@ -53,11 +44,24 @@ class ImageCache:
     Args:
         folder: ``data.cache``; other sources, sizes, crops and decoders have files of their own in it.
         source: The source's name.
-        size: Side S.
-        top: Share of the images that is cut off at the top.
+        size: Side S of the cached images, in pixels.
+        top: Share of the images that is cut off at the top, 0 to below 1.
 
     Attributes:
         pixels: The file of pixels.
+        index: The file that says which image lies where.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     film = Path(folder, "film.png")
+        ...     Image.new("L", (30, 20), 77).save(film)
+        ...     cache = ImageCache(Path(folder, "cache"), "chests", size=4)
+        ...     cache.fill([str(film)]), cache.fill([str(film)])
+        ...     cache.view([str(film)])[0].tolist()[0]
+        (1, 0)
+        [77, 77, 77, 77]
     """
 
     def __init__(self, folder: str | Path, source: str, size: int, top: float = 0.0) -> None:
@@ -72,8 +76,8 @@ class ImageCache:
 
         Args:
             images: Paths.
-            processes: As many at a time; None: as many as there are cores.
-            verify: Compare all checksums first, and make anew what is damaged.
+            processes: How many decode at a time; None: as many as there are cores.
+            verify: Compare all checksums first, and decode anew what is damaged.
 
         Returns:
             How many images were missing, changed or damaged.
@@ -82,21 +86,23 @@ class ImageCache:
             UserError: Images cannot be read (all others are added first), one changes meanwhile, the disk is full or
                 the folder cannot be written.
         """
-        paths = np.unique(_absolute(images))
+        paths = np.unique(absolute_paths(images))
         with self._explained():
-            if not verify and not len(self._missing(self._read_index(), paths)):
-                return 0  # without the lock: a cache that others may only read
+            # without the lock: a cache that others may only read
+            if not verify and not len(self._read_index().missing(paths)):
+                return 0
+
             self.pixels.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock():
+            with self._locked():
                 index = self._read_index()
                 if verify:
-                    index = index[self._sound(index)]
-                missing = self._missing(index, paths)
+                    index = self._without_damaged(index)
+                missing = index.missing(paths)
                 self._add(index, paths[missing], processes)
         return len(missing)
 
     def view(self, images: Iterable[str | bytes]) -> CachedImages:
-        """The images, in this order.
+        """Return the images, in this order.
 
         Args:
             images: Paths.
@@ -104,44 +110,28 @@ class ImageCache:
         Raises:
             UserError: One is not in the cache.
         """
-        paths = _absolute(images)
+        paths = absolute_paths(images)
         index = self._read_index()
-        places, known = _find(index, paths)
+        places, known = index.find(paths)
         if not known.all():
             names = abbreviate([os.fsdecode(path) for path in paths[~known]])
             raise UserError(f"{self.pixels}: not in this cache: {names}; run `covidmt data cache`")
-        entries = index[places]
-        return CachedImages(
-            self.pixels,
-            self.size,
-            rows=entries["row"].copy(),
-            checks=entries["check"].copy(),
-            shapes=np.stack([entries["height"], entries["width"]], axis=1),
-        )
+        return self._images(index.entries[places])
 
-    def _missing(self, index: np.ndarray, paths: np.ndarray) -> np.ndarray:
-        """Which of the paths the index lacks, or has another state of."""
-        places, known = _find(index, paths)
-        entries = index[places[known]]
-        stamps = np.array([_stamp(os.fsdecode(path)) or (-1, -1) for path in paths[known]], np.int64).reshape(-1, 2)
-        known[known] = (stamps == np.stack([entries["bytes"], entries["changed"]], axis=1)).all(axis=1)
-        return np.flatnonzero(~known)
+    def _images(self, entries: np.ndarray) -> CachedImages:
+        shapes = np.stack([entries["height"], entries["width"]], axis=1)
+        return CachedImages(self.pixels, self.size, entries["row"].copy(), entries["check"].copy(), shapes)
 
-    def _add(self, index: np.ndarray, paths: np.ndarray, processes: int | None) -> None:
+    def _add(self, index: CacheIndex, paths: np.ndarray, processes: int | None) -> None:
         if not len(paths):
             return
-        self._require_room(self._unknown(index, paths))
-        # Never a row that was in use: a training may still read it by an older index.
-        first = -(-self.pixels.stat().st_size // _stride(self.size)) if self.pixels.exists() else 0
+        self._require_room(_count_new(index, paths))
+
         problems: list[str] = []
         with self.pixels.open("ab") as file:  # open all the time: an error of any process's writing comes to its fsync
-            self._save(file.fileno(), index, [])
-            known = self.index.stat().st_mtime_ns
-            jobs = [
-                _Job(os.fsdecode(path), first + i, self.pixels, self.size, self.top, known)
-                for i, path in enumerate(paths)
-            ]
-            done: list[tuple] = []
+            self._save(file.fileno(), index)
+            jobs = self._jobs(paths)
+            done: list[Entry] = []
             saved = time.monotonic()
             try:
                 for result in in_processes(_decode_into, jobs, processes, f"Decoding {len(jobs)} images"):
@@ -149,53 +139,42 @@ class ImageCache:
                         problems.append(result)
                         continue
                     done.append(result)
+
+                    # a state that another build could resume from
                     if time.monotonic() - saved > SAVE_SECONDS:
-                        index, done = self._save(file.fileno(), index, done), []
+                        index, done = index.updated(done), []
+                        self._save(file.fileno(), index)
                         saved = time.monotonic()
             finally:
-                self._save(file.fileno(), index, done)
-        if problems:
-            more = f"\n... and {len(problems) - 10} more; `covidmt data check` lists them" if len(problems) > 10 else ""
-            raise UserError("\n".join(sorted(problems)[:10]) + more)
+                self._save(file.fileno(), index.updated(done))
+        _refuse(problems)
 
-    def _save(self, pixels: int, index: np.ndarray, done: list[tuple]) -> np.ndarray:
-        """Replace the index by one with the new entries."""
-        if done:
-            new = np.array(done, _dtype(max(len(entry[0]) for entry in done)))
-            index = np.concatenate([new, index])
-            index = index[np.unique(index["path"], return_index=True)[1]]  # of two of a path the first, which is new
+    def _jobs(self, paths: np.ndarray) -> list[_Job]:
+        # Never a row that was in use: a training may still read it by an older index.
+        first = -(-self.pixels.stat().st_size // stride(self.size))
+        begun = self.index.stat().st_mtime_ns
+        return [
+            _Job(os.fsdecode(path), first + i, self.pixels, self.size, self.top, begun) for i, path in enumerate(paths)
+        ]
+
+    def _save(self, pixels: int, index: CacheIndex) -> None:
         os.fsync(pixels)
-        with replace_file(self.index, sync=True) as new, new.open("wb") as file:
-            np.save(file, index, allow_pickle=False)
-        return index
+        index.write(self.index)
 
-    def _read_index(self) -> np.ndarray:
-        try:
-            index = np.load(self.index, allow_pickle=False)
-            if index.dtype.names != _dtype(1).names:
-                raise ValueError("other fields")
-            length = self.pixels.stat().st_size
-        except FileNotFoundError:
-            return np.empty(0, _dtype(1))
-        except (ValueError, EOFError) as error:
-            raise UserError(f"{self.index}: is not a cache's index ({error}); delete it and its .pixels") from error
-        if len(index) and length < (int(index["row"].max()) + 1) * _stride(self.size):
+    def _read_index(self) -> CacheIndex:
+        index = CacheIndex.read(self.index)
+        if index.rows and self.pixels.stat().st_size < index.rows * stride(self.size):
             raise UserError(f"{self.pixels}: is cut short; delete it and its .index, then run `covidmt data cache`")
         return index
 
-    def _sound(self, index: np.ndarray) -> np.ndarray:
-        """Which entries' pixels have their checksum."""
-        found = CachedImages(self.pixels, self.size, index["row"], index["check"], np.empty((len(index), 2)))
-        return np.array([crc32(found.read(i).data) == index["check"][i] for i in range(len(index))], bool)
-
-    def _unknown(self, index: np.ndarray, paths: np.ndarray) -> int:
-        """How many of the paths hold other content than any that is cached, by their sizes: others may have moved."""
-        stamps = [_stamp(os.fsdecode(path)) for path in paths]
-        return int(np.isin([stamp[0] for stamp in stamps if stamp], index["bytes"], invert=True).sum())
+    def _without_damaged(self, index: CacheIndex) -> CacheIndex:
+        images = self._images(index.entries)
+        sound = np.array([images.is_sound(i) for i in range(len(images))], bool)
+        return CacheIndex(index.entries[sound])
 
     def _require_room(self, images: int) -> None:
         state = os.statvfs(self.pixels.parent)
-        needed, free = images * _stride(self.size), state.f_bavail * state.f_frsize
+        needed, free = images * stride(self.size), state.f_bavail * state.f_frsize
         if needed > free:
             raise UserError(
                 f"data.cache: {images} images of {self.size} px take {decimal(needed)}, but {self.pixels.parent} "
@@ -203,7 +182,7 @@ class ImageCache:
             )
 
     @contextmanager
-    def _lock(self) -> Generator[None]:
+    def _locked(self) -> Generator[None]:
         lock = FileLock(self.pixels.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)
@@ -226,120 +205,69 @@ class ImageCache:
             ) from error
 
 
-class CachedImages:
-    """Images of a source in the order that was asked for, few bytes in every worker: the pixels are mapped.
-
-    Args:
-        path: The file of pixels.
-        size: Side S.
-        rows: (n,) int64, the images' places in it.
-        checks: (n,) uint32, their checksums.
-        shapes: (n, 2) int32, height and width of the images as they were before the resize.
-    """
-
-    def __init__(self, path: Path, size: int, rows: np.ndarray, checks: np.ndarray, shapes: np.ndarray) -> None:
-        self.path, self.size = path, size
-        self.rows, self.checks, self.shapes = rows, checks, shapes
-        self._map: mmap.mmap | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """(S, S) uint8, the same bits as decoded and resized from the file.
-
-        Raises:
-            UserError: Other pixels than were written.
-        """
-        pixels = self.read(index)
-        if crc32(pixels.data) != self.checks[index]:
-            raise UserError(f"{self.path}: image {index} is damaged; repair it with `covidmt data cache --verify`")
-        return pixels
-
-    def read(self, index: int) -> np.ndarray:
-        """As ``[index]``, unchecked."""
-        if self._map is None:
-            with self.path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        stride = _stride(self.size)
-        start = int(self.rows[index]) * stride
-        pixels = np.frombuffer(self._map, np.uint8, self.size**2, start).reshape(self.size, self.size).copy()
-        # The pages stay in the system's cache, but a worker does not come to count the whole file as its memory.
-        self._map.madvise(mmap.MADV_DONTNEED, start, stride)
-        return pixels
-
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_map": None}
-
-
 class _Job(NamedTuple):
+    """An image to decode: its file, its row in the file of pixels, and the state of the index when the build began."""
+
     image: str
     row: int
     pixels: Path
     size: int
     top: float
-    known: int  # the state of the index when the build began
+    begun: int
 
 
-def _decode_into(job: _Job) -> tuple | str:
-    """An image's pixels into its row; its entry of the index, or why it cannot be read."""
-    stamp = _stamp(job.image)
+def _decode_into(job: _Job) -> Entry | str:
+    """Write an image's pixels into its row; return its entry of the index, or why the image cannot be read."""
+    stamp = read_stamp(job.image)
     try:
         data = Path(job.image).read_bytes()
     except OSError as error:
         return f"{job.image}: cannot be read ({error.strerror})"
+
     digest = sha256(data).hexdigest().encode()
-    if digest in (known := _known(job.pixels.with_suffix(".index"), job.known)):
-        row, check, height, width = known[digest]
-    else:
+    pixels = _pixels_by_content(job.pixels.with_suffix(".index"), job.begun).get(digest)
+    if pixels is None:
         try:
             image = decode(data, job.image)
         except UserError as error:
             return str(error)
-        row, (height, width) = job.row, image.shape
-        pixels = resize(crop_top(image, job.top), job.size)
-        check = crc32(pixels.data)
-        with job.pixels.open("r+b") as file:
-            file.seek(row * _stride(job.size))
-            file.write(pixels.tobytes().ljust(_stride(job.size), b"\0"))
-    if stamp is None or _stamp(job.image) != stamp:
+        pixels = _write_pixels(job, image)
+
+    if stamp is None or read_stamp(job.image) != stamp:
         raise UserError(f"{job.image}: changed while it was read; wait until the data set is whole, then start again")
-    return (os.fsencode(job.image), *stamp, digest, row, check, height, width)
+    return Entry(os.fsencode(job.image), *stamp, digest, *pixels)
+
+
+class _Pixels(NamedTuple):
+    row: int
+    check: int
+    height: int
+    width: int
+
+
+def _write_pixels(job: _Job, image: np.ndarray) -> _Pixels:
+    pixels = resize(crop_top(image, job.top), job.size)
+    with job.pixels.open("r+b") as file:
+        file.seek(job.row * stride(job.size))
+        file.write(pixels.tobytes().ljust(stride(job.size), b"\0"))
+    return _Pixels(job.row, crc32(pixels.data), *image.shape)
 
 
 @functools.lru_cache(maxsize=1)
-def _known(index: Path, state: int) -> dict[bytes, tuple[int, int, int, int]]:
-    """What each content gave when the build began (now, if that is later): row, checksum, height, width."""
+def _pixels_by_content(index: Path, begun: int) -> dict[bytes, _Pixels]:
+    """What each content gave when the build began (now, if that is later)."""
     entries = np.load(index, allow_pickle=False)
-    return dict(zip(entries["digest"].tolist(), entries[["row", "check", "height", "width"]].tolist(), strict=True))
+    pixels = map(_Pixels._make, entries[list(_Pixels._fields)].tolist())
+    return dict(zip(entries["digest"].tolist(), pixels, strict=True))
 
 
-def _absolute(images: Iterable[str | bytes]) -> np.ndarray:
-    """(n,) bytes."""
-    paths = [os.fsencode(path) for path in images]
-    return np.array([path if path.startswith(b"/") else os.path.abspath(path) for path in paths], np.bytes_)
+def _count_new(index: CacheIndex, paths: np.ndarray) -> int:
+    """How many of the paths hold other content than any that is cached, by their sizes: others may have moved."""
+    stamps = [read_stamp(os.fsdecode(path)) for path in paths]
+    return int(np.isin([stamp.bytes for stamp in stamps if stamp], index.entries["bytes"], invert=True).sum())
 
 
-def _find(index: np.ndarray, paths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The paths' places in the index, and which of them are there."""
-    if not len(index):
-        return np.zeros(len(paths), np.int64), np.zeros(len(paths), bool)
-    places = np.minimum(np.searchsorted(index["path"], paths), len(index) - 1)
-    return places, index["path"][places] == paths
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_size, state.st_mtime_ns
-
-
-def _stride(size: int) -> int:
-    """Bytes from one image to the next: whole pages."""
-    return -(-(size**2) // mmap.PAGESIZE) * mmap.PAGESIZE
-
-
-def _dtype(length: int) -> np.dtype:
-    return np.dtype([("path", f"S{length}"), *_FIELDS])
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        more = f"\n... and {len(problems) - 10} more; `covidmt data check` lists them" if len(problems) > 10 else ""
+        raise UserError("\n".join(sorted(problems)[:10]) + more)
