@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from datamodules.images.augment import MIN_VISIBILITY, seeded, training_transfor
 from datamodules.images.cached import CachedImages
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
-from datamodules.images.views import show
+from datamodules.images.views import hide
 from datamodules.sampler import Item
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
@@ -23,13 +23,32 @@ from experiments.schema import Augment, Task, TaskKind, View
 
 
 def outside(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(n,) bool: which of the boxes (n, 4), xyxy, leave the image by more than 2 % of its side, a rounding apart."""
+    """Return which boxes leave their image by more than 2 % of its side, a rounding apart.
+
+    Args:
+        boxes: (n, 4) xyxy in pixels of the image.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+
+    Returns:
+        (n,) bool.
+
+    Example:
+        >>> outside(np.array([[0.0, 0.0, 100.0, 50.0], [40.0, 10.0, 104.0, 20.0]]), width=100, height=50).tolist()
+        [False, True]
+    """
     corners, size = boxes.reshape(-1, 2, 2), np.array([width, height])
     return np.asarray(((corners < -0.02 * size - 1) | (corners > 1.02 * size + 1)).any(axis=(1, 2)))
 
 
 class Sample(NamedTuple):
-    """One image before collation: (S, S) uint8, and its boxes, (n, 4) float32 xyxy in input pixels."""
+    """One image before collation.
+
+    Attributes:
+        item: What was asked for.
+        image: (S, S) uint8.
+        boxes: (n, 4) float32 xyxy in input pixels.
+    """
 
     item: Item
     image: np.ndarray
@@ -70,42 +89,56 @@ class ImageDataset(Dataset[Sample]):
         self.top, self.view, self.masks = top, view, masks
 
     def __getitem__(self, index: Item) -> Sample:
-        item = index
-        group = self.groups[item.group]
-        path = os.fsdecode(group.images[item.row])
+        """Return an image at input size, augmented where the item brings a seed.
+
+        Raises:
+            UserError: The image cannot be read, or a box of it lies outside of it.
+        """
+        group = self.groups[index.group]
+        path = os.fsdecode(group.images[index.row])
+
+        # the image, and its size in the file, in whose pixels its boxes are
         if self.cached is None:
             source = decode(path)
             image, shape = self.input(source, path), source.shape
         else:
-            cached = self.cached[item.group]
-            image, shape = self._seen(cached[item.row], path), tuple(cached.shapes[item.row])
-        boxes = group.boxes[group.offsets[item.row] : group.offsets[item.row + 1]]
+            cached = self.cached[index.group]
+            image, shape = self._visible(cached[index.row], path), tuple(cached.shapes[index.row])
+        boxes = group.boxes[group.offsets[index.row] : group.offsets[index.row + 1]]
         if len(boxes) and outside(boxes, width=shape[1], height=shape[0]).any():
             raise UserError(
                 f"{path}: a box lies outside of its {shape[1]}x{shape[0]} pixels; boxes count the pixels of the file, "
                 "see `covidmt data check`"
             )
         boxes = input_boxes(boxes, shape, self.size, self.top)
-        if item.seed is not None:
-            some: dict[str, Any] = (
-                {"bboxes": boxes} if len(boxes) else {}
-            )  # albumentations takes its time also with none
-            moved = seeded(self.transform, item.seed)(image=image, **some)
-            image, boxes = moved["image"], moved.get("bboxes", boxes)
-        return Sample(item, image, np.asarray(boxes, np.float32).reshape(-1, 4))
+
+        if index.seed is not None:
+            transform = seeded(self.transform, index.seed)
+            if len(boxes):  # albumentations takes its time also with none
+                moved = transform(image=image, bboxes=boxes)
+                image, boxes = moved["image"], moved["bboxes"]
+            else:
+                image = transform(image=image)["image"]
+        return Sample(index, image, np.asarray(boxes, np.float32).reshape(-1, 4))
 
     def input(self, image: np.ndarray, path: str) -> np.ndarray:
-        """What the network sees of a decoded image: (S, S) uint8; ``path`` names the original, whose lungs count."""
-        return self._seen(resize(crop_top(image, self.top), self.size), path)
+        """Return what the network sees of a decoded image, (S, S) uint8.
 
-    def _seen(self, image: np.ndarray, path: str) -> np.ndarray:
+        Args:
+            image: (H, W) uint8.
+            path: The original, whose lungs count.
+        """
+        return self._visible(resize(crop_top(image, self.top), self.size), path)
+
+    def _visible(self, image: np.ndarray, path: str) -> np.ndarray:
         if self.masks is None:
             return image
-        return show(image, self.masks.read(path, self.size, self.top), self.view, path)
+        return hide(image, self.masks.read(path, self.size, self.top), self.view, path)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """One :class:`~experiments.batch.Batch`; the samples come group by group."""
+        """Return one :class:`~experiments.batch.Batch`; the samples come group by group."""
         tasks: dict[str, TaskBatch] = {}
+
         # No images at all, as Poisson sampling can draw: of every group none.
         for index in dict.fromkeys(sample.item.group for sample in samples) or range(len(self.groups)):
             group = self.groups[index]
@@ -117,14 +150,30 @@ class ImageDataset(Dataset[Sample]):
                     targets=torch.from_numpy(group.targets[task.name][rows]),
                     boxes=[torch.from_numpy(samples[i].boxes) for i in places] if task.kind is TaskKind.boxes else [],
                 )
+
         pixels = np.array([sample.image for sample in samples], np.uint8).reshape(-1, 1, self.size, self.size)
         return Batch(torch.from_numpy(pixels), {name: tasks[name] for name in self.order if name in tasks})
 
 
 def input_boxes(boxes: np.ndarray, shape: tuple[int, ...], size: int, top: float = 0.0) -> np.ndarray:
-    """Boxes of an image of this shape (H, W) in its input, (n, 4) float32, without those mostly cut off at the top."""
+    """Return an image's boxes in its input, without those mostly cut off at the top.
+
+    Args:
+        boxes: (n, 4) float32 xyxy in pixels of the file.
+        shape: (H, W) of the image in the file.
+        size: Side S of the input.
+        top: Share of the image that is cut off at the top.
+
+    Returns:
+        (n, 4) float32 xyxy in pixels of the input.
+
+    Example:
+        >>> input_boxes(np.array([[10, 20, 30, 40]], np.float32), (100, 50), size=10).tolist()
+        [[2.0, 2.0, 6.0, 4.0]]
+    """
     height, width = shape[:2]
-    if cut := int(top * height):
+    cut = int(top * height)
+    if cut:
         tall = boxes[:, 3] - boxes[:, 1]
         boxes = np.maximum(boxes - np.array([0, cut, 0, cut], np.float32), 0)
         boxes = boxes[boxes[:, 3] - boxes[:, 1] >= MIN_VISIBILITY * tall]

@@ -47,11 +47,11 @@ class Group:
         return self.tasks[0].batch_size
 
     def rows(self, split: str) -> np.ndarray:
-        """The rows of a split, int64."""
+        """Return the rows of a split, int64."""
         return np.flatnonzero(self.splits == split)
 
     def stream(self, seed: int) -> Stream | BalancedStream:
-        """The endless stream of training rows: plain, up-sampled or class-balanced as the task says.
+        """Return the endless stream of training rows: plain, up-sampled or class-balanced as the task says.
 
         Raises:
             UserError: A label that no training image has.
@@ -61,7 +61,7 @@ class Group:
         task = self.tasks[0]
         by_label = classes[task.name]
         if task.balance is Balance.classes:
-            return BalancedStream(self.name, seed, [some for some in by_label.values() if len(some)])
+            return BalancedStream(self.name, seed, [members for members in by_label.values() if len(members)])
         return Stream(self.name, seed, rows, [(by_label[a], len(by_label[b])) for a, b in task.upsample.items()])
 
     def _classes(self, task: Task, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,8 +71,8 @@ class Group:
         else:
             values, labels = self.targets[task.name][rows], task.labels
         classes = {label: rows[values[:, i] == 1] for i, label in enumerate(labels)}
-        for label, some in classes.items():
-            if not len(some):
+        for label, members in classes.items():
+            if not len(members):
                 raise UserError(
                     f"tasks.{task.name}: no training image of source '{task.source}' has {label}; drop the label or "
                     "the task, or see `covidmt data check` for where the images went"
@@ -81,7 +81,7 @@ class Group:
 
 
 def batch_groups(tasks: Sequence[Task], tables: dict[str, pd.DataFrame], split: str = "val") -> list[Group]:
-    """The active tasks by the batches they draw: one group a source, and one a task with ``share_batch: false``.
+    """Return the active tasks by the batches they draw: a group a source, and one a task with ``share_batch: false``.
 
     Args:
         tasks: The active tasks; the group of the first one comes first.
@@ -91,6 +91,12 @@ def batch_groups(tasks: Sequence[Task], tables: dict[str, pd.DataFrame], split: 
     Raises:
         UserError: A label or boxes that the source does not have; no labelled image in the split; batch sizes that
             differ within a group; a task of a shared group that asks for ``balance`` or ``upsample``.
+
+    Example:
+        >>> table = pd.DataFrame({"image": ["a.png", "b.png"], "split": ["train", "val"], "Edema": [1.0, 0.0]})
+        >>> (group,) = batch_groups([Task("edema", "nih", labels=["Edema"])], {"nih": table})
+        >>> group.name, group.rows("val").tolist(), group.targets["edema"].tolist()
+        ('nih', [1], [[1.0], [0.0]])
     """
     shares: dict[str, list[Task]] = {}
     for task in tasks:
@@ -99,6 +105,39 @@ def batch_groups(tasks: Sequence[Task], tables: dict[str, pd.DataFrame], split: 
 
 
 def _group(name: str, tasks: list[Task], tables: dict[str, pd.DataFrame], split: str) -> Group:
+    _check_shared_batch(tasks)
+    table = tables[tasks[0].source]
+    targets = {task.name: _targets(task, table) for task in tasks}
+
+    # images that at least one task has a label for; no box is an answer too
+    labelled = np.zeros(len(table), bool)
+    for task in tasks:
+        labelled |= True if task.kind is TaskKind.boxes else ~np.isnan(targets[task.name]).all(axis=1)
+    table = table[labelled]
+    if not (table["split"] == split).any():
+        raise UserError(
+            f"tasks.{', '.join(task.name for task in tasks)}: source '{tasks[0].source}' has no labelled image in the "
+            f"{split} split; see data.val_fraction, or `covidmt data check` for where the images went"
+        )
+
+    # the boxes of all images in one array
+    boxes = [np.empty((0, 4), np.float32)]
+    if any(task.kind is TaskKind.boxes for task in tasks):
+        boxes += [np.asarray(each, np.float32).reshape(-1, 4) for each in table["boxes"]]
+    counts = [len(each) for each in boxes[1:]] or [0] * len(table)
+
+    return Group(
+        name=name,
+        tasks=tasks,
+        images=np.array([os.fsencode(path) for path in table["image"]], dtype=np.bytes_),
+        splits=table["split"].to_numpy(dtype=np.str_),
+        targets={task: values[labelled] for task, values in targets.items()},
+        boxes=np.concatenate(boxes),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    )
+
+
+def _check_shared_batch(tasks: list[Task]) -> None:
     sizes = {task.name: task.batch_size for task in tasks}
     if len(set(sizes.values())) > 1:
         raise UserError(
@@ -111,30 +150,6 @@ def _group(name: str, tasks: list[Task], tables: dict[str, pd.DataFrame], split:
                 f"tasks.{task.name}: balance and upsample need batches of the task's own; set "
                 f"tasks.{task.name}.share_batch: false, or drop them"
             )
-    table = tables[tasks[0].source]
-    targets = {task.name: _targets(task, table) for task in tasks}
-    known = np.zeros(len(table), bool)
-    for task in tasks:
-        known |= True if task.kind is TaskKind.boxes else ~np.isnan(targets[task.name]).all(axis=1)
-    table = table[known]
-    if not (table["split"] == split).any():
-        raise UserError(
-            f"tasks.{', '.join(task.name for task in tasks)}: source '{tasks[0].source}' has no labelled image in the "
-            f"{split} split; see data.val_fraction, or `covidmt data check` for where the images went"
-        )
-    boxes = [np.empty((0, 4), np.float32)]
-    if any(task.kind is TaskKind.boxes for task in tasks):
-        boxes += [np.asarray(some, np.float32).reshape(-1, 4) for some in table["boxes"]]
-    counts = [len(some) for some in boxes[1:]] or [0] * len(table)
-    return Group(
-        name=name,
-        tasks=tasks,
-        images=np.array([os.fsencode(path) for path in table["image"]], dtype=np.bytes_),
-        splits=table["split"].to_numpy(dtype=np.str_),
-        targets={task: values[known] for task, values in targets.items()},
-        boxes=np.concatenate(boxes),
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-    )
 
 
 def _targets(task: Task, table: pd.DataFrame) -> np.ndarray:
@@ -144,10 +159,12 @@ def _targets(task: Task, table: pd.DataFrame) -> np.ndarray:
         if "boxes" not in table:
             raise UserError(f"{where}: source '{task.source}' has no boxes; choose another source or kind")
         return np.empty((len(table), 0), np.float32)
+
     for label in task.labels:
         if label not in table:
             labels = nearest(label, label_columns(table))
             raise UserError(f"{where}.labels: source '{task.source}' has no label '{label}'{labels}")
+
     values = table[task.labels].to_numpy(np.float32)
     if task.kind is TaskKind.multiclass:
         ones = (values == 1).sum(axis=1)
@@ -163,16 +180,18 @@ def _targets(task: Task, table: pd.DataFrame) -> np.ndarray:
 def fill_cache(
     data: Data, groups: Sequence[Group], *, processes: int | None = None, verify: bool = False
 ) -> list[CachedImages] | None:
-    """The groups' images in the cache, where what is missing or has changed is decoded first; None: there is none.
+    """Return the groups' images in the cache, where what is missing or has changed is decoded first.
+
+    None: the settings name no cache.
 
     Args:
         data: The settings.
         groups: Batch groups.
-        processes: See :meth:`datamodules.images.cache.ImageCache.fill`.
-        verify: See there.
+        processes: As of :meth:`datamodules.images.cache.ImageCache.fill`.
+        verify: As of the same.
 
     Raises:
-        UserError: See there.
+        UserError: The cache cannot be filled, or an image cannot be read.
     """
     if data.cache_folder is None:
         return None

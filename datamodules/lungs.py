@@ -53,12 +53,14 @@ class LungDataModule(LightningDataModule):
         """
         if not self.data.folders:
             raise UserError("data.folders: name at least one folder with images and masks")
+
         tables = [_read_folder(name, folder) for name, folder in self.data.folders.items()]
         self.table = _draw_splits(pd.concat(tables, ignore_index=True), self.data, self.seed)
         if self.fold is not None:
             self._hold_out(*self.fold)
         elif not self.data.validate:
             self.table["split"] = self.table["split"].replace("val", "train")
+
         counts = self.table["split"].value_counts()
         for split in ("train", "val") if self.data.validate or self.fold else ("train",):
             if not counts.get(split):
@@ -110,7 +112,7 @@ class LungDataModule(LightningDataModule):
 
 
 class LungDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Items are ((1, S, S) uint8 image, (S, S) bool mask, folder index).
+    """Images with their lungs: ((1, S, S) uint8 image, (S, S) bool mask, folder index).
 
     Args:
         images: Paths.
@@ -142,7 +144,7 @@ class LungDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np.ndarray:
-    """Folds of whole patients, each with its share of every folder's images.
+    """Return folds of whole patients, each with its share of every folder's images.
 
     Args:
         table: Of :class:`LungDataModule`.
@@ -155,6 +157,12 @@ def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np
 
     Raises:
         UserError: Fewer patients than folds, or a single fold.
+
+    Example:
+        >>> table = pd.DataFrame({"patient": [*"aabbcc"], "split": ["train"] * 4 + ["test"] * 2, "source": "jsrt"})
+        >>> folds = deal_folds(table, LungData(), count=2, seed=0)
+        >>> folds[0] == folds[1] != folds[2] == folds[3], folds[4:].tolist()
+        (True, [-1, -1])
     """
     pinned = [name for name, folder in data.folders.items() if folder.split is not None]
     rows = np.flatnonzero((table["split"] != "test") & ~table["source"].isin(pinned))
@@ -163,6 +171,7 @@ def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np
         raise UserError(
             f"--folds: {count} folds of {patients.nunique()} patients; at least 2 folds, and a patient for each"
         )
+
     folds = np.full(len(table), -1)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
@@ -180,7 +189,8 @@ def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
         raise UserError(f"{key}.repeat: must be 1 or more, is {folder.repeat}")
     if folder.split is not None and folder.split not in SPLITS:
         raise UserError(f"{key}.split: takes {', '.join(SPLITS)} or null, not {folder.split!r}")
-    read = _from_folders if folder.table is None else _from_table
+
+    read = _match_by_name if folder.table is None else _read_pairs
     table = read(key, root, folder)
     if table.empty:
         raise UserError(f"{key}: no image in {root / folder.images} has a mask in {root / folder.masks}")
@@ -189,7 +199,7 @@ def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
     return table.assign(source=name)
 
 
-def _from_folders(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
+def _match_by_name(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
     suffix = folder.mask_suffix
     masks = {Path(name).stem: path for name, path in list_images(root / folder.masks).items()}
     masks = {stem.removesuffix(suffix): path for stem, path in masks.items() if stem.endswith(suffix)}
@@ -200,17 +210,20 @@ def _from_folders(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "mask", "patient", "split"])
 
 
-def _from_table(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
+def _read_pairs(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
     path = root / str(folder.table)
     if not path.is_file():
         raise UserError(f"{key}.table: no file {path}")
     rows = read_csv(path, ["image", "mask"], optional=["split", "patientid"])
     for column in ("image", "mask"):
-        if (blank := rows[column].isna()).any():
+        blank = rows[column].isna()
+        if blank.any():
             raise UserError(f"{path}, line {int(blank.to_numpy().argmax()) + 2}: {column} is blank")
     rows = rows[[Path(image).is_relative_to(folder.images) for image in rows["image"]]].copy()
     lines = rows.index.to_numpy() + 2
     unknown = key + "/" + rows["image"].astype("str")  # each a patient of its own, wherever the root lies
+
+    # files
     for column in ("image", "mask"):
         rows[column] = [
             str(path_below(root, name, f"{path}, line {line}")) for line, name in zip(lines, rows[column], strict=True)
@@ -220,6 +233,8 @@ def _from_table(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
             raise UserError(
                 f"{path}: {len(missing)} files of column {column!r} do not exist, the first is {missing[0]}"
             )
+
+    # split and patient, where the table names them
     split = rows.get("split", pd.Series(None, rows.index, dtype=object))
     wrong = split[split.notna() & ~split.isin(SPLITS)]
     if len(wrong):
@@ -235,13 +250,16 @@ def _draw_splits(table: pd.DataFrame, data: LungData, seed: int) -> pd.DataFrame
     for name in ("val_fraction", "test_fraction"):
         if not 0 <= getattr(data, name) < 1:
             raise UserError(f"data.{name}: must be at least 0 and below 1, is {getattr(data, name)}")
-    open_rows = table["split"].isna()
+
     # a patient that has a split somewhere keeps it everywhere
-    known = table[~open_rows].drop_duplicates("patient").set_index("patient")["split"].to_dict()
-    patients = np.array(sorted(set(table.loc[open_rows, "patient"]) - known.keys()), dtype=object)
+    open_rows = table["split"].isna()
+    splits = table[~open_rows].drop_duplicates("patient").set_index("patient")["split"].to_dict()
+    patients = np.array(sorted(set(table.loc[open_rows, "patient"]) - splits.keys()), dtype=object)
+
+    # the others are shuffled: the first are val, then test, then train
     np.random.default_rng(seed).shuffle(patients)
     val, test = (round(len(patients) * share) for share in (data.val_fraction, data.test_fraction))
     drawn = ["val"] * val + ["test"] * test
-    known |= dict(zip(patients, drawn + ["train"] * max(0, len(patients) - len(drawn)), strict=False))
-    table.loc[open_rows, "split"] = table.loc[open_rows, "patient"].map(known)
+    splits |= dict(zip(patients, drawn + ["train"] * max(0, len(patients) - len(drawn)), strict=False))
+    table.loc[open_rows, "split"] = table.loc[open_rows, "patient"].map(splits)
     return table

@@ -57,7 +57,7 @@ class MultiTaskDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the tables, once, and build all that can fail before the first step; fill ``data.cache``, if it is set.
+        """Read the tables, once, and build all that can fail before the first step; fill ``data.cache`` if it is set.
 
         Raises:
             UserError: Anything wrong with the data sets, with what the tasks ask of them, with the augmentation or the
@@ -91,11 +91,11 @@ class MultiTaskDataModule(LightningDataModule):
         )
 
     def images(self, splits: Sequence[str]) -> list[str]:
-        """The images of some splits that need a lung mask: the pairs'; all, where ``data.view`` hides a part."""
+        """Return the images of some splits that need a lung mask: the pairs'; all, where ``data.view`` hides a part."""
         if self.experiment.data.view is View.original:
             return [path for split in splits if split != "train" for path in self.pair_dataset(split).paths]
-        found = [table.loc[table["split"].isin(list(splits)), "image"] for table in self.tables.values()]
-        return pd.unique(pd.concat(found)).tolist()
+        images = [table.loc[table["split"].isin(list(splits)), "image"] for table in self.tables.values()]
+        return pd.unique(pd.concat(images)).tolist()
 
     def leave_out(self, images: Sequence[str]) -> None:
         """Take images without lungs out of all tables, batches and pairs, and count them.
@@ -134,48 +134,66 @@ class MultiTaskDataModule(LightningDataModule):
     @property
     def masks(self) -> LungMasks:
         """Where the lung masks are looked up."""
-        if (
-            self._masks is None or self._masks.segmenter != self.segmenter
-        ):  # its folders are listed once, not every epoch
+        # its folders are listed once, not every epoch
+        if self._masks is None or self._masks.segmenter != self.segmenter:
             self._masks = LungMasks(self.experiment.data.masks, self.segmenter)
         return self._masks
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """One loader for all tasks; a resumed Trainer goes on at its next step."""
-        data = self.experiment.data
+        """Return one loader for all tasks; a resumed Trainer continues at its next step."""
         rank, world = self.rank_and_world
-        seed = self.experiment.seed
         sampler = StepSampler if self.experiment.privacy is None else PoissonSampler
         steps = sampler(
             self.streams,
             [group.batch_size for group in self.groups],
-            data.epoch_length,
-            seed=seed,
+            self.experiment.data.epoch_length,
+            seed=self.experiment.seed,
             rank=rank,
             world_size=world,
         )
+
+        # where a Trainer is to continue
         if self.trainer:
             steps.start_step = next_step(self.trainer, len(steps))
             if self.trainer.overfit_batches:  # ty: ignore[missing-attribute]  # set by its data connector
                 steps.sampler = None  # nothing that Lightning could call set_epoch on: the same steps in every epoch
+
         dataset = self._accompanied() or self.dataset
         return self._loader(dataset, batch_sampler=steps, collate_fn=dataset.collate, persistent=True)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
-        """One loader a batch group, over this process's share (rows rank::world) of the validation split."""
+        """Return one loader a batch group, over this process's share (rows rank::world) of the validation split."""
         return self._evaluation_loaders("val")
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """As :meth:`val_dataloader`, over the test split, without the groups that have none; never an empty list."""
+        """Return the loaders of the test split, without the groups that have none; never an empty list."""
         return self._evaluation_loaders("test")
 
     def pair_dataset(self, split: str) -> PairDataset:
-        """The pairs of ``val`` (made by the simulated channel) or ``test`` (WaCXR's; simulated too without its like).
+        """Return the pairs of a split.
+
+        Args:
+            split: ``val``: made by the simulated channel; ``test``: WaCXR's, or of another source made likewise.
 
         Raises:
             UserError: There are none.
         """
-        pairs, label = self.experiment.data.pairs, self.experiment.robustness.label
+        table = self._pair_table(split)
+        data = self.experiment.data
+        return PairDataset(
+            table,
+            self.experiment.robustness.label,
+            data.image_size,
+            self.masks,
+            channel=None if "received" in table else get_channel(data.pairs.channel),
+            limit=data.pairs.limit if split == "val" else None,
+            seed=data.split_seed,  # runs of other seeds are compared on the same pairs
+            top=data.crop_top,
+            view=data.view,
+        )
+
+    def _pair_table(self, split: str) -> pd.DataFrame:
+        pairs = self.experiment.data.pairs
         source = pairs.val if split == "val" else pairs.test
         if source is None:
             raise UserError(f"data.pairs.{split} is null: there are no {split} pairs; name a source")
@@ -186,20 +204,10 @@ class MultiTaskDataModule(LightningDataModule):
         table = table[table["split"] == split]
         if table.empty:
             raise UserError(f"data.pairs.{split}: source '{source}' has no image in the {split} split")
-        return PairDataset(
-            table,
-            label,
-            self.experiment.data.image_size,
-            self.masks,
-            channel=None if "received" in table else get_channel(pairs.channel),
-            limit=pairs.limit if split == "val" else None,
-            seed=self.experiment.data.split_seed,  # runs of other seeds are compared on the same pairs
-            top=self.experiment.data.crop_top,
-            view=self.experiment.data.view,
-        )
+        return table
 
     def pair_dataloader(self, split: str) -> DataLoader[Pair]:
-        """Batches of this process's share of the pairs: every pair on one process, none twice."""
+        """Return batches of this process's share of the pairs: every pair is on one process, and on one only."""
         rank, world = self.rank_and_world
         dataset = self.pair_dataset(split)
         share = Subset(dataset, range(rank, len(dataset), world))
@@ -230,7 +238,7 @@ class MultiTaskDataModule(LightningDataModule):
     def _evaluation_loaders(self, split: str) -> list[DataLoader[Batch]]:
         rank, world = self.rank_and_world
         size = sum(group.batch_size for group in self.groups)  # as many images as a training step holds
-        loaders = []
+        loaders: list[DataLoader[Batch]] = []
         for index, group in enumerate(self.groups):
             rows = group.rows(split)
             if not len(rows):  # not every data set has a test split
@@ -238,9 +246,9 @@ class MultiTaskDataModule(LightningDataModule):
             items = [Item(index, int(row)) for row in rows[rank::world]]
             batches = [items[i : i + size] for i in range(0, len(items), size)]
             loaders.append(self._loader(self.dataset, batch_sampler=batches, collate_fn=self.dataset.collate))
-        if (
-            max((len(group.rows(split)) for group in self.groups), default=world) < world
-        ):  # some process has no batch at all
+
+        # some process has no batch at all
+        if max((len(group.rows(split)) for group in self.groups), default=world) < world:
             loaders.append(DataLoader(NoBatches(), batch_size=None))
         return loaders
 

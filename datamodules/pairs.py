@@ -15,13 +15,15 @@ from torch.utils.data import Dataset
 from datamodules.channels.registry import Channel
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
-from datamodules.images.views import show
+from datamodules.images.views import hide
 from experiments.batch import Pair
 from experiments.schema import View
 
 
 class PairDataset(Dataset[Pair]):
-    """Pairs of a sample table. Both images go through the same decoder and the same resize.
+    """Pairs of a sample table: each original beside what the phone received of it.
+
+    Both images go through the same decoder and the same resize.
 
     Args:
         table: Sample table, one row a pair; a column ``received`` names the file that came through the channel.
@@ -39,6 +41,20 @@ class PairDataset(Dataset[Pair]):
         ids: A name for each pair, unique: the original's file name, with as many folders as it takes.
         labels: (n,) float32: 1 has the label, 0 has not, NaN unknown.
         patients: Each pair's patient.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from experiments.schema import Masks
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = [f"{folder}/film.png", f"{folder}/received.jpg"]
+        ...     for file, grey in zip(files, (90, 80)):
+        ...         Image.new("L", (30, 20), grey).save(file)
+        ...     row = {"image": files[0], "received": files[1], "patient": "1", "covid": 1.0}
+        ...     pairs = PairDataset(pd.DataFrame([row]), "covid", size=8, masks=LungMasks(Masks(folders=[])))
+        ...     pair = pairs[0]
+        >>> tuple(pair.original.shape), int(pair.original[0, 0, 0]), int(pair.received[0, 0, 0]), pair.id
+        ((1, 8, 8), 90, 80, 'film.png')
     """
 
     def __init__(
@@ -59,11 +75,13 @@ class PairDataset(Dataset[Pair]):
         if limit is not None:
             chosen = balanced_draw(labels, limit, seed)
             table, labels = table.iloc[chosen], labels[chosen]
+
         self.labels = labels
         self.paths = [str(path) for path in table["image"]]
         self.received = [] if channel else [str(path) for path in table["received"]]
         self.ids = unique_names(self.paths)
         self.patients = [str(patient) for patient in table["patient"]]
+
         self.size = size
         self.masks = masks
         self.channel = channel
@@ -73,7 +91,7 @@ class PairDataset(Dataset[Pair]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Pair:
-        """The pair without a batch dimension: images (1, S, S) uint8, label a float32 scalar, lung (S, S) bool."""
+        """Return a pair without batch dimension: images (1, S, S) uint8, label a float32 scalar, lung (S, S) bool."""
         original = decode(self.paths[index])
         received = decode(self.channel(original) if self.channel else self.received[index])
         lung = self.lung(index, original)
@@ -86,12 +104,12 @@ class PairDataset(Dataset[Pair]):
         )
 
     def lung(self, index: int, original: np.ndarray) -> np.ndarray:
-        """The lung fields of an original, which comes decoded: (S, S) bool."""
+        """Return the lung fields of an original, which comes decoded: (S, S) bool."""
         return self.masks.read(self.paths[index], self.size, self.top, original)
 
     def input(self, image: np.ndarray, lung: np.ndarray) -> np.ndarray:
-        """What the network sees of a decoded image: (S, S) uint8."""
-        return show(resize(crop_top(image, self.top), self.size), lung, self.view)
+        """Return what the network sees of a decoded image (H, W): (S, S) uint8."""
+        return hide(resize(crop_top(image, self.top), self.size), lung, self.view)
 
 
 class ChannelBatch(NamedTuple):
@@ -122,7 +140,7 @@ class ChannelDataset(Dataset[ChannelBatch]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> ChannelBatch:
-        """One original, without the batch dimension."""
+        """Return one original after all channels, without the batch dimension."""
         row = self.rows[index]
         original = decode(self.pairs.paths[row])
         lung = self.pairs.lung(row, original)
@@ -131,13 +149,27 @@ class ChannelDataset(Dataset[ChannelBatch]):
 
 
 def collate_pairs(pairs: Sequence[Pair]) -> Pair:
-    """Items stacked to a batch."""
+    """Stack pairs to a batch."""
     *tensors, ids = zip(*pairs, strict=True)
-    return Pair(*(torch.stack(some) for some in tensors), id=list(ids))
+    return Pair(*(torch.stack(items) for items in tensors), id=list(ids))
 
 
 def balanced_draw(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
-    """Sorted indices of at most ``limit`` elements: drawn by seed, the labels (NaN is one) as even as there are any."""
+    """Draw at most ``limit`` elements, as many of each label as there are.
+
+    Args:
+        labels: (n,) float32; NaN is a label too.
+        limit: How many at most.
+        seed: Of the draw.
+
+    Returns:
+        The sorted indices of the elements, int64.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 0, 1, 1], np.float32)
+        >>> labels[balanced_draw(labels, limit=4, seed=0)].tolist()
+        [0.0, 0.0, 1.0, 1.0]
+    """
     rng = np.random.default_rng(seed)
     codes = np.where(np.isnan(labels), -1, labels)
     turn = np.empty(len(labels), np.int64)  # an element's place in its shuffled class: the classes take turns
@@ -148,7 +180,12 @@ def balanced_draw(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
 
 
 def unique_names(paths: list[str]) -> list[str]:
-    """Each path's file name, with as many folders as it takes to tell them apart."""
+    """Return each path's file name, with as many folders as it takes to tell them apart.
+
+    Example:
+        >>> unique_names(["/a/1/film.png", "/a/2/film.png"])
+        ['1/film.png', '2/film.png']
+    """
     parts = [Path(path).parts for path in paths]
     depth = 1
     while len({names[-depth:] for names in parts}) < len(parts):

@@ -15,7 +15,13 @@ from torch.utils.data import Sampler
 
 
 class Item(NamedTuple):
-    """One image of a batch: its batch group, its row there, the seed of its augmentation (None: no augmentation)."""
+    """One image of a batch.
+
+    Attributes:
+        group: Its batch group.
+        row: Its row there.
+        seed: Of its augmentation; None: no augmentation.
+    """
 
     group: int
     row: int
@@ -36,18 +42,25 @@ class Stream:
 
     Attributes:
         pass_length: After so many elements every row has come up.
+
+    Example:
+        >>> stream = Stream("chests", seed=0, rows=np.array([10, 11, 12]))
+        >>> sorted(stream.elements(0, 3).tolist()), sorted(stream.elements(3, 6).tolist())
+        ([10, 11, 12], [10, 11, 12])
+        >>> stream.elements(0, 6)[2:4].tolist() == stream.elements(2, 4).tolist()
+        True
     """
 
     def __init__(self, name: str, seed: int, rows: np.ndarray, upsample: Sequence[tuple[np.ndarray, int]] = ()) -> None:
         self.name = name
         self.seed = seed
         self.rows = rows
-        self.extra = [(some, max(0, total - len(some))) for some, total in upsample]
+        self.extra = [(members, max(0, total - len(members))) for members, total in upsample]
         self.pass_length = len(rows) + sum(count for _, count in self.extra)
         self._last: tuple[int, np.ndarray] = (-1, rows)
 
     def elements(self, start: int, stop: int) -> np.ndarray:
-        """Rows number start..stop-1 of the stream, int64."""
+        """Return rows number ``start`` to ``stop - 1`` of the stream, (stop - start,) int64."""
         first, last = start // self.pass_length, (stop - 1) // self.pass_length
         order = np.concatenate([self._pass(number) for number in range(first, last + 1)])
         return order[start - first * self.pass_length : stop - first * self.pass_length]
@@ -56,9 +69,9 @@ class Stream:
         if self._last[0] != number:  # steps ask for the same pass again and again
             rng = np.random.default_rng(_seed(self.seed, self.name, number))
             pool = [self.rows]
-            for some, count in self.extra:
-                whole, rest = divmod(count, len(some))
-                pool += [np.tile(some, whole), rng.choice(some, rest, replace=False)]
+            for members, count in self.extra:
+                whole, rest = divmod(count, len(members))
+                pool += [np.tile(members, whole), rng.choice(members, rest, replace=False)]
             self._last = (number, rng.permutation(np.concatenate(pool)))
         return self._last[1]
 
@@ -72,6 +85,11 @@ class BalancedStream:
         name: Sets the stream apart from the others of the same seed.
         seed: The experiment's seed.
         classes: The rows of each class.
+
+    Example:
+        >>> stream = BalancedStream("chests", seed=0, classes=[np.array([0, 1, 2, 3]), np.array([9])])
+        >>> (stream.elements(0, 8) == 9).sum()
+        np.int64(4)
     """
 
     def __init__(self, name: str, seed: int, classes: Sequence[np.ndarray]) -> None:
@@ -81,7 +99,7 @@ class BalancedStream:
         self.pass_length = len(classes) * max(len(rows) for rows in classes)
 
     def elements(self, start: int, stop: int) -> np.ndarray:
-        """Rows number start..stop-1 of the stream, int64."""
+        """Return rows number ``start`` to ``stop - 1`` of the stream, (stop - start,) int64."""
         n = len(self.streams)
         first, end = start // n, -(-stop // n)
         rows = np.stack([stream.elements(first, end) for stream in self.streams], axis=1)
@@ -108,6 +126,15 @@ class StepSampler(Sampler[list[Item]]):
     Attributes:
         start_step: The step that the next iteration begins with, counted in batches from the beginning of training
             (gradient accumulation does not enter). To resume, set it; it runs to the end of its epoch.
+
+    Example:
+        >>> streams = [Stream("chests", 0, np.arange(6)), Stream("boxes", 0, np.arange(4))]
+        >>> steps = StepSampler(streams, batch_sizes=[2, 1])
+        >>> len(steps), [(item.group, len(item)) for item in next(iter(steps))]
+        (3, [(0, 3), (0, 3), (1, 3)])
+        >>> two = [StepSampler(streams, [1, 1], rank=rank, world_size=2) for rank in (0, 1)]
+        >>> steps.step(5)[:2] == [sampler.step(5)[0] for sampler in two]  # one process with 2 images, two with 1
+        True
     """
 
     def __init__(
@@ -146,33 +173,37 @@ class StepSampler(Sampler[list[Item]]):
         return map(self.step, range(self.start_step, end))
 
     def step(self, step: int) -> list[Item]:
-        """This process's images of one step, group by group."""
-        return [
-            Item(group, int(row), _augmentation_seed(self.seed, stream.name, k))
-            for group, (stream, size) in enumerate(zip(self.streams, self.batch_sizes, strict=True))
-            for start in [(step * self.world_size + self.rank) * size]
-            for k, row in enumerate(stream.elements(start, start + size), start)
-        ]
+        """Return this process's images of one step, group by group."""
+        items: list[Item] = []
+        for group, (stream, size) in enumerate(zip(self.streams, self.batch_sizes, strict=True)):
+            start = (step * self.world_size + self.rank) * size
+            for k, row in enumerate(stream.elements(start, start + size), start):
+                items.append(Item(group, int(row), _augmentation_seed(self.seed, stream.name, k)))
+        return items
 
 
 class PoissonSampler(StepSampler):
-    """Draws every row for itself at every step, with probability batch size / rows: a step may hold few, or none.
+    """The batch sampler of private training: every row is drawn at every step with probability batch size / rows.
 
-    What the accounting of differential privacy presumes. As with the others, a step is a pure function of its number.
-    For one process and one stream, of which it takes the rows alone; an epoch has as many steps as without.
+    A step may hold few images, or none. The accounting of differential privacy presumes this. A step is a pure function
+    of its number, as with :class:`StepSampler`, and an epoch has as many steps. For one process and one stream, of
+    which only the rows are used.
+
+    Example:
+        >>> steps = PoissonSampler([Stream("chests", 0, np.arange(1000))], batch_sizes=[50])
+        >>> 30 < len(steps.step(0)) < 70, steps.step(0) == steps.step(0)
+        (True, True)
     """
 
     def step(self, step: int) -> list[Item]:
-        """The images of one step."""
+        """Return the images of one step."""
         (stream,), (size,) = self.streams, self.batch_sizes
         assert isinstance(stream, Stream)
         name = f"{stream.name}/poisson"
-        drawn = np.random.default_rng(_seed(self.seed, name, step)).random(len(stream.rows)) < size / len(stream.rows)
+        chances = np.random.default_rng(_seed(self.seed, name, step)).random(len(stream.rows))
+        rows = stream.rows[chances < size / len(stream.rows)]
         first = step * len(stream.rows)
-        return [
-            Item(0, int(row), _augmentation_seed(self.seed, name, first + k))
-            for k, row in enumerate(stream.rows[drawn])
-        ]
+        return [Item(0, int(row), _augmentation_seed(self.seed, name, first + k)) for k, row in enumerate(rows)]
 
 
 def _seed(seed: int, name: str, number: int) -> np.random.SeedSequence:

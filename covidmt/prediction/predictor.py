@@ -21,7 +21,7 @@ from covidmt.prediction.answer import Prediction
 from datamodules.channels.registry import Channel
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
-from datamodules.images.views import show
+from datamodules.images.views import hide
 from experiments.errors import UserError
 from experiments.paths import expand
 from experiments.schema import View
@@ -168,13 +168,13 @@ class Predictor:
         # what the network sees, at the image's own size
         grey = crop_top(image.grey, self.top)
         full_lung = np.asarray(Image.fromarray(lung).resize(grey.shape[::-1], Image.Resampling.NEAREST))
-        grey = show(grey, full_lung, self.view)
+        grey = hide(grey, full_lung, self.view)
         return ExplainedImage(prediction, grey, evidence.heat, evidence.region, lung, evidence.top_label)
 
     def _network_inputs(self, batch: Mapping[str, LoadedImage], lung: Tensor) -> Tensor:
         """(N, 1 + number of channels, S, S) uint8 in the network's ``data.view``; whole where there are no lungs."""
         inputs = [
-            np.stack([show(side, mask, self.view) for side in image.inputs]) if mask.any() else image.inputs
+            np.stack([hide(side, mask, self.view) for side in image.inputs]) if mask.any() else image.inputs
             for image, mask in zip(batch.values(), lung.cpu().numpy(), strict=True)
         ]
         return torch.from_numpy(np.stack(inputs)).to(self.device)

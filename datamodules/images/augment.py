@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
-from typing import Any
+from typing import NamedTuple
 from unittest import mock
 
 import cv2
@@ -20,9 +21,10 @@ MIN_VISIBILITY = 0.25
 
 
 def training_transform(augment: Augment) -> A.Compose:
-    """JPEG recompression; side ratio; translation, rotation and zoom in one warp; horizontal flip; grey levels.
+    """Return the augmentation of training images.
 
-    Call it as ``seeded(transform, seed)(image=..., bboxes=..., mask=...)["image"]``: ``image`` (H, W) uint8,
+    In this order: JPEG recompression; side ratio; translation, rotation and zoom in one warp; horizontal flip; grey
+    levels. Call it as ``seeded(transform, seed)(image=..., bboxes=..., mask=...)["image"]``: ``image`` (H, W) uint8,
     ``bboxes`` (n, 4) x1 y1 x2 y2 in pixels, ``mask`` (H, W) uint8, the last two optional; all move together.
 
     What comes in from outside the image is black (0), in masks background. A moved box is the upright box around the
@@ -33,14 +35,25 @@ def training_transform(augment: Augment) -> A.Compose:
 
     Raises:
         UserError: A setting out of its range.
+
+    Example:
+        >>> image = np.full((4, 4), 100, np.uint8)
+        >>> transform = training_transform(Augment(translate=0, zoom=0, rotate=0, hflip=1, intensity=0))
+        >>> image[0] = [0, 1, 2, 3]
+        >>> seeded(transform, 7)(image=image)["image"][0].tolist()
+        [3, 2, 1, 0]
     """
-    _check(augment)
+    check_ranges(augment)
+
+    # what a messaging app and a careless resize do
     steps: list[A.BasicTransform | A.BaseCompose] = []
     if augment.jpeg:
         low, high = augment.jpeg_quality
         steps.append(A.ImageCompression(quality_range=(low, high), p=augment.jpeg))
     if augment.ratio:
         steps.append(_ratio(augment.ratio))
+
+    # how the patient stands before the detector
     shift = (-augment.translate, augment.translate)
     steps.append(
         A.Affine(
@@ -58,6 +71,7 @@ def training_transform(augment: Augment) -> A.Compose:
     )
     if augment.hflip:
         steps.append(A.HorizontalFlip(p=augment.hflip))
+
     steps += _grey_levels(augment)
     boxes = A.BboxParams(
         format="pascal_voc", clip=True, filter_invalid_bboxes=True, min_visibility=MIN_VISIBILITY, label_fields=[]
@@ -67,17 +81,26 @@ def training_transform(augment: Augment) -> A.Compose:
 
 def _ratio(share: float) -> A.OneOf:
     """COVID-Net's random ratio resizing (its data.py): 3 images in 10, black where the image no longer reaches."""
+    warp = functools.partial(
+        A.Affine,
+        keep_ratio=False,
+        interpolation=cv2.INTER_LINEAR,
+        mask_interpolation=cv2.INTER_NEAREST,
+        border_mode=cv2.BORDER_CONSTANT,
+        fill=0,
+        fill_mask=0,
+        p=1.0,
+    )
     shrunk, whole = (1 - share, 1.0), 1.0
-    options: dict[str, Any] = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": 0, "p": 1.0}
-    options |= {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_NEAREST, "keep_ratio": False}
-    sides: tuple[dict[str, Any], ...] = ({"x": shrunk, "y": whole}, {"x": whole, "y": shrunk})
-    return A.OneOf([A.Affine(scale=scale, **options) for scale in sides], p=0.3)
+    return A.OneOf([warp(scale={"x": shrunk, "y": whole}), warp(scale={"x": whole, "y": shrunk})], p=0.3)
 
 
 def _grey_levels(augment: Augment) -> list[A.BasicTransform | A.BaseCompose]:
     steps: list[A.BasicTransform | A.BaseCompose] = []
     if augment.opacities:
         steps.append(Opacities(p=augment.opacities))
+
+    # exposure and the detector's curve
     if augment.gamma:
         high = 100 * (1 + augment.gamma)
         steps.append(A.RandomGamma(gamma_limit=(1e4 / high, high), p=1.0))
@@ -90,11 +113,29 @@ def _grey_levels(augment: Augment) -> list[A.BasicTransform | A.BaseCompose]:
                 p=1.0,
             )
         )
+
+    # sharpness and noise
     if augment.blur:
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.01, augment.blur), p=0.5))
     if augment.noise:
         steps.append(A.GaussNoise(std_range=(0, augment.noise), p=0.5))
     return steps
+
+
+class Cloud(NamedTuple):
+    """A soft bright ellipse: centre, radii and softness as shares of the side, angle in degrees, alpha, grey level."""
+
+    x: float
+    y: float
+    a: float
+    b: float
+    angle: float
+    alpha: float
+    level: float
+
+
+FAINTEST = Cloud(0.1, 0.1, 0.06, 0.06, 0.0, 0.3, 140)
+STRONGEST = Cloud(0.9, 0.9, 0.28, 0.28, 180.0, 0.95, 225)
 
 
 class Opacities(A.ImageOnlyTransform):
@@ -104,14 +145,13 @@ class Opacities(A.ImageOnlyTransform):
     that a segmenter learns to draw the outline of a lung that it cannot see.
     """
 
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Centre, radii, softness (shares of the side), angle, alpha and grey level of each cloud."""
-        draw = self.py_random.uniform
-        lows, highs = (0.1, 0.1, 0.06, 0.06, 0.0, 0.3, 140), (0.9, 0.9, 0.28, 0.28, 180.0, 0.95, 225)
-        return {"clouds": [[*map(draw, lows, highs)] for _ in range(self.py_random.randint(1, 4))]}
+    def get_params_dependent_on_data(self, params: dict, data: dict) -> dict[str, list[Cloud]]:
+        """Draw the clouds; albumentations asks for what :meth:`apply` takes."""
+        count = self.py_random.randint(1, 4)
+        return {"clouds": [Cloud(*map(self.py_random.uniform, FAINTEST, STRONGEST)) for _ in range(count)]}
 
-    def apply(self, img: np.ndarray, clouds: list[list[float]], **params: Any) -> np.ndarray:
-        """Blend the clouds in."""
+    def apply(self, img: np.ndarray, clouds: list[Cloud], **params: object) -> np.ndarray:
+        """Return the image, (H, W) or (H, W, 1) uint8, with the clouds blended in."""
         height, width = img.shape[:2]
         grey = img.astype(np.float32)
         for x, y, a, b, angle, alpha, level in clouds:
@@ -124,7 +164,7 @@ class Opacities(A.ImageOnlyTransform):
 
 
 def seeded(transform: A.Compose, seed: int) -> A.Compose:
-    """The transform with its random state set, so that its next call is a pure function of the seed and its input.
+    """Return the transform with its random state set: its next call is a pure function of the seed and its input.
 
     Not ``Compose.set_random_seed``: that gives every step the same generator state, and flip, rotation and intensity
     would always go together.
@@ -133,7 +173,12 @@ def seeded(transform: A.Compose, seed: int) -> A.Compose:
     return transform
 
 
-def _check(augment: Augment) -> None:
+def check_ranges(augment: Augment) -> None:
+    """Refuse settings that mean nothing.
+
+    Raises:
+        UserError: Naming the setting and its range.
+    """
     shares = ("translate", "zoom", "intensity", "contrast", "noise", "opacities", "hflip", "jpeg", "ratio")
     for name, top in (*((share, 1) for share in shares), ("gamma", 4), ("blur", 20), ("rotate", 180)):
         value = getattr(augment, name)

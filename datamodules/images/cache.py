@@ -162,8 +162,10 @@ class ImageCache:
         index.write(self.index)
 
     def _read_index(self) -> CacheIndex:
+        if not self.pixels.exists():
+            return CacheIndex()
         index = CacheIndex.read(self.index)
-        if index.rows and self.pixels.stat().st_size < index.rows * stride(self.size):
+        if self.pixels.stat().st_size < index.rows * stride(self.size):
             raise UserError(f"{self.pixels}: is cut short; delete it and its .index, then run `covidmt data cache`")
         return index
 

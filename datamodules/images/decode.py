@@ -47,6 +47,12 @@ def decode(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
 
     Raises:
         UserError: Missing, empty, broken, animated or multi-frame file, or one of an unknown format.
+
+    Example:
+        >>> file = io.BytesIO()
+        >>> Image.fromarray(np.array([[0, 2048, 4095]], np.uint16)).save(file, "PNG")  # 12 bits in a 16-bit file
+        >>> decode(file.getvalue()).tolist()
+        [[0, 128, 255]]
     """
     name = name or ("image bytes" if isinstance(source, bytes) else str(source))
     try:
@@ -68,12 +74,18 @@ def decode(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize uint8 (H, W) to uint8 (size, size), antialiased bilinear, not keeping the aspect ratio (as the paper)."""
+    """Resize uint8 (H, W) to uint8 (size, size), antialiased bilinear, not keeping the aspect ratio (as the paper).
+
+    Example:
+        >>> checkerboard = np.array([[0, 200], [200, 0]], np.uint8)
+        >>> resize(checkerboard, 1).tolist()
+        [[100]]
+    """
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def crop_top(image: np.ndarray, share: float) -> np.ndarray:
-    """An image or mask (H, W) without this share of its rows, those at the top."""
+    """Return an image or mask (H, W) without this share of its rows, those at the top."""
     return image[int(share * len(image)) :]
 
 
@@ -84,6 +96,7 @@ def _decode_picture(data: bytes, name: str) -> np.ndarray:
             raise UserError(f"{name}: holds several frames; save the one to use as PNG")
         if picture.mode == "CMYK":
             raise UserError(f"{name}: has the colours of print (CMYK), whose black is not defined; save it as grey")
+
         picture.draft("L", picture.size)
         upright = ImageOps.exif_transpose(picture)
         if upright.mode == "F":
@@ -98,11 +111,13 @@ def _decode_dicom(data: bytes, name: str) -> np.ndarray:
     dataset = pydicom.dcmread(io.BytesIO(data))
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise UserError(f"{name}: holds several frames; export the one to use")
+
     stored = _stored_values(dataset)
     if stored.ndim == 3:
         return np.asarray(Image.fromarray(stored.astype(np.uint8)).convert("L"))
     if not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
         raise UserError(f"{name}: {dataset.PhotometricInterpretation} DICOM is not supported; export it as grey")
+
     values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset)
     if "VOILUTSequence" in dataset:
         low, high = 0, 2 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1

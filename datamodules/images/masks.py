@@ -21,7 +21,7 @@ logger = logging.getLogger("covidmt")
 
 
 class LungMasks:
-    """Looks up the lung mask of an image.
+    """Look-up of lung masks: a data set's own file of the image's name, else a segmenter's by the image's content.
 
     Args:
         masks: The settings; of two folders with the same stem the first wins. A folder that does not exist is skipped
@@ -34,6 +34,14 @@ class LungMasks:
 
     Raises:
         UserError: A folder that does not exist, and no segmenter.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_mask(Path(folder, "chest.png"), np.array([[True, False], [True, False]]))
+        ...     masks = LungMasks(Masks(folders=[folder]))
+        ...     masks.source, masks.read("films/chest.dcm", size=2).tolist(), masks.find("other.png")
+        ('folders', [[True, False], [True, False]], None)
     """
 
     def __init__(self, masks: Masks, segmenter: str | None = None) -> None:
@@ -41,6 +49,7 @@ class LungMasks:
         self.segmenter = segmenter
         self._computed: dict[str, Path] = {}  # looked up by the content of the image, so once
         self.own: dict[str, Path] = {}
+
         folders = masks.mask_folders
         present = [folder for folder in folders if folder.is_dir()]
         for folder in folders:
@@ -54,41 +63,45 @@ class LungMasks:
                     f"data.masks.folders: there is no folder '{folder}'; leave it out (data.masks.folders=[]) "
                     "where the data brings no masks"
                 )
+
         parts = ["folders"] * bool(present) + ([f"segmenter:{segmenter}"] if segmenter else [])
         self.source = "+".join(parts) or "none"
 
     def find(self, image: str | Path) -> Path | None:
-        """The mask file of an image, or None."""
-        if own := self.own.get(Path(image).stem):
-            return own
-        if self.segmenter is None:
-            return None
-        if (known := self._computed.get(str(image))) is not None:
-            return known
-        cached = cache_path(self.cache, self.segmenter, image)
-        if not cached.exists():
-            return None
-        return self._computed.setdefault(str(image), cached)
+        """Return the mask file of an image, or None."""
+        brought = self.own.get(Path(image).stem)
+        if brought or self.segmenter is None:
+            return brought
+
+        if str(image) not in self._computed:
+            path = cache_path(self.cache, self.segmenter, image)
+            if not path.exists():
+                return None
+            self._computed[str(image)] = path
+        return self._computed[str(image)]
 
     def missing(self, images: Iterable[str]) -> list[str]:
-        """The images that have neither a mask of their own nor a computed one."""
+        """Return the images that have neither a mask of their own nor a computed one."""
         return [image for image in images if self.find(image) is None]
 
     def empty(self, images: Iterable[str], size: int, top: float = 0.0) -> list[str]:
-        """The images without a lung at input size (:meth:`read`), or without a mask."""
+        """Return the images without a lung at input size (:meth:`read`), or without a mask."""
         images = list(images)
         with ThreadPoolExecutor() as threads:  # the decoder lets go of the interpreter
-            found = threads.map(lambda image: self.read(image, size, top).any(), images)
-            return [image for image, any_lung in zip(images, found, strict=True) if not any_lung]
+            any_lung = threads.map(lambda image: self.read(image, size, top).any(), images)
+            return [image for image, lungs in zip(images, any_lung, strict=True) if not lungs]
 
     def read(self, image: str | Path, size: int, top: float = 0.0, pixels: np.ndarray | None = None) -> np.ndarray:
-        """The lung fields of an image at input size: (size, size) bool, all False where there is no mask.
+        """Return the lung fields of an image at input size.
 
         Args:
             image: The image's file.
-            size: Side of the input.
-            top: Share of the image that is cut off at the top.
+            size: Side of the input, in pixels.
+            top: Share of the image that is cut off at the top, 0 to below 1.
             pixels: (H, W), the whole image; None: whether the mask fits it is not checked.
+
+        Returns:
+            (size, size) bool, True in the lungs; all False where there is no mask.
 
         Raises:
             UserError: A mask file that cannot be read, or is of another image.
@@ -96,6 +109,7 @@ class LungMasks:
         path = self.find(image)
         if path is None:
             return np.zeros((size, size), bool)
+
         mask = read_mask(path)
         if pixels is not None:
             check_fit(mask, path, pixels, image)
@@ -109,7 +123,7 @@ def _note_absent(folder: Path) -> None:
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """A mask file of any image format as (H, W) bool: lung is half of the file's brightest value and above.
+    """Read a mask file of any image format as (H, W) bool: lung is half of the file's brightest value and above.
 
     So masks of 0/1 and 0/255 are read alike, and the traces of JPEG around an edge fall away.
 
@@ -139,7 +153,11 @@ def check_fit(mask: np.ndarray, mask_path: str | Path, image: np.ndarray, image_
 
 
 def cache_path(cache: Path, segmenter: str, image: str | Path) -> Path:
-    """Where the mask that a segmenter computes of an image is kept: ``<cache>/<segmenter>/<sha256 of file>.png``."""
+    """Return where a segmenter's mask of an image is kept: ``<cache>/<segmenter>/<sha256 of the image's file>.png``.
+
+    Raises:
+        UserError: The image cannot be read.
+    """
     try:
         digest = sha256(Path(image).read_bytes()).hexdigest()
     except OSError as error:
@@ -148,7 +166,11 @@ def cache_path(cache: Path, segmenter: str, image: str | Path) -> Path:
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Write a (H, W) bool mask as a 0/255 PNG, whole or not at all: several processes may fill one cache."""
+    """Write a (H, W) bool mask as a 0/255 PNG, whole or not at all: several processes may fill one cache.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     try:
         with replace_file(path, shared=True) as new:
             Image.fromarray(mask.astype(np.uint8) * 255).save(new, "PNG")

@@ -24,7 +24,13 @@ Result = TypeVar("Result")
 def in_processes(
     function: Callable[[Job], Result], jobs: Sequence[Job], processes: int | None, title: str
 ) -> Iterator[Result]:
-    """Results in the order in which they are ready, with a progress bar; one process: in this one.
+    """Yield the jobs' results in the order in which they are ready, and show a progress bar.
+
+    Args:
+        function: Of a module, so that other processes find it.
+        jobs: Its arguments.
+        processes: How many at a time; 1: in this one; None: as many as there are cores, fewer for few jobs.
+        title: Of the progress bar.
 
     Raises:
         UserError: A process was killed.
@@ -34,9 +40,10 @@ def in_processes(
     if processes <= 1:
         yield from track(map(function, jobs), title, total=len(jobs))
         return
+
     context = multiprocessing.get_context("forkserver")  # a clean parent, that has imported what they need but once
     context.set_forkserver_preload([function.__module__])
-    with ProcessPoolExecutor(processes, context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=_start_process) as pool:
         try:
             futures = [pool.submit(function, job) for job in jobs]
             for future in track(as_completed(futures), title, total=len(jobs)):
@@ -49,12 +56,13 @@ def in_processes(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin() -> None:
-    """Interrupts are the parent's; killed, it takes this process with it, which would go on with the jobs it has."""
+def _start_process() -> None:
+    """Leave interrupts to the parent, and end with it: killed, it would leave this process to do the jobs it has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def follow() -> None:
-        if parent := multiprocessing.parent_process():
+        parent = multiprocessing.parent_process()
+        if parent is not None:
             parent.join()
             os._exit(1)
 

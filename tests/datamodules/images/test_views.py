@@ -15,7 +15,7 @@ from datamodules.dataset import input_boxes
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import write_mask
-from datamodules.images.views import show
+from datamodules.images.views import hide
 from datamodules.multitask import MultiTaskDataModule
 from datamodules.sampler import Item
 from experiments.errors import UserError
@@ -46,14 +46,14 @@ def test_representations_drawn_by_hand(view: View, seen: list[str]):
     """Two lungs with a box each; the speck, the third largest area, is no lung."""
     image = np.arange(48, dtype=np.uint8).reshape(6, 8) + 100
     expected = np.array([[int(letter) for letter in row] for row in seen]) * image
-    assert (show(image, LUNGS, view) == expected).all()
+    assert (hide(image, LUNGS, view) == expected).all()
 
 
 @settings(max_examples=25, deadline=None)
 @given(arrays(bool, (9, 7)).filter(lambda mask: mask.any()))
 def test_what_is_hidden_and_what_is_shown_make_the_image(lung: np.ndarray):
     image = np.full((9, 7), 200, np.uint8)
-    views = {view: show(image, lung, view) for view in HIDDEN}
+    views = {view: hide(image, lung, view) for view in HIDDEN}
     assert (views[View.lungs_isolated] + views[View.lungs_removed] == image).all()
     assert (views[View.lungs_framed] + views[View.lungs_boxed_out] == image).all()
     assert (views[View.lungs_isolated] <= views[View.lungs_framed]).all()
@@ -61,7 +61,7 @@ def test_what_is_hidden_and_what_is_shown_make_the_image(lung: np.ndarray):
 
 def test_an_image_without_lungs_has_no_representation():
     with pytest.raises(UserError, match="film: no lung was found"):
-        show(np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool), View.lungs_removed, "film")
+        hide(np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool), View.lungs_removed, "film")
 
 
 def test_boxes_follow_the_crop():
