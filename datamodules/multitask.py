@@ -41,6 +41,25 @@ class MultiTaskDataModule(LightningDataModule):
         streams: Each group's endless stream of training rows.
         dataset: Their images.
         without_lungs: Split -> images that :meth:`leave_out` took out of it.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from experiments.load import SHIPPED, load_experiment
+        >>> task = "tasks={mine: {source: mine, labels: [sick], batch_size: 2}}"
+        >>> settings = [task, "active_tasks=[mine]", "robustness={task: mine, label: sick}", "data.image_size=32"]
+        >>> settings += ["data.pairs={val: mine, test: null}", "data.num_workers=0", "data.masks.folders=[]"]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("train/sick/a", "train/well/b", "train/well/c", "val/sick/d", "val/well/e"):
+        ...         Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+        ...         Image.new("L", (40, 30), 90).save(Path(folder, f"{name}.png"))
+        ...     settings.append(f"data.sources={{mine: {{kind: folder, root: {folder}}}}}")
+        ...     data = MultiTaskDataModule(load_experiment(SHIPPED / "demo.yaml", settings))
+        ...     data.setup()
+        ...     batch = next(iter(data.train_dataloader()))
+        >>> tuple(batch.images.shape), tuple(batch.tasks["mine"].targets.shape), data.pair_dataset("val").ids
+        ((2, 1, 32, 32), (2, 1), ['d.png', 'e.png'])
     """
 
     dataset: ImageDataset

@@ -724,7 +724,7 @@ PLACES = [
         "set data.cache=null"),
     Row("read-only: cache", "data cache experiments/demo.yaml data.root=DATA data.image_size=64 data.cache=READONLY/c",
         "data.cache: READONLY/c: cannot be used (Read-only file system): make room or set the folder's rights, and "
-        "give the same command again; it goes on from there"),
+        "give the same command again; it resumes from there"),
     Row("read-only: predict", "predict CHECKPOINT image.png --segmenter none --out READONLY/out",
         "--out READONLY/out: cannot be written to (Read-only file system); name another folder"),
     Row("read-only: made-up data", "data demo READONLY/demo",

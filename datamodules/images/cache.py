@@ -203,7 +203,7 @@ class ImageCache:
         except OSError as error:
             raise UserError(
                 f"data.cache: {error.filename or self.pixels}: cannot be used ({error.strerror}): make room or set "
-                "the folder's rights, and give the same command again; it goes on from there"
+                "the folder's rights, and give the same command again; it resumes from there"
             ) from error
 
 

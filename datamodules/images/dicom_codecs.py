@@ -28,6 +28,10 @@ def codec(syntax: UID) -> Decoder:
 
     Args:
         syntax: One of :data:`DECODER_DEPENDENCIES`.
+
+    Example:
+        >>> codec(JPEGLSLossless).available_plugins
+        ('imagecodecs',)
     """
     decoder = Decoder(syntax)
     decoder.add_plugin("imagecodecs", (__name__, "decode_frame"))
