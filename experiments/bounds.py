@@ -59,20 +59,15 @@ class Bounds:
         return "be " + " and ".join(text.format(limit) for text, limit in parts.items() if limit is not None)
 
 
-def bounded(
-    default: float | None,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    hint: str = "",
-) -> Any:
+def bounded(default: float | None, **limits: Any) -> Any:
     """Return a dataclass field of this default whose value :func:`check_bounds` holds within the bounds.
 
-    See :class:`Bounds` for the arguments; a value of None (YAML's null) is always allowed.
+    Args:
+        default: The field's default.
+        limits: ``at_least``, ``above``, ``at_most``, ``below``, ``hint`` as of :class:`Bounds`. A value of None (YAML's
+            null) is always allowed.
     """
-    return field(default=default, metadata={"bounds": Bounds(at_least, above, at_most, below, hint)})
+    return field(default=default, metadata={"bounds": Bounds(**limits)})
 
 
 def check_bounds(settings: Any, where: str, prefix: str = "") -> None:
