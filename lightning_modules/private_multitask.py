@@ -35,6 +35,20 @@ class PrivateMultiTaskModule(MultiTaskModule):
 
     Raises:
         UserError: A base network, weights or a task name that cannot be used.
+
+    Example:
+        >>> from experiments.batch import TaskBatch
+        >>> from experiments.load import SHIPPED, load_experiment
+        >>> settings = ["model.backbone=timm:test_resnet", "model.pretrained=false", "model.norm=group"]
+        >>> experiment = load_experiment(SHIPPED / "small_data.yaml", [*settings, "privacy.noise_multiplier=1.0"])
+        >>> module = PrivateMultiTaskModule(experiment)
+        >>> name, labels = experiment.active[0].name, len(experiment.active[0].labels)
+        >>> task = TaskBatch(slice(0, 2), torch.eye(labels)[:2], [])
+        >>> batch = Batch(torch.zeros(2, 1, 64, 64, dtype=torch.uint8), {name: task})
+        >>> module.backward(module.training_step(batch, 0)["loss"])
+        >>> bias = module.head(name)[-1].bias
+        >>> tuple(bias.shape), tuple(bias.grad_sample.shape)  # a gradient for each of the two images
+        ((2,), (2, 2))
     """
 
     is_private = True

@@ -123,7 +123,7 @@ def build_backbone(model: Model, image_size: int = 512) -> Backbone:
     Example:
         >>> backbone = build_backbone(Model(backbone="timm:test_resnet", pretrained=False), image_size=64)
         >>> backbone.strides, backbone.channels
-        ([4, 8, 16, 32], [32, 48, 48, 96])
+        ([4, 8, 16, 32], [32, 48, 192, 96])
         >>> [tuple(m.shape) for m in backbone(torch.rand(1, 3, 64, 64))][-1]
         (1, 96, 2, 2)
     """

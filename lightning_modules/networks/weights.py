@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -43,8 +42,8 @@ def create_network(model: Model) -> nn.Module:
 
     Example:
         >>> network = create_network(Model(backbone="timm:test_resnet", pretrained=False))
-        >>> network.conv1
-        Conv2d(3, 32, kernel_size=(3, 3), ...)
+        >>> network.conv1[0]
+        Conv2d(3, 16, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), bias=False)
     """
     network = _create(model.backbone, pretrained=model.pretrained and model.weights is None)
     if model.weights is not None:
@@ -101,9 +100,9 @@ def load_weights(network: nn.Module, source: str, key: str = "model.weights") ->
         rank_zero_info(f"{source}: other names than the network's; loaded {len(weights)} tensors by their order")
         weights = dict(zip(expected, weights.values(), strict=True))
 
-    differences = Differences.between(weights, expected)
-    if differences:
-        raise UserError(f"{key}: {source} does not fit the base network: {differences}")
+    mismatches = differences(weights, expected)
+    if mismatches:
+        raise UserError(f"{key}: {source} does not fit the base network: {'; '.join(mismatches)}")
     network.load_state_dict(weights, strict=False)
 
 
@@ -140,45 +139,25 @@ def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
     return weights
 
 
-@dataclass(frozen=True)
-class Differences:
-    """How the tensors of a file differ from those that a network needs; false where they do not.
-
-    Attributes:
-        missing: Names that the file lacks.
-        surplus: Names that the network does not have.
-        shapes: Of the other shapes, each with what the network needs.
+def differences(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
+    """Return how a file's tensors differ from those that a network needs, in words; nothing where they do not.
 
     Example:
         >>> weights = {"a": torch.zeros(2), "b": torch.zeros(1)}
-        >>> str(Differences.between(weights, {"a": torch.zeros(3), "c": torch.zeros(1)}))
-        'it lacks c; it has besides b; other shapes a (2,) instead of (3,)'
-        >>> bool(Differences.between(weights, weights))
-        False
+        >>> differences(weights, {"a": torch.zeros(3), "c": torch.zeros(1)})
+        ['it lacks c', 'it has besides b', 'other shapes a (2,) instead of (3,)']
     """
-
-    missing: list[str]
-    surplus: list[str]
-    shapes: list[str]
-
-    @classmethod
-    def between(cls, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> Differences:
-        """Compare names and shapes of a file's tensors with a network's."""
-        shapes = [
-            f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in weights and weights[name].shape != tensor.shape
-        ]
-        missing = [name for name in expected if name not in weights]
-        return cls(missing, [name for name in weights if name not in expected], shapes)
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.surplus or self.shapes)
-
-    def __str__(self) -> str:
-        """The first three of each kind, for a message."""
-        kinds = {"it lacks": self.missing, "it has besides": self.surplus, "other shapes": self.shapes}
-        return "; ".join(f"{kind} {_first_three(names)}" for kind, names in kinds.items() if names)
+    shapes = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    kinds = {
+        "it lacks": [name for name in expected if name not in weights],
+        "it has besides": [name for name in weights if name not in expected],
+        "other shapes": shapes,
+    }
+    return [f"{kind} {_first_three(names)}" for kind, names in kinds.items() if names]
 
 
 def _first_three(names: list[str]) -> str:

@@ -321,3 +321,26 @@ def test_the_steps_that_are_logged(tmp_path):
     logged = steps(callbacks=[stops])
     assert [step for step, _ in logged] == ["2", "4"]
     assert float(logged[-1][1]) == pytest.approx(stops.last)  # this step's, not the last logged one's
+
+
+class Asks(Callback):
+    """Notes for each batch whether Lightning's loggers take its step, and which it is."""
+
+    def __init__(self) -> None:
+        self.batch = 0
+        self.due: list[int] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.batch += 1
+        if trainer._logger_connector.should_update_logs or trainer.is_last_batch:
+            self.due.append(self.batch)
+
+
+def test_the_logged_steps_are_lightnings_under_accumulation_too(tmp_path):
+    asks, logged = Asks(), []
+    module = MultiTaskModule(experiment("active_tasks=[covidx]", "model.backbone=timm:test_resnet"))
+    module.log_dict = lambda values, **_: logged.append(asks.batch)
+    run = trainer(tmp_path, log_every_n_steps=2, accumulate_grad_batches=2, max_epochs=2, callbacks=[asks])
+    run.fit(module, loader([batch(i) for i in range(5)]))
+    assert logged == asks.due
+    assert logged == [3, 4, 5, 6, 7, 10]  # the batches of steps 2, 4 and 6, and the last of each epoch
