@@ -29,10 +29,10 @@ def run(
     ] = "auto",
 ) -> None:
     """Start a sweep's trials. The same command again starts those that are neither finished nor running."""
-    from covidmt.sweeps.run import run
+    from covidmt.sweeps.run import run_sweep
 
     chosen = [*(overrides or []), *([f"launcher.kind={launcher}"] if launcher else [])]
-    run(sweep, chosen, resume=resume, dry_run=dry_run)
+    run_sweep(sweep, chosen, resume=resume, dry_run=dry_run)
 
 
 @app.command("status")
@@ -43,9 +43,9 @@ def status(
 ) -> None:
     """Show state, epoch, PI, OLS, node, time and log of every trial, and why one failed."""
     from covidmt.sweeps.folder import SweepFolder
-    from covidmt.sweeps.status import show
+    from covidmt.sweeps.show import print_status
 
-    show(SweepFolder.named(sweep), interval if watch else None)
+    print_status(SweepFolder.named(sweep), interval if watch else None)
 
 
 @app.command("cancel")
@@ -54,9 +54,9 @@ def cancel(
     trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL]...", help="Only these trials.")] = None,
 ) -> None:
     """Stop trials; `covidmt sweep run` resumes them."""
-    from covidmt.sweeps.run import cancel
+    from covidmt.sweeps.cancel import cancel_trials
 
-    cancel(sweep, trials or [])
+    cancel_trials(sweep, trials or [])
 
 
 @app.command("logs")
@@ -65,6 +65,6 @@ def logs(
     rank: Annotated[int, typer.Option(min=0, help="Rank of the process (SLURM).")] = 0,
 ) -> None:
     """Print what a trial's process wrote."""
-    from covidmt.sweeps.status import print_log
+    from covidmt.sweeps.show import print_log
 
     print_log(trial, rank)

@@ -19,14 +19,15 @@ import subprocess
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import Timeout
 
 from callbacks.preemption import EarlySignal, Preempted
-from covidmt.sweeps.folder import ENDINGS, LOST, Outcome, SweepFolder, parent_status
+from covidmt.sweeps.folder import LOST, SweepFolder, TrialFolder, TrialOutcome
+from covidmt.sweeps.runs import write_end, write_parent_end
 from covidmt.tracking.logger import global_rank
-from covidmt.tracking.store import Store
 from experiments.errors import UserError
 from experiments.schema import Experiment
 
@@ -34,7 +35,7 @@ ALONE_AFTER = 60  # seconds that another process gives the first one to leave
 
 
 def run_trial(folder: str, trial: str) -> None:
-    """Trains a trial on this process's rank, goes on where an earlier job of it left.
+    """Train a trial on this process's rank; resume where an earlier job of it left.
 
     Args:
         folder: The sweep's folder.
@@ -46,46 +47,52 @@ def run_trial(folder: str, trial: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, EarlySignal())
     sweep = SweepFolder(Path(folder))
-    if (said := sweep.outcome(trial)) and said.state == "finished":  # a job that was requeued after its end
+    files = sweep.trial(trial)
+    earlier = files.outcome
+    if earlier and earlier.state == "finished":  # a job that was requeued after its end
         return
-    os.chdir(sweep.settings["cwd"])
+    os.chdir(sweep.submitted.cwd)
     first = global_rank() == 0
     from covidmt.training.train import train
 
-    lock = sweep.lock(trial)
-    outcome = Outcome("running", socket.gethostname(), os.getpid(), requeues=said.requeues if said else 0)
+    # one job a trial: the first of its processes holds the lock
+    lock = files.lock()
+    outcome = TrialOutcome("running", socket.gethostname(), os.getpid(), requeues=earlier.requeues if earlier else 0)
     if first:
         try:
             lock.acquire(timeout=60)
         except Timeout as error:
             raise UserError(f"trial {trial} is being trained by another process: wait for its end") from error
-        sweep.save_outcome(trial, outcome)
+        files.save_outcome(outcome)
+
     try:
-        train(_experiment(sweep, trial, first), run_id=sweep.record(trial).run_id)
+        train(_load_experiment(sweep, files, first), run_id=files.record.run_id)
     except Preempted as error:
-        if first or _alone(sweep, trial):
-            if sweep.cancelled(trial):
-                _end(sweep, trial, outcome, "cancelled", "cancelled")
-                return
-            reason = f"checkpointed on {signal.Signals(error.signum).name}"
-            outcome.state, outcome.end, outcome.reason = "preempted", time.time(), reason
-            sweep.save_outcome(trial, outcome)
-            _requeue(sweep, trial, outcome)
+        if first or _is_alone(files):
+            _leave(sweep, files, outcome, signal.Signals(error.signum).name)
     except BaseException as error:
         # The first process that fails says why, whatever its rank; of those that only see it gone none is believed.
-        reason, said = explain(error), sweep.outcome(trial) or outcome
-        if said.state == "running" or (str(said.reason).startswith(LOST) and not reason.startswith(LOST)):
-            _end(sweep, trial, outcome, "failed", reason)
+        reason, newest = explain_failure(error), files.outcome or outcome
+        if newest.state == "running" or (str(newest.reason).startswith(LOST) and not reason.startswith(LOST)):
+            _end_trial(sweep, files, outcome.ended("failed", reason))
         raise
     else:
         if first:
-            _end(sweep, trial, outcome, "finished", None)
+            _end_trial(sweep, files, outcome.ended("finished", None))
     finally:
         lock.release()
 
 
-def explain(error: BaseException) -> str:
-    """A line for the table: out of memory, or the exception with its message."""
+def explain_failure(error: BaseException) -> str:
+    """Return a line for the table: out of memory, or the exception with its message.
+
+    Example:
+        >>> from covidmt.sweeps.job import explain_failure
+        >>> explain_failure(MemoryError("1 GiB"))
+        'out of memory: 1 GiB'
+        >>> explain_failure(ConnectionError("Connection reset by peer"))
+        'another of its processes died: Connection reset by peer'
+    """
     import torch
 
     text = " ".join(str(error).split())[:300]
@@ -101,72 +108,87 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {text} ({Path(place.filename).name}:{place.lineno})"
 
 
-def _experiment(sweep: SweepFolder, trial: str, first: bool) -> Experiment:
-    """What was submitted; in a search the first process has Optuna draw it, once."""
-    if sweep.has_experiment(trial):
-        return sweep.experiment(trial)
-    if first:
-        from covidmt.sweeps.search import draw
+def _load_experiment(sweep: SweepFolder, trial: TrialFolder, first: bool) -> Experiment:
+    """Return what was submitted; in a search the first process has Optuna draw it, once."""
+    if first and not trial.has_experiment:
+        from covidmt.sweeps.search import draw_trial
 
-        return draw(sweep, trial)
-    while not sweep.has_experiment(trial):
+        return draw_trial(sweep, trial)
+    while not trial.has_experiment:
         time.sleep(0.5)
-    return sweep.experiment(trial)
+    return trial.experiment()
 
 
-def _alone(sweep: SweepFolder, trial: str) -> bool:
-    """Whether the first process of a job does not leave too: on the GPU it may wait for ever for this one, now gone."""
+def _is_alone(trial: TrialFolder) -> bool:
+    """Return whether the first process of a job does not leave too.
+
+    On the GPU it may wait for ever for this one, which is gone.
+    """
     end = time.monotonic() + ALONE_AFTER
-    while "SLURM_JOB_ID" in os.environ and (said := sweep.outcome(trial)) and said.state == "running":
+    while "SLURM_JOB_ID" in os.environ:
+        outcome = trial.outcome
+        if outcome is None or outcome.state != "running":
+            return False
         if time.monotonic() > end:
             return True
         time.sleep(1)
     return False
 
 
-def _end(sweep: SweepFolder, trial: str, outcome: Outcome, state: str, reason: str | None) -> None:
-    """On disk for `status` and the next `run`, then on the MLflow runs as far as the store answers."""
-    outcome.state, outcome.end, outcome.reason = state, time.time(), reason
-    settings = sweep.settings
-    if state == "finished" and settings.get("search"):
-        from covidmt.sweeps.search import tell
+def _leave(sweep: SweepFolder, trial: TrialFolder, outcome: TrialOutcome, signal_name: str) -> None:
+    """Write that the trial has left with a checkpoint, or that a person has cancelled it; requeue it if need be."""
+    if trial.is_cancelled:
+        _end_trial(sweep, trial, outcome.ended("cancelled", "cancelled"))
+        return
+    outcome = outcome.ended("preempted", f"checkpointed on {signal_name}")
+    trial.save_outcome(outcome)
+    _requeue(sweep, trial, outcome)
 
-        tell(sweep, trial)
-    sweep.save_outcome(trial, outcome)
+
+def _end_trial(sweep: SweepFolder, trial: TrialFolder, outcome: TrialOutcome) -> None:
+    """Write the end on disk for `status` and the next `run`, then on the MLflow runs as far as the store answers."""
+    submission = sweep.submitted
+    if outcome.state == "finished" and submission.search:
+        from covidmt.sweeps.search import tell_result
+
+        tell_result(submission, trial)
+    trial.save_outcome(outcome)
+
     try:
-        client = Store(settings["uri"]).client
-        run_id = sweep.record(trial).run_id
-        if state in ENDINGS:  # the logger does not say it before it is there, nor after it has left
-            client.set_terminated(run_id, ENDINGS[state])
-            client.set_tag(run_id, "failure", str(reason))
-        elif "failure" in client.get_run(run_id).data.tags:  # of an earlier start
-            client.delete_tag(run_id, "failure")
-        states = {said.state if (said := sweep.outcome(other)) else "missing" for other in settings["trials"]}
+        # the logger does not write the status before it exists, nor after it has been closed
+        write_end(submission.store, trial.record.run_id, outcome.state, outcome.reason)
+        outcomes = [other.outcome for other in sweep.trials]
+        states = {other.state if other else "missing" for other in outcomes}
         if states <= {"finished", "failed", "cancelled"}:
-            client.set_terminated(settings["run_id"], parent_status(states))
-    except Exception as error:  # `covidmt sweep status` says it again
-        print(f"covidmt: the tracking store is not told that trial {trial} {state}: {error}", file=sys.stderr)
+            write_parent_end(submission, states)
+    except Exception as error:  # `covidmt sweep status` tells it again
+        print(
+            f"covidmt: the tracking store does not know that trial {trial.id} has {outcome.state}: {error}",
+            file=sys.stderr,
+        )
 
 
-def _requeue(sweep: SweepFolder, trial: str, outcome: Outcome) -> None:
-    """Has SLURM start this job again, unless it is ending it itself or it has been often enough."""
+def _requeue(sweep: SweepFolder, trial: TrialFolder, outcome: TrialOutcome) -> None:
+    """Have SLURM start this job again, unless it is ending it itself or it has been requeued often enough."""
     array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
     if job is None:
         return
+
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
     try:
         if "JobState=RUNNING" not in _scontrol("show", "job", "--oneliner", name):
             return
-        limit = sweep.settings["launcher"]["requeues"]
+        limit = sweep.submitted.launcher.requeues
         if outcome.requeues >= limit:
-            _end(sweep, trial, outcome, "failed", f"time limit: requeued {limit} times (launcher.requeues)")
+            reason = f"time limit: requeued {limit} times (launcher.requeues)"
+            _end_trial(sweep, trial, outcome.ended("failed", reason))
             return
-        outcome.requeues += 1
-        sweep.save_outcome(trial, outcome)
+        outcome = replace(outcome, requeues=outcome.requeues + 1)
+        trial.save_outcome(outcome)
         _scontrol("requeue", name)
     except (OSError, subprocess.SubprocessError) as error:
         text = getattr(error, "stderr", None) or error
-        _end(sweep, trial, outcome, "failed", f"{outcome.reason}, but cannot be requeued: {text}")
+        _end_trial(sweep, trial, outcome.ended("failed", f"{outcome.reason}, but cannot be requeued: {text}"))
 
 
 def _scontrol(*arguments: str) -> str:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from types import FrameType
@@ -19,49 +19,50 @@ from typing import IO, Any
 
 import typer
 
-from covidmt.sweeps.folder import Outcome, SweepFolder
+from covidmt.sweeps.folder import SweepFolder, TrialFolder, TrialOutcome
+from covidmt.sweeps.runs import close_run
 from covidmt.sweeps.snapshot import job_environment
-from covidmt.sweeps.status import mark
 from experiments.errors import UserError
 from experiments.sweep_schema import Launcher
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Running:
-    trial: str
+    trial: TrialFolder
     process: subprocess.Popen[bytes]
     gpus: list[str]
     log: IO[bytes]
 
 
 def run_local(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher, slots: int) -> None:
-    """Runs the trials and waits for them; the caller holds the sweep's lock ``launcher``.
+    """Run the trials and wait for them; the caller holds the sweep's lock ``launcher``.
 
     The first Ctrl-C or SIGTERM has the running ones write a checkpoint, for which they have
     ``launcher.signal_seconds``, and starts no others; the second ends them.
 
     Args:
-        sweep: Where they are.
-        trials: Their ids.
+        sweep: The sweep.
+        trials: Ids.
         launcher: What each gets.
-        slots: So many at a time (`trials_at_a_time`).
+        slots: How many run at a time (`trials_at_a_time`).
     """
-    waiting, running = list(trials), list[_Running]()
+    waiting, running = [sweep.trial(trial) for trial in trials], list[_Running]()
     free = visible_gpus()
     interrupts = _Interrupts(launcher.signal_seconds)
+    job = f"{socket.gethostname()}:{os.getpid()}"
     for trial in waiting:
-        record = sweep.record(trial)
-        record.job, record.launcher = f"{socket.gethostname()}:{os.getpid()}", "local"
-        record.log = str(sweep.path / "logs" / f"{trial}.log")
-        sweep.save_record(trial, record)
+        log_file = str(sweep.path / "logs" / f"{trial.id}.log")
+        trial.save_record(replace(trial.record, job=job, launcher="local", log=log_file))
+
     with interrupts:
         while running or (waiting and not interrupts.count):
             while waiting and len(running) < slots and not interrupts.count:
                 gpus = [free.pop(0) for _ in range(launcher.gpus_per_node)]
                 running.append(_start(sweep, waiting.pop(0), gpus, slots))
             interrupts.pass_on(running)
+
             time.sleep(0.2)
             for entry in [entry for entry in running if entry.process.poll() is not None]:
                 running.remove(entry)
@@ -73,7 +74,7 @@ def run_local(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher, slo
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that may be used: those of CUDA_VISIBLE_DEVICES, else all."""
+    """Return the GPUs that may be used: those of CUDA_VISIBLE_DEVICES, else all."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
@@ -87,7 +88,7 @@ def visible_gpus() -> list[str]:
 
 
 def trials_at_a_time(launcher: Launcher, trainer: dict[str, Any]) -> int:
-    """As many as the launcher says or the GPUs suffice for.
+    """Return as many as the launcher says or the GPUs suffice for.
 
     Args:
         launcher: The sweep's.
@@ -95,6 +96,12 @@ def trials_at_a_time(launcher: Launcher, trainer: dict[str, Any]) -> int:
 
     Raises:
         UserError: There are fewer GPUs than that needs, or all trials would meet on the first one.
+
+    Example:
+        >>> from covidmt.sweeps.local import trials_at_a_time
+        >>> from experiments.sweep_schema import Launcher
+        >>> trials_at_a_time(Launcher(processes=3), {"accelerator": "cpu"})
+        3
     """
     gpus, each = len(visible_gpus()), launcher.gpus_per_node
     slots = launcher.processes or (max(1, gpus // each) if each else 1)
@@ -111,50 +118,57 @@ def trials_at_a_time(launcher: Launcher, trainer: dict[str, Any]) -> int:
     return slots
 
 
-def _start(sweep: SweepFolder, trial: str, gpus: list[str], slots: int) -> _Running:
-    record, settings = sweep.record(trial), sweep.settings
-    environment = os.environ | job_environment(Path(settings["code"]))
+def _start(sweep: SweepFolder, trial: TrialFolder, gpus: list[str], slots: int) -> _Running:
+    record, submission = trial.record, sweep.submitted
+    environment = os.environ | job_environment(Path(submission.code))
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     # PyTorch takes every core for each process unless it is told.
-    processes = slots * settings["trainer"]["devices"]
+    processes = slots * submission.trainer["devices"]
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
     path = Path(str(record.log))
     path.parent.mkdir(exist_ok=True)
     output = path.open("ab")
     process = subprocess.Popen(
-        [sys.executable, "-m", "covidmt.sweeps.job", str(sweep.path), trial],
+        [sys.executable, "-m", "covidmt.sweeps.job", str(sweep.path), trial.id],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         env=environment,
         start_new_session=True,  # Ctrl-C is for the launcher
     )
-    typer.echo(f"{trial}  {record.name}: started, log {path}")
+    typer.echo(f"{trial.id}  {record.name}: started, log {path}")
     return _Running(trial, process, gpus, output)
 
 
 def _close(sweep: SweepFolder, entry: _Running, *, stopping: bool) -> None:
-    """The trial's end on the terminal; where it died without a word, its outcome too."""
-    outcome = sweep.outcome(entry.trial)
-    status = entry.process.returncode
+    """Print the trial's end; where it died without a word, write its outcome too."""
+    trial, status = entry.trial, entry.process.returncode
+    outcome = trial.outcome
     with suppress(ProcessLookupError):  # its other processes would stay on the GPUs
         os.killpg(entry.process.pid, signal.SIGKILL)
     if outcome is None or outcome.state == "running":
-        outcome = outcome or Outcome("failed", os.uname().nodename, entry.process.pid)
-        ended = "cancelled" if sweep.cancelled(entry.trial) else "preempted" if stopping else "failed"
-        outcome.state, outcome.end = ended, time.time()
-        outcome.reason = killed_by(-status) if status < 0 else f"ended with exit status {status}; see its log"
-        sweep.save_outcome(entry.trial, outcome)
+        outcome = outcome or TrialOutcome("failed", os.uname().nodename, entry.process.pid)
+        state = "preempted" if stopping else "failed"
+        reason = describe_kill(-status) if status < 0 else f"ended with exit status {status}; see its log"
+        outcome = outcome.ended("cancelled" if trial.is_cancelled else state, reason)
+        trial.save_outcome(outcome)
         if outcome.state != "preempted":
-            mark(sweep, sweep.record(entry.trial), outcome.state, outcome.reason)
-    seconds = (outcome.end or time.time()) - outcome.begin
-    reason = f": {outcome.reason}" if outcome.reason else ""
-    typer.echo(f"{entry.trial}  {sweep.record(entry.trial).name}: {outcome.state} after {seconds:.0f} s{reason}")
+            close_run(sweep.submitted.store, trial.record, outcome.state, reason)
+
+    why = f": {outcome.reason}" if outcome.reason else ""
+    typer.echo(f"{trial.id}  {trial.record.name}: {outcome.state} after {outcome.seconds:.0f} s{why}")
 
 
-def killed_by(number: int) -> str:
-    """A signal that a process could not answer, in words."""
+def describe_kill(number: int) -> str:
+    """Return a signal that a process could not answer, in words.
+
+    Example:
+        >>> from covidmt.sweeps.local import describe_kill
+        >>> describe_kill(9)
+        'killed by SIGKILL: out of memory, or by hand'
+    """
     name = signal.Signals(number).name
     return f"killed by {name}" + (": out of memory, or by hand" if number == signal.SIGKILL else "; see its log")
 
@@ -175,17 +189,17 @@ class _Interrupts:
 
     def __enter__(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._old[number] = signal.signal(number, self._note)
+            self._old[number] = signal.signal(number, self._count)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)  # ty: ignore[invalid-argument-type]
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _count(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
 
     def pass_on(self, running: list[_Running]) -> None:
-        """The first as SIGTERM to each trial's first process, which tells the others; the second ends everything."""
+        """Pass the first on as SIGTERM to each trial's first process, which tells the others; the second as SIGKILL."""
         if time.monotonic() > self._end:
             self.count += 1
         while self._passed < min(self.count, 2):
@@ -193,7 +207,7 @@ class _Interrupts:
             self._end = time.monotonic() + self._patience if self._passed == 1 else inf
             for entry in running:
                 if self._passed == 1:
-                    typer.echo(f"{entry.trial}: writing a checkpoint")
+                    typer.echo(f"{entry.trial.id}: writing a checkpoint")
                     entry.process.terminate()
                 else:
                     os.killpg(entry.process.pid, signal.SIGKILL)

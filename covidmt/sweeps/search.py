@@ -12,11 +12,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from callbacks.pruning import PRUNED, VALUE, open_storage
-from covidmt.sweeps.folder import Drawn, SweepFolder
+from covidmt.sweeps.folder import Submission, SweepFolder, TrialDraw, TrialFolder
 from covidmt.tracking.folders import mlruns_dir
 from covidmt.tracking.store import Store, network_file_system, sqlite_path
 from experiments.errors import UserError, nearest
-from experiments.load import from_dict, override
+from experiments.load import override, to_dict
 from experiments.paths import absolute
 from experiments.schema import Experiment
 from experiments.sweep_schema import Algorithm, Distribution, Draw, Search
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def open_study(search: Search, name: str, uri: str) -> dict[str, str]:
-    """Makes the study, once, before any job; or checks that it can be gone on with.
+def open_study(search: Search, name: str, store: Store) -> dict[str, str]:
+    """Make the study, once, before any job; or check that it can be resumed.
 
     Args:
         search: The sweep's section.
         name: The study's name.
-        uri: MLflow's tracking URI, whose database the study must not share.
+        store: The tracking store, whose database the study must not share.
 
     Returns:
         ``study``, its name; ``storage``, where it is, for other processes too.
@@ -45,14 +45,16 @@ def open_study(search: Search, name: str, uri: str) -> dict[str, str]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    place = _place(search)
-    if place == uri or (sqlite_path(place) and sqlite_path(place) == sqlite_path(uri)):
+    storage = _storage_of(search)
+    if storage == store.uri or (store.database and store.database == sqlite_path(storage)):
         raise UserError("search.storage: Optuna and MLflow cannot share a database; leave it out, or name another")
-    sampler, pruner = _make("sampler", search.sampler), _make("pruner", search.pruner)
+
+    # a study that exists is loaded
+    sampler, pruner = _make_algorithm("sampler", search.sampler), _make_algorithm("pruner", search.pruner)
     try:
         study = optuna.create_study(
             study_name=name,
-            storage=open_storage(place),
+            storage=open_storage(storage),
             direction=search.direction.value,
             sampler=sampler,
             pruner=pruner,
@@ -60,10 +62,13 @@ def open_study(search: Search, name: str, uri: str) -> dict[str, str]:
         )
         trials = study.get_trials(deepcopy=False)
     except Exception as error:
-        raise UserError(f"search.storage: {place} cannot be used: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"search.storage: {storage} cannot be used: {' '.join(str(error).split())[:300]}") from error
+
+    # what Optuna cannot change in a search that has begun
     afresh = "set it back, give the sweep another name, or start afresh with --resume never"
-    if (begun := study.direction.name.lower()) != search.direction.value:
-        raise UserError(f"search.direction: this search was begun with {begun}; {afresh}")
+    direction = study.direction.name.lower()
+    if direction != search.direction.value:
+        raise UserError(f"search.direction: this search was begun with {direction}; {afresh}")
     for trial in trials:
         for key, old in trial.distributions.items():
             if key in search.space:
@@ -72,77 +77,88 @@ def open_study(search: Search, name: str, uri: str) -> dict[str, str]:
                 except ValueError as error:
                     reason = f"Optuna cannot change it in a search that has drawn from {old}: {error}"
                     raise UserError(f"search.space.{key}: {reason}; {afresh}") from error
-    return {"study": name, "storage": place}
+    return {"study": name, "storage": storage}
 
 
-def draw(sweep: SweepFolder, trial: str) -> Experiment:
-    """Has Optuna draw the trial's values; from now on they are the trial's, however often it is started."""
-    settings = sweep.settings
-    study, search = _study(settings, trial)
-    drawn = study.ask({key: _distribution(distribution) for key, distribution in search.space.items()})
+def draw_trial(sweep: SweepFolder, trial: TrialFolder) -> Experiment:
+    """Have Optuna draw a trial's values; from now on they are the trial's, however often it is started.
+
+    Returns:
+        What the trial runs.
+    """
+    submission = sweep.submitted
+    search, study = _search_of(submission), _load_study(submission, trial)
+    optuna_trial = study.ask({key: _distribution(distribution) for key, distribution in search.space.items()})
     values = {
-        key: _choices(distribution)[drawn.params[key]] if distribution.choices else drawn.params[key]
+        key: choice_values(distribution)[optuna_trial.params[key]] if distribution.choices else optuna_trial.params[key]
         for key, distribution in search.space.items()
     }
-    experiment = override(sweep.experiment("base"), [f"{key}={json.dumps(values[key])}" for key in values], trial)
+
+    # the experiment with these values, and with the callback that reports to Optuna
+    experiment = override(sweep.base.experiment(), [f"{key}={json.dumps(values[key])}" for key in values], trial.id)
     arguments = {
-        "storage": settings["storage"],
-        "study": settings["study"],
-        "trial": drawn.number,
+        "storage": submission.storage,
+        "study": submission.study,
+        "trial": optuna_trial.number,
         "metric": search.metric,
-        "pruner": settings["search"]["pruner"],
+        "pruner": to_dict(search.pruner) if search.pruner else None,
     }
     callback = {"class_path": "callbacks.pruning.OptunaPruning", "init_args": arguments}
     experiment.trainer["callbacks"] = [*(experiment.trainer.get("callbacks") or []), callback]
-    label = ", ".join(f"{key.rpartition('.')[2]} {_say(value)}" for key, value in values.items())
-    sweep.save_draw(trial, Drawn(drawn.number, label, values))
-    sweep.save_experiment(trial, experiment)
+    label = ", ".join(f"{key.rpartition('.')[2]} {format_value(value)}" for key, value in values.items())
+    trial.save_draw(TrialDraw(optuna_trial.number, label, values))
+    trial.save_experiment(experiment)
+
+    # the run's tags, as far as the store answers
+    tags = {"trial_label": label, "trial_overrides": json.dumps(values), "optuna_trial": str(optuna_trial.number)}
     try:
-        client, run_id = Store(settings["uri"]).client, sweep.record(trial).run_id
-        client.set_tag(run_id, "trial_label", label)
-        client.set_tag(run_id, "trial_overrides", json.dumps(values))
-        client.set_tag(run_id, "optuna_trial", str(drawn.number))
+        client, run_id = submission.store.client, trial.record.run_id
+        for key, value in tags.items():
+            client.set_tag(run_id, key, value)
     except Exception as error:
         log.warning("The run's tags do not say what Optuna drew: %s", error)
     return experiment
 
 
-def tell(sweep: SweepFolder, trial: str) -> None:
-    """A trained trial's value, or that it was pruned."""
+def tell_result(submission: Submission, trial: TrialFolder) -> None:
+    """Tell Optuna a trained trial's value, or that it was pruned."""
     from optuna.trial import TrialState
 
-    study, _ = _study(sweep.settings, trial)
-    drawn = sweep.drawn(trial)
-    assert drawn is not None
-    number = drawn.number
-    noted = study.trials[number].user_attrs
-    if PRUNED in noted:
-        study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
-    elif VALUE in noted:
-        study.tell(number, noted[VALUE], skip_if_finished=True)
+    study, draw = _load_study(submission, trial), trial.draw
+    assert draw is not None
+    attributes = study.trials[draw.number].user_attrs
+    if PRUNED in attributes:
+        study.tell(draw.number, state=TrialState.PRUNED, skip_if_finished=True)
+    elif VALUE in attributes:
+        study.tell(draw.number, attributes[VALUE], skip_if_finished=True)
     else:  # it was NaN at every epoch
-        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        study.tell(draw.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def _study(settings: dict[str, Any], trial: str) -> tuple[Study, Search]:
+def _search_of(submission: Submission) -> Search:
+    assert submission.search is not None
+    return submission.search
+
+
+def _load_study(submission: Submission, trial: TrialFolder) -> Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    search = from_dict(Search, settings["search"])
+    search = _search_of(submission)
     sampler = search.sampler
     if "seed" in sampler.options:  # jobs that draw at once must not draw the same
-        shifted = sampler.options["seed"] + int(trial.rpartition("-")[2])
+        shifted = sampler.options["seed"] + int(trial.id.rpartition("-")[2])
         sampler = Algorithm(sampler.name, {**sampler.options, "seed": shifted})
-    study = optuna.load_study(
-        study_name=settings["study"],
-        storage=open_storage(settings["storage"]),
-        sampler=_make("sampler", sampler),
-        pruner=_make("pruner", search.pruner),
+    return optuna.load_study(
+        study_name=submission.study,
+        storage=open_storage(submission.storage),
+        sampler=_make_algorithm("sampler", sampler),
+        pruner=_make_algorithm("pruner", search.pruner),
     )
-    return study, search
 
 
-def _place(search: Search) -> str:
+def _storage_of(search: Search) -> str:
+    """Return where the study is, for any process."""
     if search.storage is None:
         kind = network_file_system(mlruns_dir())
         return str(mlruns_dir() / "optuna.journal") if kind else f"sqlite:///{mlruns_dir() / 'optuna.db'}"
@@ -154,14 +170,14 @@ def _place(search: Search) -> str:
     return f"sqlite:///{absolute(path)}" if path else search.storage
 
 
-def _make(key: str, algorithm: Algorithm | None) -> Any:
-    """A sampler or pruner by name."""
+def _make_algorithm(key: str, algorithm: Algorithm | None) -> Any:
+    """Return a ``sampler`` or ``pruner`` by its name in Optuna."""
     import optuna
 
     module, algorithm = getattr(optuna, f"{key}s"), algorithm or Algorithm("NopPruner")
-    known = [name for name in dir(module) if name.endswith(key.capitalize()) and not name.startswith("Base")]
-    if algorithm.name not in known:
-        raise UserError(f"search.{key}.name: Optuna has no {algorithm.name!r}{nearest(algorithm.name, known)}")
+    names = [name for name in dir(module) if name.endswith(key.capitalize()) and not name.startswith("Base")]
+    if algorithm.name not in names:
+        raise UserError(f"search.{key}.name: Optuna has no {algorithm.name!r}{nearest(algorithm.name, names)}")
     try:
         return getattr(module, algorithm.name)(**algorithm.options)
     except (TypeError, ValueError) as error:
@@ -172,7 +188,7 @@ def _distribution(distribution: Distribution) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if distribution.choices is not None:
-        return CategoricalDistribution(list(_choices(distribution)))
+        return CategoricalDistribution(list(choice_values(distribution)))
     low, high, step = distribution.low, distribution.high, distribution.step
     assert low is not None
     assert high is not None
@@ -181,12 +197,28 @@ def _distribution(distribution: Distribution) -> BaseDistribution:
     return FloatDistribution(low, high, step=step, log=distribution.log)
 
 
-def _choices(distribution: Distribution) -> dict[Any, Any]:
-    """What Optuna draws -> the value: its storages keep plain values alone, so lists go by their JSON."""
+def choice_values(distribution: Distribution) -> dict[Any, Any]:
+    """Return what Optuna draws -> the value: its storages keep plain values alone, so lists go by their JSON.
+
+    Example:
+        >>> from covidmt.sweeps.search import choice_values
+        >>> from experiments.sweep_schema import Distribution
+        >>> choice_values(Distribution(choices=["resnet50", ["covidx", "nodule"]]))
+        {'resnet50': 'resnet50', '["covidx", "nodule"]': ['covidx', 'nodule']}
+    """
     return {
         json.dumps(value) if isinstance(value, list | dict) else value: value for value in distribution.choices or ()
     }
 
 
-def _say(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+def format_value(value: Any) -> str:
+    """Return a drawn value as a label has it.
+
+    Example:
+        >>> from covidmt.sweeps.search import format_value
+        >>> format_value(0.000123456), format_value("resnet50"), format_value(["covidx"])
+        ('0.000123', 'resnet50', '["covidx"]')
+    """
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value)

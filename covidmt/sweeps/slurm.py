@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from covidmt.sweeps.folder import SweepFolder
+from covidmt.sweeps.folder import SweepFolder, TrialFolder
 from covidmt.sweeps.snapshot import job_environment
 from experiments.errors import UserError
 from experiments.sweep_schema import Launcher
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
+
+T = TypeVar("T")
 
 # SLURM's word for how a job ended, and ours.
 FATES = {
@@ -33,7 +35,7 @@ ENDED = {*FATES, "COMPLETED", "FAILED", "REVOKED"}  # SLURM's words for a job's 
 
 
 @dataclass(frozen=True)
-class Queued:
+class QueuedJob:
     """A job that SLURM still has.
 
     Attributes:
@@ -48,55 +50,67 @@ class Queued:
 
 
 def submit(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> None:
-    """Submits trials as one array, or as several where the cluster's MaxArraySize is smaller; notes each job's id.
+    """Submit trials as one array, or as several where the cluster's MaxArraySize is smaller; write down each job's id.
 
-    Several share ``launcher.array_parallelism``; where they are more than that, one begins at another's end.
+    Several arrays share ``launcher.array_parallelism``; where they are more than that, one begins at another's end.
+
+    Args:
+        sweep: The sweep.
+        trials: Ids.
+        launcher: What each gets.
 
     Raises:
         UserError: There is no SLURM here, or it refuses the job.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    trials = list(trials)
-    shapes: dict[tuple[int, int], list[str]] = {}
-    for trial in trials:
-        trainer = sweep.experiment(trial).trainer if sweep.has_experiment(trial) else sweep.settings["trainer"]
+    shapes: dict[tuple[int, int], list[TrialFolder]] = {}
+    for trial in map(sweep.trial, trials):
+        trainer = trial.experiment().trainer if trial.has_experiment else sweep.submitted.trainer
         shapes.setdefault((trainer["num_nodes"], trainer["devices"]), []).append(trial)
     most = max_array_size()
-    arrays = [
-        (shape, group[first::parts])
-        for shape, group in shapes.items()
-        for parts in [-(-len(group) // most)]
-        for first in range(parts)
-    ]
+    arrays = [(shape, part) for shape, group in shapes.items() for part in split_evenly(group, most)]
+
+    # as many chains of arrays as may run at a time; each array of a chain waits for the one before
     chains, after = min(launcher.array_parallelism, len(arrays)), dict[int, str]()
     for number, ((nodes, tasks), part) in enumerate(arrays):
         chain = number % chains
         share = launcher.array_parallelism // chains + (chain < launcher.array_parallelism % chains)
         executor = make_executor(sweep, launcher, nodes, tasks, share, after.get(chain))
         try:
-            jobs = executor.map_array(_run, [str(sweep.path)] * len(part), part)
+            jobs = executor.map_array(_run, [str(sweep.path)] * len(part), [trial.id for trial in part])
         except (FailedJobError, FailedSubmissionError, OSError, subprocess.SubprocessError) as error:
             raise UserError(f"launcher: SLURM does not take the job: {' '.join(str(error).split())[-500:]}") from error
         for trial, job in zip(part, jobs, strict=True):
-            record = sweep.record(trial)
-            record.job, record.launcher, record.log = job.job_id, "slurm", str(job.task(0).paths.stdout)
-            sweep.save_record(trial, record)
+            log_file = str(job.task(0).paths.stdout)
+            trial.save_record(replace(trial.record, job=job.job_id, launcher="slurm", log=log_file))
         after[chain] = jobs[0].job_id.partition("_")[0]
+
+
+def split_evenly(group: Sequence[T], most: int) -> list[Sequence[T]]:
+    """Return the group in as few parts as possible of at most so many, dealt out in turn.
+
+    Example:
+        >>> from covidmt.sweeps.slurm import split_evenly
+        >>> split_evenly("abcde", 2)
+        ['ad', 'be', 'c']
+    """
+    parts = -(-len(group) // most)
+    return [group[first::parts] for first in range(parts)]
 
 
 def make_executor(
     sweep: SweepFolder, launcher: Launcher, nodes: int, tasks: int, parallelism: int, after: str | None = None
 ) -> SlurmExecutor:
-    """Submitit's executor for trials of that many machines and processes a machine.
+    """Return submitit's executor for trials of that many machines and processes a machine.
 
     Args:
-        sweep: Where they are.
+        sweep: The sweep.
         launcher: What each gets.
         nodes: Machines of a trial.
         tasks: Its processes on each.
         parallelism: Trials at a time.
-        after: A job, or array of jobs, whose end they wait for.
+        after: A job, or array of jobs, whose end they wait for; None: they start at once.
 
     Raises:
         UserError: There is no SLURM on this machine.
@@ -107,7 +121,8 @@ def make_executor(
         executor = SlurmExecutor(sweep.path / "jobs", python=launcher.python)
     except RuntimeError as error:
         raise UserError("launcher.kind=slurm: this machine has no srun; submit from a login node") from error
-    environment, options = job_environment(Path(sweep.settings["code"])), dict(launcher.options)
+
+    environment, options = job_environment(Path(sweep.submitted.code)), dict(launcher.options)
     if after:
         options["dependency"] = ",".join([*filter(None, [options.get("dependency")]), f"afterany:{after}"])
     gpus = {"gpus_per_node": launcher.gpus_per_node} if launcher.gpus_per_node else {}
@@ -118,6 +133,7 @@ def make_executor(
         "account": launcher.account,
         "constraint": launcher.constraint,
     }
+
     executor.update_parameters(
         job_name=sweep.name,
         time=max(1, round(launcher.time_hours * 60)),
@@ -140,33 +156,65 @@ def make_executor(
     return executor
 
 
-def queue(jobs: Iterable[str], user: int) -> dict[str, Queued]:
-    """Those jobs that SLURM has in its queue, by id.
+def queue(jobs: Iterable[str], user: int) -> dict[str, QueuedJob]:
+    """Return those jobs that SLURM has in its queue, by id.
 
     Args:
         jobs: Job ids.
         user: Id of the user who submitted them.
+
+    Raises:
+        UserError: SLURM does not answer.
     """
     arrays = {job.partition("_")[0] for job in jobs}
     if not arrays:
         return {}
     # The job ids are not given to squeue, which fails on one that it has forgotten.
     text = _output("squeue", "--noheader", "--array", f"--user={user}", "--format=%i|%T|%N|%r")
+    queued = parse_queue(text)
+    return {job: entry for job, entry in queued.items() if job.partition("_")[0] in arrays}
+
+
+def parse_queue(text: str) -> dict[str, QueuedJob]:
+    r"""Return the jobs of squeue's output in the format ``%i|%T|%N|%r``, by id.
+
+    Example:
+        >>> from covidmt.sweeps.slurm import parse_queue
+        >>> parse_queue("12_0|RUNNING|node7|None\n12_1|PENDING||Resources")["12_1"]
+        QueuedJob(state='PENDING', nodes='', reason='Resources')
+    """
     entries = (line.split("|", 3) for line in text.splitlines())
-    return {job: Queued(*said) for job, *said in entries if job.partition("_")[0] in arrays}
+    return {job: QueuedJob(*columns) for job, *columns in entries}
 
 
 def fate(job: str) -> str | None:
-    """Why a job that is not in the queue has ended: from accounting, else from what the controller remembers.
+    """Return why a job that is not in the queue has ended: from accounting, else from what the controller remembers.
 
     Returns:
         Empty: SLURM has forgotten the job. None: it has not ended yet; accounting is behind, or the job is cleaned up.
     """
-    word, code = _accounted(job)
+    word, code = _ask_accounting(job)
     if word not in ENDED:
-        word, code = _remembered(job)
+        word, code = _ask_controller(job)
     if word not in ENDED:
         return None if word else ""
+    return describe_end(word, code)
+
+
+def describe_end(word: str, code: str) -> str:
+    """Return a job's end in words.
+
+    Args:
+        word: SLURM's state, one of `ENDED`.
+        code: SLURM's exit code, ``<status>:<signal>``.
+
+    Example:
+        >>> from covidmt.sweeps.slurm import describe_end
+        >>> describe_end("NODE_FAIL", "0:0")
+        'node failure'
+        >>> describe_end("FAILED", "137:0"), describe_end("FAILED", "2:0")
+        ('killed by signal 9; see its log', 'failed with exit status 2; see its log')
+    """
     if word in FATES:
         return FATES[word]
     status, _, number = code.partition(":")
@@ -175,8 +223,8 @@ def fate(job: str) -> str | None:
     return COMPLETED if word == "COMPLETED" else f"{word.lower()} with exit status {status}; see its log"
 
 
-def _accounted(job: str) -> tuple[str, str]:
-    """SLURM's word for the job's state, and its exit code, from accounting; empty where that has nothing."""
+def _ask_accounting(job: str) -> tuple[str, str]:
+    """Return SLURM's word for the job's state, and its exit code, from accounting; empty where that has nothing."""
     try:
         lines = _output("sacct", "--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", "--jobs", job)
         state, code = (lines.splitlines() or [""])[-1].split("|")
@@ -185,29 +233,29 @@ def _accounted(job: str) -> tuple[str, str]:
     return (state.split() or [""])[0].rstrip("+"), code  # CANCELLED by 1000
 
 
-def _remembered(job: str) -> tuple[str, str]:
-    """The same from the controller, which forgets after its MinJobAge."""
+def _ask_controller(job: str) -> tuple[str, str]:
+    """Return the same from the controller, which forgets after its MinJobAge."""
     try:
-        said = dict(re.findall(r"(\w+)=(\S+)", _output("scontrol", "show", "job", "--oneliner", job)))
+        fields = dict(re.findall(r"(\w+)=(\S+)", _output("scontrol", "show", "job", "--oneliner", job)))
     except UserError:
         return "", ""
-    return said.get("JobState", ""), said.get("ExitCode", "")
+    return fields.get("JobState", ""), fields.get("ExitCode", "")
 
 
-def cancel(jobs: Iterable[str]) -> None:
-    """Has SLURM end those jobs; running ones write a checkpoint if they can within the cluster's KillWait."""
-    if jobs := list(jobs):
+def cancel_jobs(jobs: Sequence[str]) -> None:
+    """Have SLURM end those jobs; running ones write a checkpoint if they can within the cluster's KillWait."""
+    if jobs:
         _output("scancel", *jobs)
 
 
 def max_array_size() -> int:
-    """The most jobs that an array of this cluster can have."""
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _output("scontrol", "show", "config"))
-    return max(1, int(found.group(1))) if found else 1001
+    """Return the most jobs that an array of this cluster can have."""
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", _output("scontrol", "show", "config"))
+    return max(1, int(match.group(1))) if match else 1001
 
 
 def _run(folder: str, trial: str) -> None:
-    """What submitit calls; the import is in here, so that the submitter needs no torch."""
+    """Run a trial: what submitit calls. The import is in here, so that the submitter needs no torch."""
     from covidmt.sweeps.job import run_trial
 
     run_trial(folder, trial)
@@ -219,5 +267,5 @@ def _output(*command: Any) -> str:
     except FileNotFoundError as error:
         raise UserError(f"{command[0]}: no such command on this machine: is SLURM here?") from error
     except subprocess.SubprocessError as error:
-        said = " ".join((getattr(error, "stderr", None) or str(error)).split())
-        raise UserError(f"{' '.join(command)}: {said}") from error
+        reason = " ".join((getattr(error, "stderr", None) or str(error)).split())
+        raise UserError(f"{' '.join(command)}: {reason}") from error

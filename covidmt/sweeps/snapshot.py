@@ -7,28 +7,31 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-PACKAGES = ("callbacks", "covidmt", "datamodules", "experiments", "explain", "lightning_modules", "metrics")
+from covidmt.rooms import ROOMS
 
 
 def snapshot(folder: Path) -> Path:
-    """Copies the packages to ``folder/<digest of their content>``, with the git state; there already: nothing to do.
+    """Copy the packages and the git state to ``folder/<digest of their content>``, unless that exists.
+
+    Args:
+        folder: Where the copies are, ``mlruns/sweeps/<sweep>/code``.
 
     Returns:
         The copy, to be put before everything else on the jobs' path (`job_environment`).
     """
     from covidmt.tracking.provenance import CODE, SNAPSHOT, git_tags  # imports torch
 
-    files = sorted(path for package in PACKAGES for path in (CODE / package).rglob("*") if _is_code(path))
+    files = sorted(path for room in ROOMS for path in (CODE / room).rglob("*") if _is_code(path))
     git = json.dumps(git_tags())
-    digest = sha256(git.encode())
-    for path in files:
-        digest.update(f"{path.relative_to(CODE)}\0".encode() + path.read_bytes())
-    copy = folder / digest.hexdigest()[:12]
+    copy = folder / digest_files(files, CODE, git)
     if copy.exists():
         return copy
+
+    # whole or not at all: another process may submit at the same time
     new = copy.with_suffix(f".{os.getpid()}")
     for path in files:
         target = new / path.relative_to(CODE)
@@ -39,17 +42,50 @@ def snapshot(folder: Path) -> Path:
     return copy
 
 
+def digest_files(files: Sequence[Path], root: Path, salt: str) -> str:
+    """Return 12 hexadecimal digits of SHA-256 over the files' names relative to ``root`` and their contents.
+
+    Args:
+        files: In the order of the digest.
+        root: Folder that they lie in.
+        salt: Text that counts too.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from covidmt.sweeps.snapshot import digest_files
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "train.py"
+        ...     sizes = path.write_text("epochs = 3")
+        ...     before = digest_files([path], Path(folder), "commit 1")
+        ...     sizes = path.write_text("epochs = 4")
+        ...     print(len(before), before == digest_files([path], Path(folder), "commit 1"))
+        12 False
+    """
+    digest = sha256(salt.encode())
+    for path in files:
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def job_environment(code: Path) -> dict[str, str]:
-    """Environment variables under which Python imports the snapshot, also from a working folder with the packages."""
+    """Return environment variables with which Python imports the snapshot, even in a folder with the packages.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from covidmt.sweeps.snapshot import job_environment
+        >>> job_environment(Path("/sweep/code/0f1e"))["PYTHONPATH"].split(":")[0]
+        '/sweep/code/0f1e'
+    """
     path = [str(code), os.getcwd(), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)), "PYTHONUNBUFFERED": "1"}
 
 
 def code_diff() -> str:
-    """How the tracked files differ from the commit; empty: not at all, or no git checkout."""
+    """Return how the tracked files differ from the commit; empty: not at all, or no git checkout."""
     from covidmt.tracking.provenance import CODE
 
-    command = ["git", "-C", str(CODE), "diff", "HEAD", "--", *PACKAGES]
+    command = ["git", "-C", str(CODE), "diff", "HEAD", "--", *ROOMS]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError) as error:

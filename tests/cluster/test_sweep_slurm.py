@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from covidmt.sweeps.folder import SweepFolder
+from covidmt.sweeps.folder import SweepFolder, TrialRecord
 from covidmt.sweeps.slurm import max_array_size
 from tests.conftest import REPO
 from tests.helpers.trials import children, parent, steps, write_sweep
@@ -42,9 +42,13 @@ def sweep_named(folder: Path, name: str) -> SweepFolder:
     return SweepFolder(folder / "mlruns" / "sweeps" / name)
 
 
+def records(folder: Path, name: str) -> list[TrialRecord]:
+    return [trial.record for trial in sweep_named(folder, name).trials]
+
+
 def jobs(folder: Path, name: str) -> dict[int, str]:
     """Seed -> job."""
-    return {record.overrides["seed"]: str(record.job) for record in sweep_named(folder, name).trials.values()}
+    return {record.overrides["seed"]: str(record.job) for record in records(folder, name)}
 
 
 def test_an_array_a_crash_in_it_and_what_is_missing_after(
@@ -78,7 +82,7 @@ def test_an_array_a_crash_in_it_and_what_is_missing_after(
         assert steps(tmp_path, run, "train/loss") == [0, 1]
     assert parent(tmp_path, "array").info.status == "FINISHED"
     capfd.readouterr()
-    assert covidmt("sweep", "logs", next(iter(sweep_named(tmp_path, "array").trials))) == 0
+    assert covidmt("sweep", "logs", sweep_named(tmp_path, "array").trials[0].id) == 0
     assert "Job completed successfully" in capfd.readouterr().out
 
 
@@ -142,13 +146,13 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
     overrides = ["data.epoch_length=8", "data.num_workers=1"]
     assert covidmt("sweep", "run", sweep, *overrides) == 0
     folder = sweep_named(tmp_path, "broken")
-    names = {record.overrides["seed"]: trial for trial, record in folder.trials.items()}
+    names = {trial.record.overrides["seed"]: trial.id for trial in folder.trials}
     job = jobs(tmp_path, "broken")
     wait_for(lambda: all((tmp_path / f"held-{seed}").exists() for seed in range(4)), "all trials in their first epoch")
 
     subprocess.run(["scontrol", "requeue", job[0]], check=True)  # by SLURM: SIGTERM, then it starts it again
     subprocess.run(["scancel", "--signal=USR2", job[1]], check=True)  # as before the time limit: we requeue
-    killed = folder.outcome(names[2])
+    killed = folder.trial(names[2]).outcome
     assert killed is not None
     os.kill(killed.pid, signal.SIGKILL)
     assert covidmt("sweep", "cancel", "broken", names[3]) == 0  # by a person: nobody requeues
@@ -157,7 +161,7 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
         (tmp_path / f"go-{seed}").touch()
     wait_for(queue_is_empty, "what was requeued")
     assert children(tmp_path, "broken")[3].info.status == "KILLED"  # not SCHEDULED, and before anybody looks
-    assert folder.outcome(names[3]).state == "cancelled"
+    assert folder.trial(names[3]).outcome.state == "cancelled"
     capfd.readouterr()
     assert covidmt("sweep", "status", "broken") == 0
     said = capfd.readouterr().out
@@ -173,7 +177,8 @@ def test_requeue_time_limit_and_sudden_death_lose_no_step(
     assert "4 finished" in capfd.readouterr().out
     runs = children(tmp_path, "broken")
     for seed, run in runs.items():
-        log = Path(str(folder.record(names[seed]).log)).read_text()  # seed 2 was killed before its first checkpoint
+        # seed 2 was killed before its first checkpoint
+        log = Path(str(folder.trial(names[seed]).record.log)).read_text()
         assert bool(re.search(r"Resuming run \w+ from step 5", log)) == (seed != 2), log
         assert run.info.status == "FINISHED", seed
         assert steps(tmp_path, run, "train/loss") == list(range(16)), seed
@@ -206,7 +211,7 @@ def test_a_validation_is_left_at_the_time_limit_and_in_a_preemptions_grace(
         assert run.info.status == "FINISHED"
         assert steps(tmp_path, run, "train/loss") == [0, 1]
         assert steps(tmp_path, run, "val/pi_score") == [0]
-    logs = [Path(str(record.log)).read_text() for record in sweep_named(tmp_path, "left").trials.values()]
+    logs = [Path(str(record.log)).read_text() for record in records(tmp_path, "left")]
     assert all("Resuming run" in log and "from step 2" in log for log in logs)
     assert parent(tmp_path, "left").info.status == "FINISHED"
 
@@ -233,5 +238,5 @@ def test_the_last_requeue_is_the_last(
     (run,) = children(tmp_path, "once").values()
     assert run.info.status == "FINISHED"
     assert steps(tmp_path, run, "train/loss") == [0, 1]
-    (record,) = sweep_named(tmp_path, "once").trials.values()
+    (record,) = records(tmp_path, "once")
     assert "from step 2" in Path(str(record.log)).read_text()

@@ -8,14 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from covidmt.sweeps.folder import Outcome, SweepFolder
+from covidmt.sweeps.cancel import cancel_trials
+from covidmt.sweeps.folder import SweepFolder, TrialOutcome
 from covidmt.sweeps.local import run_local, trials_at_a_time
-from covidmt.sweeps.run import cancel
-from covidmt.sweeps.status import statuses
+from covidmt.sweeps.status import trial_statuses
 from experiments.sweep_schema import Launcher
 from tests.conftest import REPO
 from tests.covidmt.sweeps.test_states import submitted
@@ -54,7 +55,7 @@ def test_each_trial_has_gpus_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     launcher = Launcher(gpus_per_node=2)
     path = write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1, 2], launcher={"gpus_per_node": 2})
     folder, trials = submitted(path)
-    (Path(folder.settings["code"]) / "covidmt" / "sweeps" / "job.py").write_text(NOTES)
+    (Path(folder.submitted.code) / "covidmt" / "sweeps" / "job.py").write_text(NOTES)
     slots = trials_at_a_time(launcher, {"accelerator": "cpu"})
     assert slots == 2
     run_local(folder, trials, launcher, slots)
@@ -68,7 +69,7 @@ def test_the_first_ctrl_c_tells_the_trials_and_the_second_ends_them(
 ):
     monkeypatch.chdir(tmp_path)
     folder, trials = submitted(write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1]))
-    (Path(folder.settings["code"]) / "covidmt" / "sweeps" / "job.py").write_text(STAYS)
+    (Path(folder.submitted.code) / "covidmt" / "sweeps" / "job.py").write_text(STAYS)
     before = signal.getsignal(signal.SIGINT)
 
     def interrupt_twice() -> None:
@@ -82,10 +83,10 @@ def test_the_first_ctrl_c_tells_the_trials_and_the_second_ends_them(
     run_local(folder, trials, Launcher(), 1)
     thread.join()
     assert "stopped; the same command goes on" in capfd.readouterr().out
-    outcome = folder.outcome(trials[0])
+    outcome = folder.trial(trials[0]).outcome
     assert outcome is not None
     assert (outcome.state, outcome.reason) == ("preempted", "killed by SIGKILL: out of memory, or by hand")
-    assert folder.outcome(trials[1]) is None
+    assert folder.trial(trials[1]).outcome is None
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -100,18 +101,18 @@ def test_a_launchers_process_id_that_another_process_has_now_is_not_signalled(
     ):
         assert job.stdout.readline() == b"held\n"
         for name in (trial, other):  # as a launcher leaves them that was killed
-            record = folder.record(name)
-            record.job, record.launcher = f"{socket.gethostname()}:{stranger.pid}", "local"
-            folder.save_record(name, record)
-        folder.save_outcome(trial, Outcome("running", socket.gethostname(), job.pid))
-        assert [status.state for status in statuses(folder).values()] == ["running", "missing"]
-        cancel("s")
+            record = folder.trial(name).record
+            job_name = f"{socket.gethostname()}:{stranger.pid}"
+            folder.trial(name).save_record(replace(record, job=job_name, launcher="local"))
+        folder.trial(trial).save_outcome(TrialOutcome("running", socket.gethostname(), job.pid))
+        assert [status.state for status in trial_statuses(folder).values()] == ["running", "missing"]
+        cancel_trials("s")
         assert job.wait() == -signal.SIGTERM
         assert stranger.poll() is None
         stranger.kill()
-    assert [status.state for status in statuses(folder).values()] == ["cancelled", "missing"]
+    assert [status.state for status in trial_statuses(folder).values()] == ["cancelled", "missing"]
     assert children(tmp_path, "s")[0].info.status == "KILLED"
-    cancel("s")  # nobody is left
+    cancel_trials("s")  # nobody is left
 
 
 def test_a_sweep_that_is_cancelled_while_it_runs(
@@ -129,7 +130,7 @@ def test_a_sweep_that_is_cancelled_while_it_runs(
     def cancel_when_held() -> None:
         while not (tmp_path / "held-0").exists():
             time.sleep(0.1)
-        cancel("held")
+        cancel_trials("held")
 
     thread = threading.Thread(target=cancel_when_held, daemon=True)
     thread.start()
@@ -139,7 +140,7 @@ def test_a_sweep_that_is_cancelled_while_it_runs(
     assert "2 trial(s) cancelled" in said
     assert "writing a checkpoint" in said
     assert "stopped; the same command goes on" in said
-    found = statuses(SweepFolder.named("held"))
+    found = trial_statuses(SweepFolder.named("held"))
     assert [status.state for status in found.values()] == ["cancelled", "cancelled"]
     runs = children(tmp_path, "held")
     assert {run.info.status for run in runs.values()} == {parent(tmp_path, "held").info.status} == {"KILLED"}

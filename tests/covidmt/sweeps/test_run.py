@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from callbacks.pruning import open_storage
+from covidmt.tracking.store import Store
 from experiments.errors import UserError
 from tests.conftest import REPO
 from tests.helpers.trials import children, parent, steps, store, write_sweep
@@ -130,14 +131,14 @@ def test_what_optuna_cannot_change_in_a_search_is_said(tmp_path: Path):
         space = {"model.backbone": Distribution(choices=[*choices])}
         return Search(space=space, metric="val/x", direction=direction, storage=str(tmp_path / "study.journal"))
 
-    found = open_study(search("a", "b"), "study", "sqlite:///other.db")
-    assert open_study(search("b", "a"), "study", "sqlite:///other.db") == found  # nothing is drawn yet
+    found = open_study(search("a", "b"), "study", Store("sqlite:///other.db"))
+    assert open_study(search("b", "a"), "study", Store("sqlite:///other.db")) == found  # nothing is drawn yet
     study = optuna.load_study(study_name="study", storage=open_storage(found["storage"]))
     study.ask({"model.backbone": optuna.distributions.CategoricalDistribution(["a", "b"])})
     with pytest.raises(UserError, match=r"search\.space\.model\.backbone.*--resume never"):
-        open_study(search("a", "b", "c"), "study", "sqlite:///other.db")
+        open_study(search("a", "b", "c"), "study", Store("sqlite:///other.db"))
     with pytest.raises(UserError, match=r"search\.direction.*minimize"):
-        open_study(search("a", "b", direction=Direction.maximize), "study", "sqlite:///other.db")
+        open_study(search("a", "b", direction=Direction.maximize), "study", Store("sqlite:///other.db"))
 
 
 @pytest.mark.slow

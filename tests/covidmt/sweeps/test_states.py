@@ -5,15 +5,16 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from covidmt.sweeps.folder import Outcome, SweepFolder
+from covidmt.sweeps.folder import SweepFolder, TrialOutcome
 from covidmt.sweeps.job import run_trial
-from covidmt.sweeps.run import _prepare, run
+from covidmt.sweeps.run import prepare, run_sweep
 from covidmt.sweeps.slurm import COMPLETED, fate
-from covidmt.sweeps.status import statuses
+from covidmt.sweeps.status import trial_statuses
 from experiments.errors import UserError
 from experiments.trials import load_sweep
 from tests.helpers.trials import children, parent, steps, store, write_sweep
@@ -29,7 +30,7 @@ def submitted(path: Path) -> tuple[SweepFolder, list[str]]:
     """All of `run` but starting the trials; their ids."""
     sweep, trials = load_sweep(path)
     folder = SweepFolder(SweepFolder.root() / sweep.name)
-    return folder, _prepare(folder, sweep, trials)
+    return folder, prepare(folder, sweep, trials)
 
 
 def sql(folder: Path, statement: str) -> None:
@@ -44,12 +45,12 @@ def count(folder: Path) -> int:
 def test_a_store_that_does_not_answer_is_not_one_that_was_deleted(tmp_path: Path):
     path = write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1])
     folder, trials = submitted(path)
-    folder.save_outcome(trials[0], Outcome("finished", "here", 1, end=2.0))
+    folder.trial(trials[0]).save_outcome(TrialOutcome("finished", "here", 1, end=2.0))
     store(tmp_path).set_terminated(parent(tmp_path, "s").info.run_id)
     files = {file: file.read_bytes() for file in folder.path.glob("*.*[!k]")}
     sql(tmp_path, "CREATE TRIGGER broken BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'broken on purpose'); END")
     with pytest.raises(UserError, match="tracking store"):
-        run(path)
+        run_sweep(path)
     assert {file: file.read_bytes() for file in files} == files
     assert count(tmp_path) == 3
     sql(tmp_path, "DROP TRIGGER broken")
@@ -62,16 +63,16 @@ def test_a_store_that_does_not_answer_is_not_one_that_was_deleted(tmp_path: Path
 def test_a_running_trial_is_left_alone_though_its_run_was_deleted_and_its_job_was_never_noted(tmp_path: Path):
     path = write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1])
     folder, trials = submitted(path)
-    folder.save_outcome(trials[0], Outcome("running", "here", 1))
-    record = folder.record(trials[0])
+    folder.trial(trials[0]).save_outcome(TrialOutcome("running", "here", 1))
+    record = folder.trial(trials[0]).record
     store(tmp_path).delete_run(record.run_id)
-    with folder.lock(trials[0]):
-        assert statuses(folder)[trials[0]].state == "running"
+    with folder.trial(trials[0]).lock():
+        assert trial_statuses(folder)[trials[0]].state == "running"
         assert submitted(path)[1] == trials[1:]
-    assert folder.record(trials[0]) == record
-    assert statuses(folder)[trials[0]].state == "failed"  # its process is gone without a word
+    assert folder.trial(trials[0]).record == record
+    assert trial_statuses(folder)[trials[0]].state == "failed"  # its process is gone without a word
     assert submitted(path)[1] == trials
-    assert folder.record(trials[0]).run_id != record.run_id
+    assert folder.trial(trials[0]).record.run_id != record.run_id
 
 
 def test_a_submission_that_is_broken_off_is_gone_on_with(tmp_path: Path):
@@ -80,7 +81,7 @@ def test_a_submission_that_is_broken_off_is_gone_on_with(tmp_path: Path):
     sql(tmp_path, f"CREATE TRIGGER broken BEFORE INSERT ON runs WHEN (SELECT count(*) FROM runs) = 4 {broken}")
     path = write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1])
     with pytest.raises(UserError, match="tracking store"):
-        run(path)
+        run_sweep(path)
     begun = parent(tmp_path, "s").info.run_id, children(tmp_path, "s")[0].info.run_id
     sql(tmp_path, "DROP TRIGGER broken")
     assert len(submitted(path)[1]) == 2
@@ -144,19 +145,18 @@ def test_a_time_limit_names_its_settings(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_job_that_is_still_ending_is_settled_at_a_later_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder, (trial,) = submitted(write_sweep(tmp_path / "s.yaml", tmp_path))
-    record = folder.record(trial)
-    record.job, record.launcher, record.log = "7", "slurm", str(tmp_path / "log")
+    record = replace(folder.trial(trial).record, job="7", launcher="slurm", log=str(tmp_path / "log"))
     Path(record.log).touch()
-    folder.save_record(trial, record)
+    folder.trial(trial).save_record(record)
     slurm_says(tmp_path, monkeypatch, "RUNNING|0:0", "JobState=COMPLETING ExitCode=0:0")
-    assert statuses(folder)[trial].state == "running"
+    assert trial_statuses(folder)[trial].state == "running"
     slurm_says(tmp_path, monkeypatch, "COMPLETED|0:0", FORGOTTEN)  # the file on the shared disk may be an old one
-    assert statuses(folder)[trial].state == "running"
-    assert folder.outcome(trial) is None
+    assert trial_statuses(folder)[trial].state == "running"
+    assert folder.trial(trial).outcome is None
     os.utime(record.log, (1, 1))  # long ago
-    assert statuses(folder)[trial].reason == COMPLETED
-    assert folder.outcome(trial).state == "failed"
-    assert children(tmp_path, "s")[folder.experiment(trial).seed].info.status == "FAILED"
+    assert trial_statuses(folder)[trial].reason == COMPLETED
+    assert folder.trial(trial).outcome.state == "failed"
+    assert children(tmp_path, "s")[folder.trial(trial).experiment().seed].info.status == "FAILED"
 
 
 @pytest.fixture
@@ -186,14 +186,14 @@ def test_a_trial_that_is_told_before_it_listens_leaves_at_its_first_step(tmp_pat
     told = {"callbacks": [{"class_path": "tests.helpers.cluster_callbacks.IsToldEarly"}]}
     folder, (trial,) = submitted(write_sweep(tmp_path / "s.yaml", demo_data, seeds=[0], trainer=told))
     run_trial(str(folder.path), trial)
-    assert folder.outcome(trial).reason == "checkpointed on SIGUSR2"
+    assert folder.trial(trial).outcome.reason == "checkpointed on SIGUSR2"
     assert children(tmp_path, "s")[0].info.status == "SCHEDULED"
-    assert statuses(folder)[trial].state == "stopped"
-    folder.cancel(trial)  # by a person: this, and no requeue
+    assert trial_statuses(folder)[trial].state == "stopped"
+    folder.trial(trial).cancel()  # by a person: this, and no requeue
     run_trial(str(folder.path), trial)
-    assert statuses(folder)[trial].state == "cancelled"
+    assert trial_statuses(folder)[trial].state == "cancelled"
     run = children(tmp_path, "s")[0]
     assert run.info.status == "KILLED"
     assert steps(tmp_path, run, "train/loss") == []
     assert submitted(tmp_path / "s.yaml")[1] == [trial]
-    assert not folder.cancelled(trial)
+    assert not folder.trial(trial).is_cancelled
