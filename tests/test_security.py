@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from covidmt.comparison.panel import predictor_of
+from covidmt.rooms import ROOMS
 from datamodules.demo.write import write_demo
 from experiments.errors import UserError
 from experiments.load import to_dict
@@ -18,7 +19,6 @@ from lightning_modules.multitask import MultiTaskModule
 from tests.conftest import REPO
 from tests.helpers.tiny_experiment import experiment
 
-ROOMS = ("callbacks", "covidmt", "datamodules", "experiments", "explain", "lightning_modules", "metrics")
 # Each can run code of whoever wrote the file that it reads.
 UNSAFE = {"load_from_checkpoint", "read_pickle", "unsafe_load", "full_load", "eval", "exec", "Unpickler"}
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

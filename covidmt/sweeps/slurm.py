@@ -183,7 +183,7 @@ def parse_queue(text: str) -> dict[str, QueuedJob]:
         >>> parse_queue("12_0|RUNNING|node7|None\n12_1|PENDING||Resources")["12_1"]
         QueuedJob(state='PENDING', nodes='', reason='Resources')
     """
-    entries = (line.split("|", 3) for line in text.splitlines())
+    entries = (line.split("|", 3) for line in text.splitlines() if line)
     return {job: QueuedJob(*columns) for job, *columns in entries}
 
 

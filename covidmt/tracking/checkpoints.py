@@ -64,6 +64,7 @@ def find_checkpoint(reference: str, store: Store | None = None) -> FoundCheckpoi
         raise UserError(
             f"{reference}: neither a checkpoint file nor a run id (32 hex digits); `covidmt train` ends with both"
         )
+
     path = RunFolder(reference).best
     if not path.is_file():
         _download(reference, store, path)

@@ -47,7 +47,19 @@ def log_datasets(
 
 
 def git_tags(root: Path = CODE) -> dict[str, str]:
-    """The code's commit, and whether files differ from it, as tags; empty outside a git checkout."""
+    """Return the code's commit, and whether files differ from it, as tags; empty outside a git checkout.
+
+    Args:
+        root: Folder of the code; in a copy of it (`covidmt.sweeps.snapshot`) the state at the time of the copy counts.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from covidmt.tracking.provenance import git_tags
+        >>> with TemporaryDirectory() as folder:
+        ...     git_tags(Path(folder))
+        {}
+    """
     if (root / SNAPSHOT).is_file():
         return json.loads((root / SNAPSHOT).read_text())
     try:
@@ -62,7 +74,7 @@ def git_tags(root: Path = CODE) -> dict[str, str]:
 
 @cache
 def environment() -> str:
-    """Python, platform, torch and accelerators as comments, then every installed package pinned, as pip reads it.
+    """Return Python, platform, torch and accelerators as comments, then the installed packages, pinned as for pip.
 
     The machine's name is left out: the text is equal where the environment is.
     """
@@ -74,51 +86,78 @@ def environment() -> str:
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
         "gpus": ", ".join(gpus) or None,
     }
-    # Each access to a distribution's metadata parses its file.
-    found = [dist.metadata for dist in importlib.metadata.distributions()]
-    packages = {f"{metadata['Name']}=={metadata['Version']}" for metadata in found if metadata["Name"]}
+
+    # each access to a distribution's metadata parses its file
+    distributions = [dist.metadata for dist in importlib.metadata.distributions()]
+    packages = {f"{metadata['Name']}=={metadata['Version']}" for metadata in distributions if metadata["Name"]}
     return "\n".join([*(f"# {key}: {value}" for key, value in head.items()), *sorted(packages, key=str.lower), ""])
 
 
 def dataset_digest(table: pd.DataFrame, root: str | Path) -> str:
-    """32 hexadecimal digits of the sample table's content: the same on every machine, whatever folder it lies in.
+    """Return 32 hexadecimal digits of a sample table's content: the same on every machine, in whatever folder it lies.
 
     SHA-256 over the sorted rows: image paths relative to ``root``, patients, splits, labels, boxes, and every image
     file's size. The pixels themselves are not read (42 GB in NIH); a file replaced by one of another size shows.
 
+    Args:
+        table: A source's sample table, one row an image.
+        root: The source's folder.
+
     Raises:
-        UserError: An image file that is gone.
+        UserError: An image file does not exist.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import pandas as pd
+        >>> from covidmt.tracking.provenance import dataset_digest
+        >>> digests = set()
+        >>> for turn in range(2):
+        ...     with TemporaryDirectory() as folder:
+        ...         size = (Path(folder) / "a.png").write_bytes(b"film")
+        ...         table = pd.DataFrame({"image": [f"{folder}/a.png"], "split": ["train"]})
+        ...         digests.add(dataset_digest(table, folder))
+        >>> len(digests), len(digests.pop())
+        (1, 32)
     """
     rows = table.drop(columns="source", errors="ignore").copy()
     for column in rows.columns.intersection(["image", "received"]):
         with ThreadPoolExecutor(16) as pool:  # a network file system answers one call in milliseconds
-            parts = pool.map(_sizes, np.array_split(rows[column].to_numpy(), 64))
+            parts = pool.map(_file_sizes, np.array_split(rows[column].to_numpy(), 64))
         rows[f"{column}_bytes"] = np.concatenate(list(parts))
-        rows[column] = [_below(path, str(root)) for path in rows[column]]
+        rows[column] = [_relative_to(path, str(root)) for path in rows[column]]
+
+    # as text, in an order of its own
     if "boxes" in rows:
         rows["boxes"] = [boxes.tolist() for boxes in rows["boxes"]]
     rows = rows.sort_values("image")[sorted(rows.columns)]
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:32]
 
 
-def _sizes(paths: np.ndarray) -> np.ndarray:
-    path = ""
+def _file_sizes(paths: np.ndarray) -> np.ndarray:
     try:
-        return np.array([os.path.getsize(path := each) for each in paths], np.int64)
+        return np.array([os.path.getsize(path) for path in paths], np.int64)
     except OSError as error:  # a link to nowhere, or deleted meanwhile
-        raise UserError(f"{path}: this image cannot be read ({error.strerror}); restore it or take it away") from error
+        raise UserError(
+            f"{error.filename}: this image cannot be read ({error.strerror}); restore it or remove it from the data set"
+        ) from error
 
 
-def _below(path: str, root: str) -> str:
-    """``os.path.relpath``, which takes a second for NIH, where there is nothing to work out."""
+def _relative_to(path: str, root: str) -> str:
+    """Return ``os.path.relpath``, which takes a second for NIH, where there is nothing to work out."""
     plain = path.startswith(f"{root}{os.sep}") and "/." not in path[len(root) :] and "//" not in path[len(root) :]
     return path[len(root) + 1 :] if plain else os.path.relpath(path, root)
 
 
 def dataset_input(name: str, table: pd.DataFrame, root: str | Path) -> dict[str, Any]:
-    """A source as an ``inputs`` event: the fields of MLflow's Dataset, and the splits as its context tag.
+    """Return a source as an ``inputs`` event: the fields of MLflow's Dataset, and the splits as its context tag.
 
     The profile counts images and positives a label in every split.
+
+    Args:
+        name: Name of the source.
+        table: Its sample table, one row an image.
+        root: Its folder.
     """
     labels = [column for column in table if table[column].dtype.kind == "f"]
     counts = {

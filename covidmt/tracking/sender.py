@@ -45,6 +45,7 @@ class Sender(threading.Thread):
                     pass
                 self.error, delay = None, self.interval
                 self.spool.touch()
+
             except Exception as error:
                 if self.error is None:
                     log.warning(
@@ -54,6 +55,7 @@ class Sender(threading.Thread):
                         self.spool.folder,
                     )
                 self.error, delay = error, min(2 * delay, self.longest)
+
             self._tried.set()
             self._wake.wait(delay)
             self._wake.clear()
@@ -145,5 +147,6 @@ def sync_run(folder: Path, store: Store | None = None) -> Synced:
             problem = f"the store refuses events, see {spool.rejected}"
     except Exception as error:
         problem = str(error).splitlines()[0]
+
     spool.close()
     return Synced(folder.name, spool.store, sent, problem)

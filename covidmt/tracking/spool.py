@@ -8,7 +8,7 @@
 - ``sent``: how many bytes of it the store has confirmed, replaced atomically after every batch.
 - ``files/``: copies of pictures and artifacts, each removed once it is sent.
 - ``rejected.jsonl``: events that the store can never take as they are; `sync` tries them once more.
-- ``lock``: held by the process that writes or sends; the kernel lets go of it when that process dies.
+- ``lock``: held by the process that writes or sends; the kernel releases it when that process dies.
 
 An event may be sent twice (the store took it, and died before it said so), but counts once: a metric point carries its
 own timestamp and MLflow's primary key is (run, key, step, timestamp, value); a file goes to the same place; tags,
@@ -52,7 +52,7 @@ class Spool:
     """One run's events on disk, open in this process alone.
 
     Args:
-        folder: ``<spool root>/<run id>``; made where it is not there. A dead process's events in it stay in order.
+        folder: ``<spool root>/<run id>``; made where it does not exist. A dead process's events in it stay in order.
         store: Where to send them; None: the store that the spool was written for.
         wait: Seconds to wait for another process to release it.
 
@@ -110,7 +110,7 @@ class Spool:
         return path if path.exists() else None
 
     def append(self, op: str, **payload: Any) -> None:
-        """Writes an event; no network, no fsync.
+        """Write an event; no network, no fsync.
 
         Args:
             op: ``metrics`` (``points``: [key, value, timestamp in ms, step] each), ``params`` or ``tags`` (``values``:
@@ -118,6 +118,9 @@ class Spool:
                 (``datasets``: see `covidmt.tracking.provenance.dataset_input`), ``status`` (``status``, ``time``
                 in ms).
             **payload: The event's fields.
+
+        Raises:
+            OSError: The disk is full; nothing is written then.
         """
         line = json.dumps({"op": op, **payload}).encode() + b"\n"
         with self._mutex:
@@ -134,7 +137,7 @@ class Spool:
                 self._size = os.fstat(descriptor).st_size
 
     def new_file(self, name: str) -> tuple[Path, str]:
-        """A place in the spool for a file of that name: its path, and what an ``artifact`` event calls it."""
+        """Return a path in the spool for a file of that name, and what an ``artifact`` event calls it."""
         relative = f"{uuid.uuid4().hex}/{name}"
         path = self.folder / "files" / relative
         path.parent.mkdir(parents=True)
@@ -167,10 +170,13 @@ class Spool:
         return json.loads(lines[-1])["status"] if lines else None
 
     def send(self, client: MlflowClient) -> int:
-        """Sends the next batch.
+        """Send the next batch.
+
+        Args:
+            client: Of the store.
 
         Returns:
-            How many events it held; 0: nothing is left.
+            How many events the batch held; 0: nothing is left.
 
         Raises:
             Exception: What the client raises when the store cannot take anything now; the batch stays.
@@ -198,13 +204,13 @@ class Spool:
         return len(events)
 
     def touch(self) -> None:
-        """A sign of life for machines that do not see this one's locks."""
+        """Give a sign of life to machines that do not see this one's locks."""
         os.utime(self.folder / "lock")
 
     def close(self) -> None:
-        """Lets go of the spool; removes it where everything has been sent.
+        """Release the spool; remove it where everything has been sent.
 
-        A preempted run's stays: where the store is away when the run goes on, it alone tells what has been logged.
+        A preempted run's stays: where the store is away when the run is resumed, it alone tells what has been logged.
         """
         os.fsync(self._file.fileno())
         self._file.close()
@@ -220,7 +226,7 @@ class Spool:
             yield from map(json.loads, file)
 
     def _next_batch(self) -> tuple[list[Event], int]:
-        """The next event, with the metrics events that follow it if it is one; and where they end."""
+        """Return the next event, with the metrics events that follow it if it is one, and where they end."""
         events: list[Event] = []
         points, end = 0, self._sent
         with self._events.open("rb") as file:
@@ -251,7 +257,7 @@ class Spool:
             log.warning("The tracking store refuses %s of run %s: %s", event["op"], self.run_id, error)
 
     def _mend(self) -> None:
-        """Cuts a line that a dead machine left half written; queues rejected events once more."""
+        """Cut a line that a dead machine left half written; queue rejected events once more."""
         if not self._events.exists():
             self._events.touch(0o600)
         content = self._events.read_bytes()
@@ -269,9 +275,12 @@ def _replace_text(path: Path, text: str) -> None:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a live process writes this spool.
+    """Return whether a live process writes this spool.
 
     Where its last writer was on another machine, that takes up to two minutes to find out.
+
+    Args:
+        folder: ``<spool root>/<run id>``, which need not exist.
     """
     if not (folder / "lock").exists():
         return False
@@ -284,7 +293,7 @@ def in_use(folder: Path) -> bool:
 
 
 def _acquire(folder: Path, wait: float) -> int:
-    """Takes the folder's lock; returns its file descriptor."""
+    """Take the folder's lock; return its file descriptor."""
     end = time.monotonic() + wait
     while True:
         folder.mkdir(parents=True, exist_ok=True)

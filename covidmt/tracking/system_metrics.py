@@ -26,7 +26,7 @@ class SystemMetrics(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """The thread's loop."""
+        """Sample until `stop`."""
         from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
         from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
         from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
@@ -35,6 +35,7 @@ class SystemMetrics(threading.Thread):
         monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         with contextlib.suppress(Exception):  # MLflow's own way to say: no NVIDIA GPU, or no library to ask it
             monitors.append(GPUMonitor())
+
         monitors[0].collect_metrics()  # processor load is measured since the last call
         monitors[0].clear_metrics()
         while not self._stopping.wait(self._interval):
@@ -43,6 +44,7 @@ class SystemMetrics(threading.Thread):
                 monitor.collect_metrics()
                 values |= monitor.aggregate_metrics()
                 monitor.clear_metrics()
+
             try:
                 self._write({f"system/{key}": value for key, value in values.items()})
             except OSError as error:  # a full disk, say, which ends the training with its own message
@@ -50,6 +52,6 @@ class SystemMetrics(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._stopping.set()
         self.join(timeout=5)

@@ -16,11 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from covidmt.rooms import ROOMS
+
 REPO = Path(__file__).parents[2]
-PACKAGES = ("experiments", "explain", "metrics", "datamodules", "lightning_modules", "callbacks", "covidmt")
 
 # Whose private names are counted: every library that the project imports, the standard library aside.
-LIBRARIES = frozenset(importlib.metadata.packages_distributions()) - {*PACKAGES, "tests"}
+LIBRARIES = frozenset(importlib.metadata.packages_distributions()) - {*ROOMS, "tests"}
 
 
 class Place(NamedTuple):
@@ -38,7 +39,7 @@ class Place(NamedTuple):
 @cache
 def modules() -> tuple[Path, ...]:
     """All modules of the product's packages, without tests, benchmarks and docs."""
-    return tuple(sorted(path for package in PACKAGES for path in (REPO / package).rglob("*.py")))
+    return tuple(sorted(path for room in ROOMS for path in (REPO / room).rglob("*.py")))
 
 
 @cache
