@@ -70,7 +70,7 @@ def run_local(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher, slo
                 entry.log.close()
                 _close(sweep, entry, stopping=interrupts.count > 0)
     if interrupts.count:
-        typer.echo("stopped; the same command goes on")
+        typer.echo("stopped; the same command resumes")
 
 
 def visible_gpus() -> list[str]:

@@ -82,7 +82,7 @@ def test_a_sweep_that_is_cancelled_while_it_runs(
     said = capfd.readouterr().out
     assert "2 trial(s) cancelled" in said
     assert "writing a checkpoint" in said
-    assert "stopped; the same command goes on" in said
+    assert "stopped; the same command resumes" in said
     found = trial_statuses(SweepFolder.named("held"))
     assert [status.state for status in found.values()] == ["cancelled", "cancelled"]
     runs = children(tmp_path, "held")

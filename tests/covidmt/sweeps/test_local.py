@@ -65,7 +65,7 @@ def test_the_first_ctrl_c_tells_the_trials_and_the_second_ends_them(
     thread.start()
     run_local(folder, trials, Launcher(), 1)
     thread.join()
-    assert "stopped; the same command goes on" in capfd.readouterr().out
+    assert "stopped; the same command resumes" in capfd.readouterr().out
     outcome = folder.trial(trials[0]).outcome
     assert outcome is not None
     assert (outcome.state, outcome.reason) == ("preempted", "killed by SIGKILL: out of memory, or by hand")
