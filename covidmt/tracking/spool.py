@@ -73,7 +73,7 @@ class Spool:
         ...     spool.append("metrics", points=[["val/pi_score", 3.5, 1000, 0]])
         ...     print(spool.run_id, spool.logged(), spool.pending)
         ...     spool.close()
-        4f0c {('val/pi_score', 0, 1000)} 62
+        4f0c {Point(key='val/pi_score', step=0, timestamp=1000)} 62
     """
 
     def __init__(self, folder: Path, store: Store | None = None, wait: float = 0.0):
