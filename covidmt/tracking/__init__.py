@@ -5,32 +5,9 @@
 `provenance` says what a run was made of, `checkpoints` finds a trained network by a run's id, `history` reads how it
 trained, `system_metrics` measures the machine and `ui` opens MLflow's pages.
 
-The names in ``__all__`` are for use from outside, and are imported when they are first asked for.
+From outside: `find_checkpoint`, `MlflowSpoolLogger`, `RunFolder`, `Store`, `sync`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from covidmt.tracking.checkpoints import find_checkpoint
-    from covidmt.tracking.folders import RunFolder
-    from covidmt.tracking.logger import MlflowSpoolLogger
-    from covidmt.tracking.sender import sync
-    from covidmt.tracking.store import Store
-
-__all__ = ["MlflowSpoolLogger", "RunFolder", "Store", "find_checkpoint", "sync"]
-
-_HOMES = {
-    "MlflowSpoolLogger": "logger",
-    "RunFolder": "folders",
-    "Store": "store",
-    "find_checkpoint": "checkpoints",
-    "sync": "sender",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
