@@ -100,7 +100,7 @@ def load_weights(network: nn.Module, source: str, key: str = "model.weights") ->
         rank_zero_info(f"{source}: other names than the network's; loaded {len(weights)} tensors by their order")
         weights = dict(zip(expected, weights.values(), strict=True))
 
-    mismatches = differences(weights, expected)
+    mismatches = weight_differences(weights, expected)
     if mismatches:
         raise UserError(f"{key}: {source} does not fit the base network: {'; '.join(mismatches)}")
     network.load_state_dict(weights, strict=False)
@@ -139,12 +139,12 @@ def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
     return weights
 
 
-def differences(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
+def weight_differences(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
     """Return how a file's tensors differ from those that a network needs, in words; nothing where they do not.
 
     Example:
         >>> weights = {"a": torch.zeros(2), "b": torch.zeros(1)}
-        >>> differences(weights, {"a": torch.zeros(3), "c": torch.zeros(1)})
+        >>> weight_differences(weights, {"a": torch.zeros(3), "c": torch.zeros(1)})
         ['it lacks c', 'it has besides b', 'other shapes a (2,) instead of (3,)']
     """
     shapes = [
