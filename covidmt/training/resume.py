@@ -21,7 +21,14 @@ log = logging.getLogger(__name__)
 
 
 def hash_settings(experiment: Experiment) -> str:
-    """Return a hash of all settings of an experiment."""
+    """Return a hash of all settings of an experiment.
+
+    Example:
+        >>> from experiments.load import SHIPPED, load_experiment
+        >>> first, same, other = (load_experiment(SHIPPED / "demo.yaml", [f"seed={seed}"]) for seed in (0, 0, 1))
+        >>> hash_settings(first) == hash_settings(same), hash_settings(first) == hash_settings(other)
+        (True, False)
+    """
     return sha256(json.dumps(to_dict(experiment), sort_keys=True).encode()).hexdigest()
 
 
