@@ -7,7 +7,7 @@ import functools
 import multiprocessing
 import signal
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
@@ -59,7 +59,7 @@ class JobLoader(DataLoader[Collated]):
         if workers:
             end = functools.partial(_kill, workers)
             atexit.register(end)
-            weakref.finalize(iterator, atexit.unregister, end).atexit = False
+            weakref.finalize(iterator, _forget, end, workers).atexit = False
         return iterator
 
     def state_dict(self) -> dict[str, int]:
@@ -99,6 +99,16 @@ def start_worker(worker: int) -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _forget(end: Callable[[], None], workers: set[BaseProcess]) -> None:
+    """Unregister the hook of an iterator that is gone, unless it left workers behind.
+
+    In a cycle of garbage, such as an error that holds its own traceback, its queues may go first: then it tells its
+    workers nothing, and ends them by SIGTERM, which they ignore.
+    """
+    if workers.isdisjoint(multiprocessing.active_children()):
+        atexit.unregister(end)
 
 
 def _kill(workers: Collection[BaseProcess]) -> None:

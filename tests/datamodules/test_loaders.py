@@ -48,6 +48,36 @@ def test_what_an_error_leaves_behind_ends_with_the_process(tmp_path: Path):
     assert other.read_text() == "asked to end"
 
 
+CYCLE = """
+import gc, multiprocessing
+from datamodules.loaders import JobLoader
+
+def break_off():
+    iterator = iter(JobLoader(range(100), num_workers=1))
+    next(iterator)
+    try:
+        raise ValueError
+    except ValueError as error:
+        error.itself = error
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("fork")
+    break_off()
+    (worker,) = multiprocessing.active_children()
+    gc.collect()
+    print(worker.pid)
+"""
+
+
+def test_what_is_left_behind_in_a_cycle_of_garbage_ends_with_the_process(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(CYCLE)
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
+    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert not Path(f"/proc/{int(ended.stdout)}").exists()
+
+
 def test_workers_survive_a_scheduler_and_their_hook_goes_with_them():
     hooks = atexit._ncallbacks()
     iterator = iter(JobLoader(range(100), num_workers=1))
