@@ -705,7 +705,7 @@ PLACES = [
     Row("no port", "ui --port 70000",
         "port 70000 on 127.0.0.1 cannot be used (...): choose another --port", file("mlruns/mlflow.db", "")),
     Row("nothing to look at", "ui",
-        "no runs yet: HERE/mlruns/mlflow.db is not there; run `covidmt train` first, in this folder"),
+        "no runs yet: HERE/mlruns/mlflow.db does not exist; run `covidmt train` first, in this folder"),
     Row("full disk: predict", "predict CHECKPOINT image.png --segmenter none --out FULL/out",
         "--out FULL/out: cannot be written to (No space left on device); make room, or name another folder"),
     Row("full disk: pairs", "pairs make images FULL/out --processes 1",

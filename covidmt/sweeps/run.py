@@ -224,7 +224,7 @@ def _choose_start(folder: SweepFolder, resume: str) -> None:
 
     if folder.submission:
         if any(status.state in ALIVE for status in trial_statuses(folder).values()):
-            raise UserError(f"--resume {resume}: trials of sweep {folder.name!r} wait or run: cancel them first")
+            raise UserError(f"--resume {resume}: sweep {folder.name!r} has waiting or running trials: cancel them")
         old = folder.path.with_name(f".{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
         folder.move(old)
         typer.echo(f"the older sweep's files are in {old}; its runs stay in MLflow")

@@ -31,7 +31,7 @@ def open_ui(store: Store, port: int = 5000, host: str = "127.0.0.1") -> None:
     if store.is_server:
         raise UserError(f"{store} is a server with its own UI: open that address in a browser")
     if path is not None and not path.exists():
-        raise UserError(f"no runs yet: {path} is not there; run `covidmt train` first, in this folder")
+        raise UserError(f"no runs yet: {path} does not exist; run `covidmt train` first, in this folder")
 
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
