@@ -161,7 +161,7 @@ def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np
     Example:
         >>> table = pd.DataFrame({"patient": [*"aabbcc"], "split": ["train"] * 4 + ["test"] * 2, "source": "jsrt"})
         >>> folds = deal_folds(table, LungData(), count=2, seed=0)
-        >>> folds[0] == folds[1] != folds[2] == folds[3], folds[4:].tolist()
+        >>> bool(folds[0] == folds[1] != folds[2] == folds[3]), folds[4:].tolist()
         (True, [-1, -1])
     """
     pinned = [name for name, folder in data.folders.items() if folder.split is not None]

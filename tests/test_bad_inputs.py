@@ -290,7 +290,7 @@ TABLES = [
     table(
         "COVIDx: out of its folder",
         file(f"data/{COVIDX}", "p ../../../../../etc/passwd.png normal rsna\n"),
-        "1 problem(s) that would stop or spoil a training, listed above",
+        "1 problem(s) that would stop or spoil a training; they are listed above",
         "tasks.covidx: no training image of source 'covidx' has normal; drop the label",
     ),
     table("RSNA: no labels", remove(RSNA), "data.sources.rsna.labels: no file 'stage_2_train_labels.csv' in DATA/rsna"),
@@ -335,7 +335,7 @@ TABLES = [
     Row(
         "RSNA: a box outside",
         "data check experiments/demo.yaml data.root=DATA",
-        "1 problem(s) that would stop or spoil a training, listed above",
+        "1 problem(s) that would stop or spoil a training; they are listed above",
         edit(RSNA, BOX, r"\1,5000,5,30,7,1"),
         printed="1 images have boxes outside of their pixels: DATA/rsna/stage_2_train_images/",
     ),

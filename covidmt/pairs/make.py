@@ -104,15 +104,15 @@ def make_pairs(
             the same folder at the same time.
 
     Example:
-        >>> from tempfile import TemporaryDirectory
+        >>> from contextlib import redirect_stdout
+        >>> from tempfile import TemporaryDirectory, TemporaryFile
         >>> from PIL import Image
-        >>> with TemporaryDirectory() as folder:
+        >>> with TemporaryDirectory() as folder, redirect_stdout(TemporaryFile("w")):
         ...     films = Path(folder, "0_normal")
         ...     films.mkdir()
         ...     Image.new("L", (80, 60), 128).save(films / "film.png")
-        ...     manifest = make_pairs(films, Path(folder, "out"), processes=1)  # doctest: +ELLIPSIS
-        ...     [row.received for row in read_manifest(manifest).values()]
-        1 pairs in ...
+        ...     rows = read_manifest(make_pairs(films, Path(folder, "out"), processes=1))
+        >>> [row.received for row in rows.values()]
         ['covid_binary_test_whatsapp/0_normal/film.jpeg']
     """
     get_channel(channel, "--channel")

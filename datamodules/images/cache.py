@@ -52,16 +52,17 @@ class ImageCache:
         index: The file that says which image lies where.
 
     Example:
-        >>> import tempfile
+        >>> from contextlib import redirect_stdout
+        >>> from tempfile import TemporaryDirectory, TemporaryFile
         >>> from PIL import Image
-        >>> with tempfile.TemporaryDirectory() as folder:
+        >>> with TemporaryDirectory() as folder, redirect_stdout(TemporaryFile("w")):
         ...     film = Path(folder, "film.png")
         ...     Image.new("L", (30, 20), 77).save(film)
         ...     cache = ImageCache(Path(folder, "cache"), "chests", size=4)
-        ...     cache.fill([str(film)]), cache.fill([str(film)])
-        ...     cache.view([str(film)])[0].tolist()[0]
-        (1, 0)
-        [77, 77, 77, 77]
+        ...     decoded = cache.fill([str(film)]), cache.fill([str(film)])
+        ...     pixels = cache.view([str(film)])[0]
+        >>> decoded, pixels.tolist()[0]
+        ((1, 0), [77, 77, 77, 77])
     """
 
     def __init__(self, folder: str | Path, source: str, size: int, top: float = 0.0) -> None:

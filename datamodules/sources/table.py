@@ -84,7 +84,7 @@ def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
     Example:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from experiments.schema import FolderSource
+        >>> from experiments.source_schema import FolderSource
         >>> with TemporaryDirectory() as folder:
         ...     for file in ("train/sick/a.png", "train/well/b.png", "test/sick/c.png"):
         ...         Path(folder, file).parent.mkdir(parents=True)
