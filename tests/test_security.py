@@ -58,7 +58,7 @@ def test_a_checkpoint_chooses_no_code(
     values["trainer"]["plugins"] = [{"class_path": "os.mkdir", "init_args": {"path": str(tmp_path / "run")}}]
     torch.save({"state_dict": module.state_dict(), "experiment": values}, tmp_path / "best.ckpt")
     assert covidmt("evaluate", "best.ckpt", "data.root=nowhere") == 2
-    assert "trainer.plugins: the checkpoint's own names code to run, which is not done" in caplog.text
+    assert "trainer.plugins: ignored, for the checkpoint's value names code to run" in caplog.text
     assert "no folder nowhere/" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
 

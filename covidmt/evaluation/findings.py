@@ -7,21 +7,20 @@ interval at all, and its own one, Wilson's, decides alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from math import isfinite, nan
-from typing import Any, NamedTuple
+from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from covidmt.evaluation.decisions import decides, differ, flips
-from covidmt.evaluation.result import Evaluated
-from covidmt.evaluation.table import interval, number
+from covidmt.evaluation.result import Evaluation, RunEvaluation
+from covidmt.evaluation.scores import ResampledScore
+from covidmt.pages.numbers import interval, number, signed_number
 from datamodules.checks.shortcuts import giveaways
 from metrics.bootstrap import Estimate
 from metrics.intervals import wilson
-from metrics.paired import SIDES, mcnemar
+from metrics.paired import SIDES, mcnemar, out_of_lungs
 
 FEW = 20  # patients below which a bootstrap's interval is not to be trusted
 COARSE = 200  # pairs below which a reader is told what a single one is worth
@@ -53,99 +52,130 @@ class Finding(NamedTuple):
     sentences: list[str]
 
 
-def findings(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[Finding]:
-    """The report's opening, of the first network; :func:`beside` compares it."""
+def describe_findings(evaluation: Evaluation) -> list[Finding]:
+    """Return the report's opening, of the first network; :func:`beside_others` compares it."""
     cards = [
-        Finding("Does the answer survive the channel?", _instability(subjects, result)),
-        Finding("Does the network look at the lungs?", _saliency(subjects[0], result)),
-        Finding("Is the answer right?", _decision(subjects[0], result)),
-        Finding("Could it be right for a wrong reason?", _shortcuts(result)),
+        Finding("Does the answer survive the channel?", _instability(evaluation)),
+        Finding("Does the network look at the lungs?", _saliency(evaluation)),
+        Finding("Is the answer right?", _decision(evaluation)),
+        Finding("Could it be right for a wrong reason?", _shortcuts(evaluation)),
     ]
     return [card for card in cards if card.sentences]
 
 
-def class_sentences(result: dict[str, Any]) -> list[str]:
-    """Which class the origin of the images gives away."""
-    counts = pd.DataFrame.from_dict(result["class_by_source"], orient="index").fillna(0).astype(int)
+def class_sentences(class_by_source: dict[str, dict[str, int]]) -> list[str]:
+    """Return which class the origin of the images gives away.
+
+    Args:
+        class_by_source: Class -> origin -> number of images.
+
+    Example:
+        >>> class_sentences({"normal": {"RSNA": 10}, "COVID-19": {"RSNA": 2, "Cohen": 9}})
+        ['source=Cohen gives the class away: 9 of 9 images are COVID-19']
+    """
+    counts = pd.DataFrame.from_dict(class_by_source, orient="index").fillna(0).astype(int)
     return giveaways("source", counts)
 
 
-def _instability(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[str]:
-    first, scores, pairs = subjects[0], result["runs"][0]["scores"], result["pairs"]
-    pi = scores["pi/score"]
-    if not pi["n"]:
+def _instability(evaluation: Evaluation) -> list[str]:
+    first, pairs = evaluation.first, evaluation.pairs
+    pi, noise = first.scores["pi/score"], first.scores["pi/noise"]
+    if not pi.n:
         return ["Cannot be told: the network gave no probabilities."]
-    lost, gained = (_count(scores[f"pi/{name}"]) for name in ("positive_to_negative", "negative_to_positive"))
+
+    # how many decisions change, in which direction
+    lost, gained = (_count(first.scores[f"pi/{name}"]) for name in ("positive_to_negative", "negative_to_positive"))
     directions = f": {lost} lose the positive decision, {gained} gain it" if lost + gained else ""
-    said = [f"{_of(pi, 'decision')} {_changes(_count(pi))} on the way ({_percent(pi)}){directions}."]
-    decided = decides(first)
-    decided = decided[~np.isnan(decided)]
-    if np.ptp(decided) == 0:
-        answer = "positive" if decided[0] else "negative"
-        said.append(f"But the network calls every original {answer}: then a low PI is no merit.")
-    if scores["pi/noise"]["n"]:
-        verdict = _verdict(_difference(first, "pi/score", "pi/noise"), pairs, flips(first), flips(first, "p_noise"))
+    verb = "changes" if _count(pi) == 1 else "change"
+    sentences = [f"{_count_of(pi, 'decision')} {verb} on the way ({_percent(pi)}){directions}."]
+    p = first.table["p_original"].dropna().to_numpy()
+    positive = p >= np.float32(first.answers.decision.threshold)
+    if positive.all() or not positive.any():
+        answer = "positive" if positive.all() else "negative"
+        sentences.append(f"But the network calls every original {answer}: then a low PI is no merit.")
+
+    # what that is worth
+    if noise.n:
+        verdict = _verdict(pi.minus(noise), pairs.patients, first.flips(), first.flips("p_noise"))
         words = _words(verdict, "the channel does more than that", "the channel does less than that")
-        said.append(f"White noise of the same strength changes {_percent(scores['pi/noise'], brief=True)}; {words}.")
-    seeds = [(other, run) for other, run in zip(subjects[1:], result["runs"][1:], strict=True) if run["other_seed"]]
+        sentences.append(f"White noise of the same strength changes {_percent(noise, brief=True)}; {words}.")
+    seeds = [run for run in evaluation.others if run.other_seed]
     if seeds:
-        said.append(_noise_floor(first, seeds, pairs))
-    if pairs["n"] < COARSE:
-        said.append(f"With {pairs['n']} pairs a single one is worth {100 / pairs['n']:.1f} points: PI is coarse here.")
-    return said
+        sentences.append(_noise_floor(first, seeds, pairs.patients))
+    if pairs.n < COARSE:
+        sentences.append(f"With {pairs.n} pairs a single one is worth {100 / pairs.n:.1f} points: PI is coarse here.")
+    return sentences
 
 
-def _noise_floor(first: Evaluated, seeds: list[tuple[Evaluated, dict[str, Any]]], pairs: dict[str, Any]) -> str:
-    """How PI stands to the disagreement with other seeds of the same experiment."""
-    verdicts = []
-    for other, _ in seeds:
-        estimate = first.scores["pi/score"].minus(other.scores["disagreement"])
-        verdicts.append(_verdict(estimate, pairs, flips(first), differ(decides(first), decides(other))))
-    shares = [run["scores"]["disagreement"] for _, run in seeds]
+def _noise_floor(first: RunEvaluation, seeds: list[RunEvaluation], patients: int) -> str:
+    """Say how PI stands to the disagreement with other seeds of the same experiment."""
+    pi, shares = first.scores["pi/score"], [run.scores["disagreement"] for run in seeds]
+    verdicts = [
+        _verdict(pi.minus(share), patients, first.flips(), first.disagreements(run))
+        for run, share in zip(seeds, shares, strict=True)
+    ]
     if len(seeds) == 1:
         words = _words(verdicts[0], "PI lies above this noise floor", "PI lies below this noise floor")
         return f"Another seed decides {_percent(shares[0], brief=True)} of the same originals differently; {words}."
-    low, high = min(share["value"] for share in shares), max(share["value"] for share in shares)
-    above, below = verdicts.count(1), verdicts.count(-1)
+    low, high = min(share.estimate.value for share in shares), max(share.estimate.value for share in shares)
     return (
         f"{len(seeds)} other seeds decide {low:.1f} to {high:.1f} % of the same originals differently; PI lies above "
-        f"this noise floor for {above} of them, below for {below}; else they cannot be told apart."
+        f"this noise floor for {verdicts.count(1)} of them, below for {verdicts.count(-1)}; else they cannot be told "
+        "apart."
     )
 
 
-def _saliency(first: Evaluated, result: dict[str, Any]) -> list[str]:
-    scores, pairs = result["runs"][0]["scores"], result["pairs"]
-    if not any(scores[f"ols/{side}/score"]["n"] for side in SIDES):
+def _saliency(evaluation: Evaluation) -> list[str]:
+    scores, pairs = evaluation.first.scores, evaluation.pairs
+    counted = {side: scores[f"ols/{side}/score"].n for side in SIDES}
+    if not any(counted.values()):
         return ["Cannot be told: no image has both lungs and a heat map."]
-    said, words = [], []
-    for side, where in zip(SIDES, ("On originals", "As received"), strict=True):
-        score, control = scores[f"ols/{side}/score"], scores[f"ols/{side}/shuffled"]
-        if score["n"]:
-            lie = "lies" if _count(score) == 1 else "lie"
-            said.append(f"{where}, {_of(score, 'heat map')} {lie} mostly outside the lungs ({_percent(score)}).")
-            words.append((where, control, _shuffled(score, control, scores[f"ols/{side}/score_minus_shuffled"], pairs)))
-    words = [each for each in words if _known(each[1])]
-    if len({text for _, _, text in words}) == 1:
-        controls = " and ".join(_percent(control, brief=True) for _, control, _ in words)
-        said.append(f"With other patients' maps: {controls}; {words[0][2]}.")
-    else:
-        said += [f"{where}, with other patients' maps: {_percent(c, brief=True)}; {text}." for where, c, text in words]
-    disc = scores["ols/original/centre_disc"]
-    if _known(disc):
-        said.append(
-            f"A disc in the middle of the image, which never looks at it, would score {_percent(disc, brief=True)}."
+
+    # how many maps lie outside
+    places = {"original": "On originals", "received": "As received"}
+    sides = [side for side in SIDES if counted[side]]
+    sentences = []
+    for side in sides:
+        score = scores[f"ols/{side}/score"]
+        lie = "lies" if _count(score) == 1 else "lie"
+        outside = f"{_count_of(score, 'heat map')} {lie} mostly outside the lungs ({_percent(score)})"
+        sentences.append(f"{places[side]}, {outside}.")
+
+    # what that is worth
+    controls = {side: scores[f"ols/{side}/shuffled"] for side in sides if _is_defined(scores[f"ols/{side}/shuffled"])}
+    words = {
+        side: _beside_shuffled(
+            scores[f"ols/{side}/score"].estimate,
+            control.estimate,
+            scores[f"ols/{side}/score_minus_shuffled"].estimate,
+            pairs.patients,
         )
-    counted = scores["ols/original/score"]["n"]
-    if counted < pairs["n"]:
-        said.append(f"{counted} of {pairs['n']} originals count; the others have no lung mask or an empty heat map.")
-    return said
+        for side, control in controls.items()
+    }
+    shares = {side: _percent(control, brief=True) for side, control in controls.items()}
+    if len(set(words.values())) == 1:
+        (same,) = set(words.values())
+        sentences.append(f"With other patients' maps: {' and '.join(shares.values())}; {same}.")
+    else:
+        sentences += [f"{places[side]}, with other patients' maps: {shares[side]}; {words[side]}." for side in words]
+    disc = scores["ols/original/centre_disc"]
+    if _is_defined(disc):
+        share = _percent(disc, brief=True)
+        sentences.append(f"A disc in the middle of the image, which never looks at it, would score {share}.")
+
+    n = counted["original"]
+    if n < pairs.n:
+        sentences.append(f"{n} of {pairs.n} originals count; the others have no lung mask or an empty heat map.")
+    return sentences
 
 
-def _shuffled(score: dict, control: dict, difference: dict, pairs: dict[str, Any]) -> str:
-    verdict, value = 0, difference["value"]
-    if not score["low"] <= control["value"] <= score["high"]:
-        alone = Estimate(value, value, value)  # all images score alike
-        verdict = _verdict(_estimate(difference) if isfinite(difference["low"]) else alone, pairs)
+def _beside_shuffled(score: Estimate, control: Estimate, difference: Estimate, patients: int) -> str:
+    """Say how an OLS stands to that of other patients' maps, the control."""
+    verdict = 0
+    if not score.low <= control.value <= score.high:
+        value = difference.value
+        alike = Estimate(value, value, value)  # all images score alike
+        verdict = _verdict(difference if isfinite(difference.low) else alike, patients)
     return {
         -1: "more than with its own, so the maps follow the individual image's lungs",
         0: "that cannot be told from its own, so the score may say no more than where maps lie on average",
@@ -153,52 +183,57 @@ def _shuffled(score: dict, control: dict, difference: dict, pairs: dict[str, Any
     }[verdict]
 
 
-def _decision(first: Evaluated, result: dict[str, Any]) -> list[str]:
-    scores, settings = result["runs"][0]["scores"], result["settings"]
+def _decision(evaluation: Evaluation) -> list[str]:
+    first, scores = evaluation.first, evaluation.first.scores
     if "decision/original/accuracy" not in scores:
         return ["Cannot be told: the pairs have no labels."]
-    said = []
-    auroc = [scores.get(f"decision/{side}/auroc") for side in SIDES]
-    if all(map(_known, auroc)):
-        chance = "" if _above_chance(auroc[0]) else " That is not shown to be better than chance."
-        said.append(f"AUROC {_share(auroc[0])} on originals, {_share(auroc[1])} as received.{chance}")
+
+    # at all thresholds
+    sentences = []
+    original, received = (scores.get(f"decision/{side}/auroc") for side in SIDES)
+    if original is not None and received is not None and _is_defined(original) and _is_defined(received):
+        chance = "" if _is_above_chance(original) else " That is not shown to be better than chance."
+        sentences.append(f"AUROC {_share(original)} on originals, {_share(received)} as received.{chance}")
+
+    # at the one that is used
     labels = first.table.dropna(subset=["label", "p_original"])["label"]
     n, positive = len(labels), int(labels.sum())
-    rates = [
-        f"{round(scores[f'decision/original/{name}']['value'] * of)} of {of} {what}"
-        for name, of, what in (("sensitivity", positive, "labelled positives are found"),
-                               ("specificity", n - positive, "labelled negatives are left alone"))
-        if of
-    ]  # fmt: skip
-    said.append(f"At the threshold of {settings['threshold']:g}, on originals, {' and '.join(rates)}.")
-    accuracy = scores["decision/original/accuracy"]
-    most = max(positive, n - positive) / n
-    said.append(f"Accuracy {_share(accuracy)}; always giving the more frequent answer would reach {most:.2f}.")
-    return said
+    rates = []
+    if positive:
+        right = round(scores["decision/original/sensitivity"].estimate.value * positive)
+        rates.append(f"{right} of {positive} labelled positives are found")
+    if n > positive:
+        right = round(scores["decision/original/specificity"].estimate.value * (n - positive))
+        rates.append(f"{right} of {n - positive} labelled negatives are left alone")
+    threshold = evaluation.settings.threshold
+    sentences.append(f"At the threshold of {threshold:g}, on originals, {' and '.join(rates)}.")
+    share, most = _share(scores["decision/original/accuracy"]), max(positive, n - positive) / n
+    sentences.append(f"Accuracy {share}; always giving the more frequent answer would reach {most:.2f}.")
+    return sentences
 
 
-def _shortcuts(result: dict[str, Any]) -> list[str]:
-    scores, said = result["runs"][0]["scores"], []
-    for name, what, so in (
-        ("lungs_removed", "With the lungs blacked out", "what is not lung"),
-        (
-            "border_only",
+def _shortcuts(evaluation: Evaluation) -> list[str]:
+    variants = {
+        "lungs_removed": ("With the lungs blacked out", "what is not lung"),
+        "border_only": (
             "With nothing but the image's border, without lungs",
             "what stands there, as markers or letters",
         ),
-    ):
-        score = scores.get(f"shortcut/{name}/auroc")
-        if _known(score):
-            shown = _above_chance(score) and result["pairs"]["patients"] >= FEW
-            words = (
-                f"above chance, so {so}, or the outline of the lungs, gives the label away"
-                if shown
-                else "not shown to be above chance (0.5)"
-            )
-            said.append(f"{what} the AUROC is {_share(score)}: {words}.")
-        elif score is not None:
-            said.append(f"{what}: cannot be told, for only one class has images that this can be done to.")
-    return said + class_sentences(result)
+    }
+
+    sentences = []
+    for name, (change, cause) in variants.items():
+        score = evaluation.first.scores.get(f"shortcut/{name}/auroc")
+        if score is None:
+            continue
+        if not _is_defined(score):
+            sentences.append(f"{change}: cannot be told, for only one class has images that this can be done to.")
+            continue
+        words = "not shown to be above chance (0.5)"
+        if _is_above_chance(score) and evaluation.pairs.patients >= FEW:
+            words = f"above chance, so {cause}, or the outline of the lungs, gives the label away"
+        sentences.append(f"{change} the AUROC is {_share(score)}: {words}.")
+    return sentences + class_sentences(evaluation.class_by_source)
 
 
 class Beside(NamedTuple):
@@ -215,37 +250,37 @@ class Beside(NamedTuple):
     shown: bool
 
 
-def beside(subjects: Sequence[Evaluated], result: dict[str, Any]) -> list[dict[str, Beside]]:
-    """For each other run: score of :data:`COMPARED` -> its value beside the first run's."""
-    first, found = subjects[0], []
-    for other, run in zip(subjects[1:], result["runs"][1:], strict=True):
-        events = {"pi/score": (flips(first), flips(other))}
-        events |= {f"ols/{side}/score": (_out(first, side), _out(other, side)) for side in SIDES}
-        row = {}
-        for key in COMPARED:
-            score, difference = run["scores"].get(key), run["difference"].get(key)
-            if score and difference and isfinite(difference["value"]):
-                whole = score["whole"]
-                text = partial(signed, whole=whole)
-                shown = _verdict(_estimate(difference), result["pairs"], *events.get(key, ())) != 0
-                row[key] = Beside(
-                    number(score["value"], whole), text(difference["value"]) + interval(difference, text, " to "), shown
-                )
-        found.append(row)
-    return found
+def beside_others(evaluation: Evaluation) -> list[dict[str, Beside]]:
+    """Return for each other run: score of :data:`COMPARED` -> its value beside the first run's."""
+    return [
+        {
+            key: _beside(evaluation.first, other, key, evaluation.pairs.patients)
+            for key in COMPARED
+            if key in other.differences and isfinite(other.differences[key].value)
+        }
+        for other in evaluation.others
+    ]
 
 
-def signed(value: float | None, whole: float | None) -> str:
-    """A difference with its sign."""
-    if value is None or not isfinite(value):
-        return number(value, whole)
-    text = number(value, whole).replace("-", "−")
-    return text if value < 0 else f"+{text}"
+def _beside(first: RunEvaluation, other: RunEvaluation, key: str, patients: int) -> Beside:
+    events = []
+    if key == "pi/score":
+        events = [first.flips(), other.flips()]
+    elif key.startswith("ols/"):
+        column, eta = f"iol_{key.split('/')[1]}", first.network.experiment.robustness.eta
+        events = [out_of_lungs(run.table[column].to_numpy(), eta) for run in (first, other)]
+    score, difference = other.scores[key], other.differences[key]
+    text = partial(signed_number, whole=score.whole)
+    return Beside(
+        number(score.estimate.value, score.whole),
+        text(difference.value) + interval(difference.low, difference.high, text, " to "),
+        _verdict(difference, patients, *events) != 0,
+    )
 
 
-def _verdict(difference: Estimate, pairs: dict[str, Any], *events: np.ndarray) -> int:
-    """+1, -1: the first is shown to be more, less; 0: they cannot be told apart. See the top of this file."""
-    if pairs["patients"] < FEW or not isfinite(difference.low) or difference.low <= 0 <= difference.high:
+def _verdict(difference: Estimate, patients: int, *events: np.ndarray) -> int:
+    """Return +1, -1: the first is shown to be more, less; 0: they cannot be told apart. See :data:`RULES`."""
+    if patients < FEW or not isfinite(difference.low) or difference.low <= 0 <= difference.high:
         return 0
     if events and mcnemar(*(event[None] for event in events)).p >= 0.05:
         return 0
@@ -256,47 +291,33 @@ def _words(verdict: int, more: str, less: str) -> str:
     return {1: more, -1: less, 0: "the two cannot be told apart on these pairs"}[verdict]
 
 
-def _estimate(score: dict[str, Any]) -> Estimate:
-    return Estimate(*(score[name] for name in Estimate._fields))
-
-
-def _difference(first: Evaluated, one: str, other: str) -> Estimate:
-    return first.scores[one].minus(first.scores[other])
-
-
-def _out(subject: Evaluated, side: str) -> np.ndarray:
-    """(N,) 1 where the map is out of the lungs, NaN where that is not defined."""
-    values = subject.table[f"iol_{side}"]
-    return np.where(values.notna(), values < np.float32(subject.experiment.robustness.eta), nan)
-
-
-def _above_chance(auroc: dict[str, Any]) -> bool:
+def _is_above_chance(auroc: ResampledScore) -> bool:
     """Wilson's interval stands in where all resamples agree, as where all positives are above all negatives."""
-    low = auroc["low"] if isfinite(auroc["low"]) else wilson(round(auroc["value"] * auroc["n"]), auroc["n"])[0]
+    value, low, _ = auroc.estimate
+    if not isfinite(low):
+        low = wilson(round(value * auroc.n), auroc.n)[0]
     return low > 0.5
 
 
-def _known(score: dict[str, Any] | None) -> bool:
-    return score is not None and isfinite(score["value"])
+def _is_defined(score: ResampledScore) -> bool:
+    return isfinite(score.estimate.value)
 
 
-def _count(score: dict[str, Any]) -> int:
-    """Images of a percentage."""
-    return round(score["value"] * score["n"] / 100)
+def _count(score: ResampledScore) -> int:
+    """Return the images of a percentage."""
+    return round(score.estimate.value * score.n / 100)
 
 
-def _of(score: dict[str, Any], what: str) -> str:
-    return f"{_count(score)} of {score['n']} {what}{'s' if score['n'] != 1 else ''}"
+def _count_of(score: ResampledScore, what: str) -> str:
+    return f"{_count(score)} of {score.n} {what}{'s' if score.n != 1 else ''}"
 
 
-def _changes(count: int) -> str:
-    return "changes" if count == 1 else "change"
+def _percent(score: ResampledScore, *, brief: bool = False) -> str:
+    value, low, high = score.estimate
+    ends = interval(low, high, "{:.1f}".format, " to ")
+    return f"{value:.1f} %" + (ends if brief or not ends else f", 95 % interval {ends[2:-1]}")
 
 
-def _percent(score: dict[str, Any], *, brief: bool = False) -> str:
-    ends = interval(score, "{:.1f}".format, " to ")
-    return f"{score['value']:.1f} %" + (ends if brief or not ends else f", 95 % interval {ends[2:-1]}")
-
-
-def _share(score: dict[str, Any]) -> str:
-    return f"{score['value']:.2f}" + interval(score, "{:.2f}".format, " to ")
+def _share(score: ResampledScore) -> str:
+    value, low, high = score.estimate
+    return f"{value:.2f}" + interval(low, high, join=" to ")

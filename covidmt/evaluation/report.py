@@ -2,66 +2,77 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import matplotlib
-import numpy as np
-from PIL import Image
-
-from covidmt.evaluation.findings import COMPARED, RULES, beside, findings, signed
+from covidmt.evaluation.findings import COMPARED, RULES, beside_others, describe_findings
 from covidmt.evaluation.pictures import (
     WORST,
-    draw_panel,
+    draw_grid,
     draw_samples,
+    grid_rows,
     lowest_iol,
     pair_picture,
-    panel_rows,
-    pixels,
     worst_flips,
 )
-from covidmt.evaluation.plots import STYLE, Plot, draw_plots
-from covidmt.evaluation.result import Evaluated
-from covidmt.evaluation.table import interval, number
-from covidmt.evaluation.texts import Text, sections
-from covidmt.pages.html import page_environment
+from covidmt.evaluation.plots.draw import draw_plots
+from covidmt.evaluation.result import Evaluation, RunEvaluation
+from covidmt.evaluation.scores import ResampledScore
+from covidmt.evaluation.texts import ScoreText, sections
+from covidmt.pages.html import PageFigure, page_environment, save_picture, save_plot
+from covidmt.pages.numbers import interval, number, signed_number
+from covidmt.pages.style import pixels
 from datamodules.evaluation import EvaluationDataModule
+from datamodules.pairs import PairDataset
 from experiments.errors import UserError
 from explain.cam import engine_title
 from metrics.paired import SIDES
 
-# Title, what the chapter tells, the headings of its score tables (their beginnings), its plots.
+
+class Chapter(NamedTuple):
+    """A chapter of the report.
+
+    Attributes:
+        title: A question or a subject.
+        text: What it tells.
+        headings: Of its score tables, how they begin.
+        plots: Names of its plots.
+    """
+
+    title: str
+    text: str
+    headings: tuple[str, ...]
+    plots: tuple[str, ...]
+
+
 STABLE, LUNGS, TASKS = "Does the answer survive the channel?", "Does the network look at the lungs?", "The tasks"
-_CHAPTERS = (
-    (
+CHAPTERS = (
+    Chapter(
         STABLE,
         "Prediction instability (PI): how often the decision on the received image differs from that on the original.",
         ("Prediction instability", "PI per channel"),
         ("probabilities", "pi_by_channel", "pi_over_quality", "pi_over_threshold"),
     ),
-    (
+    Chapter(
         LUNGS,
         "Out-of-lung saliency (OLS): how often the heat map of the decision lies mostly outside the lungs.",
         ("Out-of-lung saliency",),
         ("ols_controls", "iol_histogram", "ols_over_eta", "ols_over_region_threshold"),
     ),
-    (
+    Chapter(
         "Is the answer right?",
         "The decision beside the label, before and after the channel.",
         ("The decision",),
         ("roc", "precision_recall", "reliability", "confusion"),
     ),
-    (
+    Chapter(
         "Shortcuts",
         "Can the label be told without looking at the disease? Lungs that are blacked out still show their outline.",
         ("Shortcuts",),
         (),
     ),
-    (
+    Chapter(
         TASKS,
         "Every task on its own images, no channel.",
         ("Task ",),
@@ -69,27 +80,36 @@ _CHAPTERS = (
     ),
 )
 
-
 # Of all figures that a report can have: those that an earlier one left are no part of this one.
-_FIGURES = [name for *_, names in _CHAPTERS for name in names] + ["panel", "samples"]
+_FIGURES = [name for chapter in CHAPTERS for name in chapter.plots] + ["panel", "samples"]
 _FIGURES += [f"{stem}_{place}" for stem in ("flip", "iol") for place in range(1, WORST + 1)]
 
 
-class Shown(NamedTuple):
-    """A figure in the page.
+class Gallery(NamedTuple):
+    """Pictures of a kind.
 
     Attributes:
-        uri: The picture itself, as a data URI.
+        chapter: Title of the chapter that has them.
+        title: What they show.
+        text: How they were chosen.
+        pictures: The pictures.
     """
 
-    uri: str
+    chapter: str
     title: str
-    caption: str
-    wide: bool
+    text: str
+    pictures: list[PageFigure]
 
 
-class Cell(NamedTuple):
-    """A score or a difference as text; ``shown``: its interval leaves out zero."""
+class ReportCell(NamedTuple):
+    """A score or a difference as text.
+
+    Attributes:
+        value: The value.
+        interval: Its interval; empty where it has none.
+        n: Images that count.
+        shown: Of a difference: its interval leaves out zero.
+    """
 
     value: str
     interval: str
@@ -97,29 +117,28 @@ class Cell(NamedTuple):
     shown: bool = False
 
 
-class Row(NamedTuple):
+class ReportRow(NamedTuple):
     """A score under every column."""
 
-    text: Text
-    cells: list[Cell | None]
+    text: ScoreText
+    cells: list[ReportCell | None]
 
 
-class Table(NamedTuple):
+class ReportTable(NamedTuple):
     """Scores of a kind; both sides of the pairs beside each other."""
 
     title: str
     columns: list[str]
-    rows: list[Row]
+    rows: list[ReportRow]
 
 
-def write_report(path: Path, subjects: Sequence[Evaluated], data: EvaluationDataModule, result: dict[str, Any]) -> None:
+def write_report(path: Path, evaluation: Evaluation, data: EvaluationDataModule) -> None:
     """Write the report, and its figures as PNG into ``figures/`` beside it, in place of an earlier report's.
 
     Args:
         path: The HTML file; it needs no other file and no network.
-        subjects: The networks, the one that is evaluated first.
-        data: Their pairs.
-        result: Of :func:`covidmt.evaluation.result.build_result`.
+        evaluation: What was found.
+        data: The first network's data, for pictures.
 
     Raises:
         UserError: A file cannot be written.
@@ -129,159 +148,157 @@ def write_report(path: Path, subjects: Sequence[Evaluated], data: EvaluationData
         folder.mkdir(parents=True, exist_ok=True)
         for stem in _FIGURES:
             (folder / f"{stem}.png").unlink(missing_ok=True)
-        path.write_text(_render(folder, subjects, data, result))
+        path.write_text(_render(folder, evaluation, data))
     except OSError as error:
         raise UserError(f"{path}: the report cannot be written ({error.strerror}); choose another --out") from error
 
 
-def _render(folder: Path, subjects: Sequence[Evaluated], data: EvaluationDataModule, result: dict[str, Any]) -> str:
-    first = subjects[0]
-    environment = page_environment()
-    environment.filters["score"] = lambda score: number(score["value"], score["whole"])
-    plots = {name: _plot(folder / f"{name}.png", plot) for name, plot in draw_plots(subjects, result).items()}
-    tables = score_tables(result)
-    galleries = _galleries(folder, subjects, data)
+def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) -> str:
+    # chapters, without those that have nothing to show
+    plots = {name: save_plot(folder / f"{name}.png", plot) for name, plot in draw_plots(evaluation).items()}
+    tables, galleries = score_tables(evaluation), _draw_galleries(folder, evaluation, data)
     chapters = [
         {
-            "title": title,
-            "text": text,
-            "plots": [plots[name] for name in names if name in plots],
-            "galleries": galleries.get(title, []),
-            "tables": [table for table in tables if table.title.startswith(headings)],
+            "title": chapter.title,
+            "text": chapter.text,
+            "plots": [plots[name] for name in chapter.plots if name in plots],
+            "galleries": [gallery for gallery in galleries if gallery.chapter == chapter.title],
+            "tables": [table for table in tables if table.title.startswith(chapter.headings)],
         }
-        for title, text, headings, names in _CHAPTERS
+        for chapter in CHAPTERS
     ]
-    robustness = first.experiment.robustness
+
+    # the page
+    first, by_class = evaluation.first, evaluation.class_by_source.values()
+    robustness = first.network.experiment.robustness
+    environment = page_environment()
+    environment.filters["score"] = lambda score: number(score.estimate.value, score.whole)
     return environment.get_template("evaluation.html").render(
-        result=result,
-        findings=findings(subjects, result),
+        evaluation=evaluation,
+        findings=describe_findings(evaluation),
         rules=RULES,
         compared=COMPARED,
-        beside=beside(subjects, result),
+        beside=beside_others(evaluation),
         chapters=[chapter for chapter in chapters if chapter["plots"] or chapter["tables"]],
-        origins=list(dict.fromkeys(origin for counts in result["class_by_source"].values() for origin in counts)),
+        origins=list(dict.fromkeys(origin for counts in by_class for origin in counts)),
         engine=engine_title(robustness.engine),
         robustness=robustness,
-        masks=_mask_words(result["settings"]["masks"]),
+        masks=_mask_words(evaluation.settings.masks),
         resamples=first.scores["pi/score"].bootstrap.resamples,
     )
 
 
-def score_tables(result: dict[str, Any]) -> list[Table]:
-    """Every score of every run, as text; those of originals and of received images in one table."""
-    first, *others = result["runs"]
-    found: dict[str, dict[str, dict[str, Text]]] = {}
-    for heading, texts in sections({key: None for run in result["runs"] for key in run["scores"]}).items():
+def score_tables(evaluation: Evaluation) -> list[ReportTable]:
+    """Return every score of every run, as text; those of originals and of received images in one table."""
+    by_title: dict[str, dict[str, dict[str, ScoreText]]] = {}
+    for heading, texts in sections(evaluation.score_keys).items():
         title, _, side = heading.partition(", ")
-        found.setdefault(title, {})[side] = texts
-    tables = []
-    for title, by_side in found.items():
-        names = {
-            key.rpartition("/")[2] if "" not in by_side else key: text
-            for s in by_side.values()
-            for key, text in s.items()
-        }
-        rows = []
-        for name, text in names.items():
-            keys = [
-                name if not side else f"{next(iter(texts)).rpartition('/')[0]}/{name}"
-                for side, texts in by_side.items()
-            ]
-            cells = [_cell(first["scores"].get(key)) for key in keys]
-            cells += [_difference(key, other) for other in others for key in keys]
-            rows.append(Row(text, cells))
-        columns = [side or first["name"] for side in by_side]
-        columns += [f"minus {other['name']}{side and ', ' + side}" for other in others for side in by_side]
-        tables.append(Table(title, columns, rows))
-    return tables
+        by_title.setdefault(title, {})[side] = texts
+    return [_score_table(title, by_side, evaluation) for title, by_side in by_title.items()]
 
 
-def _cell(score: dict[str, Any] | None) -> Cell | None:
+def _score_table(title: str, by_side: dict[str, dict[str, ScoreText]], evaluation: Evaluation) -> ReportTable:
+    """Return one table: a column for each side, first of the first run, then of each other's difference to it."""
+    first, others = evaluation.first, evaluation.others
+
+    # which key a row has in which column
+    keys: dict[str, list[str]] = {}
+    row_texts: dict[str, ScoreText] = {}
+    for side, texts in by_side.items():
+        for key, text in texts.items():
+            name = key.rpartition("/")[2] if side else key
+            keys[name] = [key.replace(f"/{side}/", f"/{each}/") for each in by_side] if side else [key]
+            row_texts[name] = text
+
+    rows = []
+    for name, text in row_texts.items():
+        cells = [_score_cell(first.scores.get(key)) for key in keys[name]]
+        cells += [_difference_cell(key, other) for other in others for key in keys[name]]
+        rows.append(ReportRow(text, cells))
+    columns = [side or first.name for side in by_side]
+    columns += [f"minus {other.name}{side and ', ' + side}" for other in others for side in by_side]
+    return ReportTable(title, columns, rows)
+
+
+def _score_cell(score: ResampledScore | None) -> ReportCell | None:
     if score is None:
         return None
-    whole = score["whole"]
-    return Cell(number(score["value"], whole), interval(score, lambda end: number(end, whole)), score["n"])
+    value, low, high = score.estimate
+    whole = score.whole
+    return ReportCell(number(value, whole), interval(low, high, lambda end: number(end, whole)), score.n)
 
 
-def _difference(key: str, other: dict[str, Any]) -> Cell | None:
-    """First minus other; the runs' disagreement is a difference itself."""
+def _difference_cell(key: str, other: RunEvaluation) -> ReportCell | None:
+    """Return first minus other; the runs' disagreement is a difference itself."""
     if key == "disagreement":
-        return _cell(other["scores"][key])
-    estimate = other["difference"].get(key)
-    if estimate is None or not isfinite(estimate["value"]):
+        return _score_cell(other.scores[key])
+    if key not in other.differences or not isfinite(other.differences[key].value):
         return None
-    whole = other["scores"][key]["whole"]
-    shown = isfinite(estimate["low"]) and not estimate["low"] <= 0 <= estimate["high"]
-    return Cell(signed(estimate["value"], whole), interval(estimate, lambda end: signed(end, whole)), shown=shown)
+    value, low, high = other.differences[key]
+    whole = other.scores[key].whole
+    shown = isfinite(low) and not low <= 0 <= high
+    return ReportCell(
+        signed_number(value, whole), interval(low, high, lambda end: signed_number(end, whole)), shown=shown
+    )
 
 
-def _plot(path: Path, plot: Plot) -> Shown:
-    with matplotlib.rc_context(STYLE):
-        plot.figure.savefig(path, dpi=150)
-    return Shown(_uri("png", path.read_bytes()), plot.title, plot.caption, plot.wide)
+def _draw_galleries(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) -> list[Gallery]:
+    """Draw all pictures that there is something to show in."""
+    first, dataset = evaluation.first, data.pair_dataset(data.split)
+    galleries = []
 
+    # the worst pairs
+    flips, lowest = worst_flips(first), lowest_iol(first)
+    if flips:
+        text = (
+            f"{len(flips)} of {int((first.table['flip'] == 1).sum())} pairs under {first.name}, the largest change of "
+            "the logit first: the worst cases, not typical ones."
+        )
+        pictures = [_worst_pair(folder / f"flip_{i}.png", first, dataset, row) for i, row in enumerate(flips, 1)]
+        galleries.append(Gallery(STABLE, "Decisions that change", text, pictures))
+    if lowest:
+        text = (
+            f"{len(lowest)} pairs under {first.name}, lowest IOL of either image first: the worst cases, not typical "
+            "ones."
+        )
+        pictures = [_worst_pair(folder / f"iol_{i}.png", first, dataset, row) for i, row in enumerate(lowest, 1)]
+        galleries.append(Gallery(LUNGS, "Least of the heat map inside the lungs", text, pictures))
 
-def _picture(path: Path, pixels: np.ndarray, title: str, caption: str, *, wide: bool = False) -> Shown:
-    """Saves a picture as PNG; in the page it is a WebP of a tenth of the size."""
-    image, buffer = Image.fromarray(pixels), io.BytesIO()
-    image.save(path)
-    image.save(buffer, format="webp", quality=80)
-    return Shown(_uri("webp", buffer.getvalue()), title, caption, wide)
-
-
-def _uri(kind: str, picture: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
-
-
-def _galleries(
-    folder: Path, subjects: Sequence[Evaluated], data: EvaluationDataModule
-) -> dict[str, list[dict[str, Any]]]:
-    """Chapter -> its rows of pictures."""
-    first, dataset = subjects[0], data.pair_dataset(data.split)
-    found: dict[str, list[dict[str, Any]]] = {STABLE: [], LUNGS: [], TASKS: []}
-    for chapter, stem, title, rows, order in (
-        (STABLE, "flip", "Decisions that change", worst_flips(first), "the largest change of the logit first"),
-        (LUNGS, "iol", "Least of the heat map inside the lungs", lowest_iol(first), "lowest IOL of either image first"),
-    ):
-        pictures = [_worst(folder / f"{stem}_{place}.png", first, dataset, row) for place, row in enumerate(rows, 1)]
-        of = f" of {int((first.table['flip'] == 1).sum())}" if stem == "flip" else ""
-        text = f"{len(rows)}{of} pairs under {first.name}, {order}: the worst cases, not typical ones."
-        if pictures:
-            found[chapter].append({"title": title, "text": text, "pictures": pictures})
-    if len(subjects) > 1:
-        panel = draw_panel(subjects, dataset, panel_rows(subjects))
-        title, text = "The same pairs under each run", "As in Figs 2 and 9 of the COVIDMT paper."
+    # the same pairs under each run
+    if evaluation.others:
+        grid = draw_grid(evaluation, dataset, grid_rows(evaluation.runs))
         caption = (
             "Cyan: lungs; white: the heat map's region; red: less of it inside the lungs than eta. Not typical cases: "
             "as many with the label as without, first those whose decision changes in most runs, then those whose "
             "logit moves most."
         )
-        picture = _picture(folder / "panel.png", panel, "Columns: pairs; rows: runs", caption, wide=True)
-        found[LUNGS].append({"title": title, "text": text, "pictures": [picture]})
-    if samples := draw_samples(first, data):
-        text = f"{first.experiment.robustness.task} under {first.name}: images of every cell of its confusion matrix."
+        picture = save_picture(folder / "panel.png", grid, "Columns: pairs; rows: runs", caption, wide=True)
+        text = "As in Figs 2 and 9 of the COVIDMT paper."
+        galleries.append(Gallery(LUNGS, "The same pairs under each run", text, [picture]))
+
+    # right and wrong answers
+    samples, task = draw_samples(first, data), first.network.experiment.robustness.task
+    if samples is not None:
+        text = f"{task} under {first.name}: images of every cell of its confusion matrix."
         caption = (
             "Rows: labels; below each image the most probable label with its probability, red where it is wrong. Drawn "
             "by chance within a cell; how many images a cell holds is in the matrix, not here."
         )
-        picture = _picture(folder / "samples.png", pixels(samples), "Right and wrong answers", caption, wide=True)
-        found[TASKS].append({"title": "Right and wrong answers", "text": text, "pictures": [picture]})
-    return found
+        title = "Right and wrong answers"
+        picture = save_picture(folder / "samples.png", pixels(samples), title, caption, wide=True)
+        galleries.append(Gallery(TASKS, title, text, [picture]))
+    return galleries
 
 
-def _worst(path: Path, first: Evaluated, dataset: Any, row: int) -> Shown:
-    p = [first.table[f"p_{side}"].iloc[row] for side in SIDES]
-    iol = [first.table[f"iol_{side}"].iloc[row] for side in SIDES]
-    words = [
-        f"{name} {number(a)}, as received {number(b)}" for name, (a, b) in (("p", p), ("IOL", iol)) if a == a or b == b
-    ]
-    caption = f"{'; '.join(words)}."
-    return _picture(path, pair_picture(first, dataset, row), first.answers.ids[row], caption)
+def _worst_pair(path: Path, run: RunEvaluation, dataset: PairDataset, row: int) -> PageFigure:
+    words = []
+    for name, column in (("p", "p"), ("IOL", "iol")):
+        original, received = (run.table[f"{column}_{side}"].iloc[row] for side in SIDES)
+        if not (isnan(original) and isnan(received)):
+            words.append(f"{name} {number(original)}, as received {number(received)}")
+    return save_picture(path, pair_picture(run, dataset, row), run.answers.ids[row], f"{'; '.join(words)}.")
 
 
 def _mask_words(source: str) -> str:
-    words: dict[str, str] = {
-        "none": "none",
-        "folders": "brought by the data set (images without one count as no lung found)",
-    }
-    return words.get(source, source)
+    brought = "brought by the data set (images without one count as no lung found)"
+    return brought if source == "folders" else source

@@ -24,6 +24,7 @@ INK, GREY, PALE = "#111827", "#6b7280", "#9AA5B1"
 RED, GREEN, AMBER = "#B00020", "#1B7F4B", "#B7791F"
 LINES = ("-", "--", ":")
 SMALL, WIDE = (5.4, 3.6), 10.8  # inches: half and full width of a page
+COMPARED = 4  # runs in plots that would be crowded with more
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -134,7 +135,13 @@ def name_rows(axis: Axes, names: Sequence[str], xlabel: str, *, flip: bool = Tru
 
 
 def draw_band(
-    axis: Axes, x: Sequence[float], points: Sequence[Estimate | None], index: int, *, band: bool = True
+    axis: Axes,
+    x: Sequence[float],
+    points: Sequence[Estimate | None],
+    index: int,
+    *,
+    band: bool = True,
+    label: str | None = None,
 ) -> None:
     """Draw the index-th run's scores as a line, with their intervals as a band.
 
@@ -144,9 +151,10 @@ def draw_band(
         points: The scores; there is a gap where one is missing.
         index: Of the run, which sets colour and line.
         band: Draw the intervals: the bands of many lines would hide each other.
+        label: Of the line, for a legend.
     """
     known = [point or Estimate(nan, nan, nan) for point in points]
-    axis.plot(x, [point.value for point in known], nth_line(index), marker=".", color=nth_colour(index))
+    axis.plot(x, [point.value for point in known], nth_line(index), marker=".", color=nth_colour(index), label=label)
     if band:
         low, high = [point.low for point in known], [point.high for point in known]
         axis.fill_between(x, low, high, color=nth_colour(index), alpha=0.15, lw=0)

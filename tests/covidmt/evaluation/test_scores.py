@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from covidmt.evaluation.answers import VARIANTS, Answers, TaskAnswers
-from covidmt.evaluation.scores import PairScores, differences, disagreement, pair_table, task_scores
-from experiments.schema import Robustness, Task, TaskKind
+from covidmt.evaluation.answers import VARIANTS, Answers
+from covidmt.evaluation.pair_table import pair_table
+from covidmt.evaluation.scores import mean_score, pair_scores, score_curves, score_differences
+from experiments.schema import Robustness
 from explain.decision import Decision
 from metrics.bootstrap import PatientBootstrap
 from metrics.controls import pack
-from metrics.paired import SIDES
+from metrics.paired import SIDES, flips
 
 SIZE = 8
 
@@ -40,7 +41,7 @@ def make_answers(original, received, *, labels, maps=None, lungs=None, **variant
 
 def values(answers: Answers) -> dict[str, float]:
     table = pair_table(answers, Robustness())
-    scores = PairScores(table, answers, Robustness(), PatientBootstrap(answers.patients, 100)).scores
+    scores = pair_scores(table, answers, Robustness(), PatientBootstrap(answers.patients, 100))
     return {key: score.estimate.value for key, score in scores.items()} | {
         f"{key}/n": score.n for key, score in scores.items()
     }
@@ -104,39 +105,27 @@ def test_nothing_to_score_is_nan():
 def test_curves_hold_the_score_at_the_setting():
     answers = make_answers([1, 1, -1], [-1, 1, -1], labels=[1, 1, 0])
     table = pair_table(answers, Robustness())
-    scored = PairScores(table, answers, Robustness(), PatientBootstrap(answers.patients, 100))
-    curves = scored.curves()
-    at_half = curves["pi_over_decision_threshold"]["received"][9]  # 0.50
-    assert at_half.value == scored.scores["pi/score"].estimate.value
-    assert curves["ols_over_eta"]["original"][7].value == scored.scores["ols/original/score"].estimate.value  # 0.40
-    assert curves["ols_over_region_threshold"]["original"][4].value == curves["ols_over_eta"]["original"][7].value
+    bootstrap = PatientBootstrap(answers.patients, 100)
+    scores, curves = pair_scores(table, answers, Robustness(), bootstrap), score_curves(table, Robustness(), bootstrap)
+    over_eta, over_threshold = (curves[f"ols_over_{name}"].lines["original"] for name in ("eta", "region_threshold"))
+    at_half = curves["pi_over_decision_threshold"].lines["received"][9]  # 0.50
+    assert curves["pi_over_decision_threshold"].x[9] == 0.5
+    assert at_half.value == scores["pi/score"].estimate.value
+    assert over_eta[7].value == scores["ols/original/score"].estimate.value  # 0.40
+    assert over_threshold[4].value == over_eta[7].value
 
 
 def test_two_runs():
     first = make_answers([1, 1, -1, -1], [-1, 1, -1, -1], labels=[1, 1, 0, 0])
     second = make_answers([1, -1, -1, -1], [1, -1, -1, -1], labels=[1, 1, 0, 0])
     bootstrap = PatientBootstrap(first.patients, 200)
-    scores = [PairScores(pair_table(a, Robustness()), a, Robustness(), bootstrap).scores for a in (first, second)]
-    found = differences(*scores)
+    tables = [pair_table(answers, Robustness()) for answers in (first, second)]
+    scores = [
+        pair_scores(table, answers, Robustness(), bootstrap)
+        for table, answers in zip(tables, (first, second), strict=True)
+    ]
+    found = score_differences(*scores)
     assert found["pi/score"].value == 25
     assert found["decision/original/accuracy"].value == pytest.approx(0.25)
-    assert disagreement(first, second, bootstrap).estimate.value == 25
-
-
-def test_exclusive_classes_are_decided_by_the_largest():
-    task = Task(name="covidx", kind=TaskKind.multilabel, labels=["a", "b", "c"])
-    targets = np.eye(3, dtype=np.float32)[[0, 1, 2, 2]]
-    logits = np.array([[2, 1, 0], [3, 2, 0], [0, 0, -1], [-3, -2, -1]], np.float32)  # a, a (wrong), a (tie), c
-    found = task_scores(task, TaskAnswers(np.array(list("wxyz")), targets, logits), PatientBootstrap(list("wxyz"), 100))
-    assert found["accuracy"].estimate.value == 0.5
-    assert found["c/sensitivity"].estimate.value == 0.5
-    assert found["a/ppv"].estimate.value == pytest.approx(1 / 3)
-
-
-def test_unknown_labels_are_left_out():
-    task = Task(name="nodule", kind=TaskKind.multilabel, labels=["Nodule"])
-    targets = np.array([[1], [0], [np.nan]], np.float32)
-    answers = TaskAnswers(np.array(list("xyz")), targets, np.array([[1], [-1], [9]], np.float32))
-    found = task_scores(task, answers, PatientBootstrap(list("xyz"), 100))
-    assert found["auroc"].n == 2
-    assert found["accuracy"].estimate.value == found["auroc"].estimate.value == 1
+    differ = flips(*(table["p_original"].to_numpy() for table in tables), threshold=0.5)
+    assert mean_score(differ, bootstrap).estimate.value == 25

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from covidmt.evaluation.evaluate import _history
-from covidmt.evaluation.result import Evaluated
+from covidmt.evaluation.evaluate import read_history
+from covidmt.evaluation.networks import Network
 from covidmt.tracking.history import training_history
 from covidmt.tracking.store import Store
 from experiments.schema import Experiment
@@ -43,8 +43,7 @@ def test_why_there_are_none(store: tuple[str, str]):
     tracking, run_id = store
     own = Experiment()
     for run, why in ((run_id, ""), (None, "a checkpoint file of no known run"), ("0" * 32, "no metric history in")):
-        subject = Evaluated("one", run, own, own, None)  # ty: ignore
-        notes = _history(subject, tracking)
-        assert bool(subject.history) == (not why)
-        assert len(notes) == bool(why)
-        assert all(why in note for note in notes)
+        history, note = read_history(Network("one", run, own, own, None), tracking)  # ty: ignore
+        assert bool(history) == (not why)
+        assert bool(note) == bool(why)
+        assert why in (note or "")

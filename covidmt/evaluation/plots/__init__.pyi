@@ -1,0 +1,1 @@
+from .draw import draw_plots as draw_plots
