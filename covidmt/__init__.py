@@ -8,7 +8,8 @@ What is exported here is for use from outside, and is imported when it is first 
 
 * `load_experiment`, `Experiment`, `UserError`: what to run, from a YAML.
 * `MultiTaskDataModule`, `decode`, `get_channel`: chest X-rays in their data sets' own layouts, and the phone.
-* `MultiTaskModule`, `load_module`: one shared base network for all tasks, new or out of a checkpoint.
+* `MultiTaskModule`, `build_module`, `load_module`: one shared base network for all tasks; the module that an experiment
+  asks for (a private one where it does), new or out of a checkpoint.
 * `RobustnessCallback`, `GradCamOverlays`: PI, OLS and pictures at every validation epoch.
 * `PredictionInstability`, `OutOfLungSaliency`, `gradcam`: the scores and the heat map alone.
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from experiments.load import load_experiment
     from experiments.schema import Experiment
     from explain.gradcam import gradcam
-    from lightning_modules.load import load_module
+    from lightning_modules.load import build_module, load_module
     from lightning_modules.multitask import MultiTaskModule
     from metrics.instability import PredictionInstability
     from metrics.saliency import OutOfLungSaliency
@@ -54,6 +55,7 @@ __all__ = [
     "RobustnessCallback",
     "UserError",
     "__version__",
+    "build_module",
     "decode",
     "get_channel",
     "gradcam",
@@ -70,6 +72,7 @@ _HOMES = {
     "PredictionInstability": "metrics.instability",
     "RobustnessCallback": "callbacks.robustness",
     "UserError": "experiments.errors",
+    "build_module": "lightning_modules.load",
     "decode": "datamodules.images.decode",
     "get_channel": "datamodules.channels.registry",
     "gradcam": "explain.gradcam",

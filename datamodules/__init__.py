@@ -11,43 +11,6 @@ The names in ``__all__`` are for use from outside; they are imported when they a
     >>> channel = get_channel("whatsapp")
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from datamodules.channels.registry import get_channel
-    from datamodules.images.decode import decode, resize
-    from datamodules.images.masks import LungMasks
-    from datamodules.lungs import LungDataModule
-    from datamodules.multitask import MultiTaskDataModule
-    from datamodules.pairs import PairDataset
-    from datamodules.sampler import StepSampler
-
-__all__ = [
-    "LungDataModule",
-    "LungMasks",
-    "MultiTaskDataModule",
-    "PairDataset",
-    "StepSampler",
-    "decode",
-    "get_channel",
-    "resize",
-]
-
-_HOMES = {
-    "LungDataModule": "lungs",
-    "LungMasks": "images.masks",
-    "MultiTaskDataModule": "multitask",
-    "PairDataset": "pairs",
-    "StepSampler": "sampler",
-    "decode": "images.decode",
-    "get_channel": "channels.registry",
-    "resize": "images.decode",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -23,7 +23,6 @@ from covidmt.pages.style import INK, figure_row
 from experiments.schema import View
 from metrics.intervals import t_interval, wilson
 
-SOURCE = "paper 001 (Sadre et al., Scientific Reports 2021), Tables 3 to 7"
 # Its test set: 300 images, 100 of each class; its best epoch was chosen on them.
 PAPER_IMAGES, PAPER_CLASS = 300, 100
 VIEWS = [view.value for view in View]
