@@ -70,8 +70,10 @@ def class_sentences(class_by_source: dict[str, dict[str, int]]) -> list[str]:
         class_by_source: Class -> origin -> number of images.
 
     Example:
-        >>> class_sentences({"normal": {"RSNA": 10}, "COVID-19": {"RSNA": 2, "Cohen": 9}})
-        ['source=Cohen gives the class away: 9 of 9 images are COVID-19']
+        >>> for sentence in class_sentences({"normal": {"RSNA": 10}, "COVID-19": {"RSNA": 2, "Cohen": 9}}):
+        ...     print(sentence)
+        normal is given away by source: 100% of its images are RSNA, but 18% of the others. ...
+        COVID-19 is given away by source: 82% of its images are Cohen, but 0% of the others. ...
     """
     counts = pd.DataFrame.from_dict(class_by_source, orient="index").fillna(0).astype(int)
     return giveaways("source", counts)
