@@ -9,6 +9,7 @@ from typing import NoReturn
 import typer
 
 from covidmt.commands import compare, data, lungs, models, pairs, sweep, tracking, train, weights
+from covidmt.tracking.environment import set_mlflow_defaults
 from experiments.errors import UserError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ for name, group in {"data": data, "lungs": lungs, "weights": weights, "pairs": p
 
 def main() -> None:
     """Run the command line; a `UserError`, or a file that cannot be used, is one message and exit status 2."""
+    set_mlflow_defaults()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     for argument in arguments:
         if not argument.isprintable() and argument.encode(errors="ignore").decode() != argument:
@@ -63,3 +65,7 @@ _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, *_RIGHTS)
 def _refuse(message: str) -> NoReturn:
     typer.secho(f"covidmt: {message}", err=True, fg=typer.colors.RED)
     sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -169,7 +169,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # PyTorch's for a full disk
                 raise
-            reason = str(error).splitlines()[0]
+            first = error.__context__ if isinstance(error.__context__, OSError) else error  # what PyTorch met
+            reason = str(first).splitlines()[0]
             raise UserError(
                 f"{path}: the checkpoint cannot be written ({reason}): make room or repair the folder, then give the "
                 "same command again; it resumes from the previous checkpoint"

@@ -33,7 +33,7 @@ class CompanionDataset(Dataset[Accompanied]):
     Args:
         dataset: The images.
         group: The decision's group.
-        channel: Makes the received copy from the image at full size; None: no copies.
+        channel: Makes the received image from the image at full size; None: there are none.
         masks: Where the lungs are looked up; None: no lungs.
     """
 
@@ -68,9 +68,9 @@ class CompanionDataset(Dataset[Accompanied]):
         """Stack samples to a batch, with the companions of the group's images in their order."""
         batch = self.dataset.collate([each.sample for each in samples])
         mine = [each for each in samples if each.sample.item.group == self.group]
-        copies = [each.received for each in mine if each.received is not None]
+        received = [each.received for each in mine if each.received is not None]
         lungs = [each.lungs for each in mine if each.lungs is not None]
         return batch._replace(
-            copies=torch.from_numpy(np.stack(copies))[:, None] if copies else None,
+            received=torch.from_numpy(np.stack(received))[:, None] if received else None,
             lungs=torch.from_numpy(np.stack(lungs)) if lungs else None,
         )

@@ -38,8 +38,8 @@ class Batch(NamedTuple):
     Attributes:
         images: (N, 1, S, S) uint8 grey images, 0-255; normalised on the device by the module.
         tasks: Each task's rows and targets, in the order of the active tasks.
-        copies: (B, 1, S, S) uint8, in training with ``losses.consistency``: what the channel makes of the images of the
-            task that decides, in the order of its rows.
+        received: (B, 1, S, S) uint8, in training with ``losses.consistency``: what the channel makes of the images of
+            the task that decides, in the order of its rows.
         lungs: (B, S, S) bool, in training with ``losses.attention``: the lung fields of these images.
 
     Two tasks that share a batch point at the same rows:
@@ -54,7 +54,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     tasks: dict[str, TaskBatch]
-    copies: Tensor | None = None
+    received: Tensor | None = None
     lungs: Tensor | None = None
 
 

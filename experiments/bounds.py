@@ -39,7 +39,7 @@ class Bounds:
         if isinstance(value, list):
             return all(map(self.allow, value))
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))  # isfinite overflows at integers beyond 1e308
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)

@@ -219,8 +219,9 @@ def _check_sections(kind: Any, value: Any, where: str, key: str = "") -> None:
     if not isinstance(value, dict):
         raise UserError(f"{where}: {key}: takes a mapping of keys to values, not {value!r}")
     kinds = get_type_hints(kind) if is_dataclass(kind) else dict.fromkeys(value, types[1])
-    for name in kinds.keys() & value.keys():
-        _check_sections(kinds[name], value[name], where, f"{key}.{name}" if key else name)
+    for name, section in value.items():
+        if name in kinds:
+            _check_sections(kinds[name], section, where, f"{key}.{name}" if key else name)
 
 
 def _choose_adapters(config: DictConfig, values: Values, where: str) -> None:
@@ -234,11 +235,11 @@ def _choose_adapters(config: DictConfig, values: Values, where: str) -> None:
         if kind is None:
             if name not in config.data.sources:
                 raise UserError(f"{where}: data.sources.{name} has no 'kind'{nearest('', SOURCE_KINDS)}")
-            continue
-        if not isinstance(kind, str) or kind not in SOURCE_KINDS:
+        elif not isinstance(kind, str) or kind not in SOURCE_KINDS:
             raise UserError(f"{where}: data.sources.{name}.kind: no kind {kind!r}{nearest(str(kind), SOURCE_KINDS)}")
-        if name not in config.data.sources or config.data.sources[name].kind != kind:
+        elif name not in config.data.sources or config.data.sources[name].kind != kind:
             config.data.sources[name] = OmegaConf.structured(SOURCE_KINDS[kind])
+        _check_sections(OmegaConf.get_type(config.data.sources[name]), source, where, f"data.sources.{name}")
 
 
 def _to_object(config: DictConfig, schema: type[T], where: str) -> T:

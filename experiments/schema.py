@@ -305,7 +305,7 @@ class Scheduler:
 
 @dataclass
 class Robustness:
-    """PI and OLS (DESIGN: Definitions). The decision: does the image show ``label`` or not?"""
+    """PI and OLS. The decision: does the image show ``label`` or not?"""
 
     task: str = "covidx"
     label: str = "COVID-19"

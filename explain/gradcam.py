@@ -55,7 +55,7 @@ def gradcam(feature: Tensor, head: Callable[[Tensor], Tensor], score: Callable[[
         # A precision of its own, whatever the default: the sum over positions is too long for half precision.
         leaf = feature.detach().to(torch.promote_types(feature.dtype, torch.float32), copy=True).requires_grad_()
         with uncached_autocast(feature.device):
-            logits = head(leaf.to(feature.dtype))
+            logits = head(leaf.to(feature.dtype, copy=True))  # a head may begin in place, which a leaf forbids
             scores = score(logits)
         with torch.autocast(feature.device.type, enabled=False):
             (gradient,) = torch.autograd.grad(scores.sum() * _GRADIENT_SCALE, leaf)

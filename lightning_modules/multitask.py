@@ -127,7 +127,7 @@ class MultiTaskModule(LightningModule):
             ``loss``, a scalar for the backward; and detached scalars by the key that they are logged under.
         """
         # one forward for all tasks
-        images = batch.images if batch.copies is None else torch.cat([batch.images, batch.copies])
+        images = batch.images if batch.received is None else torch.cat([batch.images, batch.received])
         maps = self.features(images)
 
         # task losses (Eq. 5)
@@ -156,7 +156,7 @@ class MultiTaskModule(LightningModule):
         task, extra = self.tasks[name], {}
 
         # the answer to what the phone received is the original's
-        if batch.copies is not None:
+        if batch.received is not None:
             received = task([m[len(batch.images) :] for m in maps])
             extra["consistency"] = divergence(cast("Tensor", outputs[name]), received, task.task.kind)
 

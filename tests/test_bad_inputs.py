@@ -921,7 +921,7 @@ def test_a_broken_image_in_a_worker_ends_the_training(made_up: Path, tmp_path: P
     assert "Traceback" not in ended.stderr
     message = ended.stderr.rpartition("covidmt: ")[2].strip()
     reason = "not a readable image (...); replace it or take it out of the list"
-    assert fnmatch(message, f"data/covidx/train/*: {reason.replace('...', '*')}")
+    assert fnmatch(message, f"{tmp_path}/data/covidx/train/*: {reason.replace('...', '*')}")
     with sqlite3.connect(tmp_path / "mlruns/mlflow.db") as store:
         assert store.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
 

@@ -93,8 +93,8 @@ def _how_much(pi: Comparison, better: Configuration, other: Configuration) -> st
 def _how_sure(row: Comparison) -> str:
     if row.verdict == "unknown":
         return (
-            "How sure: cannot be told. One of them was trained once and there is no table of pairs; run more seeds, or "
-            "test on pairs."
+            "How sure: cannot be told. There are too few trainings and no table of pairs; run more seeds, or test on "
+            "pairs."
         )
     words = {
         "clear": "How sure: clear. Interval and test agree",
@@ -104,8 +104,10 @@ def _how_sure(row: Comparison) -> str:
     interval = f"95{NBSP}% interval of the difference {points_interval(row.low, row.high)} points, over {row.basis}"
     test = f"{'McNemar on the same pairs' if row.discordant else 'Welch over seeds'}: p {p_value(row.p_adjusted)}"
     once = ""
-    if min(len(row.first.runs), len(row.second.runs)) == 1:
-        once = " One of them was trained with a single seed: another training could change this."
+    single = sum(len(c.runs) == 1 for c in (row.first, row.second))
+    if single:
+        which = "One of them was" if single == 1 else "Both were"
+        once = f" {which} trained with a single seed: another training could change this."
     return f"{words} ({interval}; {test}).{once}"
 
 

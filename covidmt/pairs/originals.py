@@ -61,7 +61,7 @@ def find_originals(source: Path, positive: str) -> list[Original]:
         raise UserError(f"{source}: no such folder")
 
     originals: dict[tuple[str, str], Original] = {}
-    for folder, files in _class_folders(source, positive).items():
+    for folder, files in _class_folders(source, positive):
         for file, path in sorted(files.items()):
             original = Original(Path(path), folder)
             other = originals.setdefault((folder, Path(file).stem), original)
@@ -70,8 +70,8 @@ def find_originals(source: Path, positive: str) -> list[Original]:
     return list(originals.values())
 
 
-def _class_folders(source: Path, positive: str) -> dict[str, dict[str, str]]:
-    """Return class folder as in WaCXR's layout -> file name -> path."""
+def _class_folders(source: Path, positive: str) -> list[tuple[str, dict[str, str]]]:
+    """Return each class folder as in WaCXR's layout, and file name -> path; `normal` and `0_normal` are one class."""
     images = list_images(source)
     subfolders = [path for path in sorted(source.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     classes = {path.name: list_images(path) for path in subfolders}
@@ -84,7 +84,7 @@ def _class_folders(source: Path, positive: str) -> dict[str, dict[str, str]]:
         )
     if images:
         name = source.resolve().name
-        return {name if _has_prefix(name) else UNLABELLED: images}
+        return [(name if _has_prefix(name) else UNLABELLED, images)]
     if not classes:
         raise UserError(f"{source}: no images; expected <class>/* or images directly in it")
 
@@ -95,7 +95,9 @@ def _class_folders(source: Path, positive: str) -> dict[str, dict[str, str]]:
             f"{source}: no class folder is called {positive}; name the one that is COVID-19 with --positive, or begin "
             f"the names with 0_ and 1_; found: {abbreviate(list(classes), 5)}"
         )
-    return {name if _has_prefix(name) else f"{int(is_positive[name])}_{name}": classes[name] for name in classes}
+    return [
+        (name if _has_prefix(name) else f"{int(is_positive[name])}_{name}", files) for name, files in classes.items()
+    ]
 
 
 def _has_prefix(name: str) -> bool:

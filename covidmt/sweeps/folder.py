@@ -30,7 +30,7 @@ from experiments.errors import UserError, nearest
 from experiments.files import replace_file
 from experiments.load import from_dict, to_dict, to_yaml
 from experiments.schema import Experiment
-from experiments.sweep_schema import Launcher, Search
+from experiments.sweep_schema import Launcher, LauncherKind, Search
 
 ALIVE = ("waiting", "running")  # states of trials that another `covidmt sweep run` leaves alone
 ENDINGS = {"failed": "FAILED", "cancelled": "KILLED"}  # of trials that did not finish: the status of their MLflow runs
@@ -309,7 +309,9 @@ class SweepFolder:
         values = _read_json(self.path / "sweep.json")
         if not values:
             return None
-        values["launcher"] = from_dict(Launcher, values["launcher"])
+        # not by OmegaConf, which would take a shell's ${NAME} in setup or options for one of its interpolations
+        launcher = values["launcher"]
+        values["launcher"] = Launcher(**launcher | {"kind": LauncherKind[launcher["kind"]]})
         values["search"] = from_dict(Search, values["search"]) if values["search"] else None
         return Submission(**values)
 

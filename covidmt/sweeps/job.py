@@ -27,6 +27,7 @@ from filelock import Timeout
 from callbacks.preemption import EarlySignal, Preempted
 from covidmt.sweeps.folder import LOST, SweepFolder, TrialFolder, TrialOutcome
 from covidmt.sweeps.runs import write_end, write_parent_end
+from covidmt.tracking.environment import set_mlflow_defaults
 from covidmt.tracking.logger import global_rank
 from experiments.errors import UserError
 from experiments.schema import Experiment
@@ -44,6 +45,7 @@ def run_trial(folder: str, trial: str) -> None:
     Raises:
         UserError: Another live process trains it.
     """
+    set_mlflow_defaults()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, EarlySignal())
     sweep = SweepFolder(Path(folder))

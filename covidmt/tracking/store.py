@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from covidmt.tracking.environment import set_mlflow_defaults
 from covidmt.tracking.folders import mlruns_dir
 from experiments.errors import UserError
 from experiments.paths import absolute
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 log = logging.getLogger(__name__)
-
-# Read by MLflow when it is imported or called; what a person has set stays.
-MLFLOW_DEFAULTS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow's own seven retries take about four minutes a call; the spool does the retrying.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-}
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 NETWORK_FILE_SYSTEM = re.compile(
@@ -73,8 +66,7 @@ class Store:
     uri: str
 
     def __post_init__(self) -> None:
-        for name, value in MLFLOW_DEFAULTS.items():  # for this process and those that it starts
-            os.environ.setdefault(name, value)
+        set_mlflow_defaults()
 
     @classmethod
     def of(cls, tracking: Tracking) -> Store:

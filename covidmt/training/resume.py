@@ -104,10 +104,10 @@ def _is_in_store(experiment: Experiment, run_id: str) -> bool:
     Raises:
         UserError: The store does not answer.
     """
-    from mlflow.exceptions import MlflowException
-
     store = Store.of(experiment.tracking)
     store.prepare()
+    from mlflow.exceptions import MlflowException
+
     try:
         return store.client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as error:

@@ -57,8 +57,12 @@ def open_files(
 
 
 def _draw_images(table: pd.DataFrame, limit: int) -> set[str]:
+    """Draw so many of each class, the same ones wherever the data set lies."""
+    root = os.path.commonpath([os.path.dirname(image) for image in table["image"]]) if len(table) else ""
+    images = {os.path.relpath(image, root): image for image in table["image"]}
+    names = table["image"].map({image: name for name, image in images.items()})
     masks = class_masks(table, label_columns(table)).values()
-    return {image for mask in masks for image in ranked(table["image"][mask], seed=0)[:limit]}
+    return {images[name] for mask in masks for name in ranked(names[mask], seed=0)[:limit]}
 
 
 def inspect_file(path: str) -> FileFacts:

@@ -1,6 +1,6 @@
 """Base networks: an image to feature maps of stride 4 to 32, the last one for heads and Grad-CAM.
 
-The last map of each family (DESIGN: Contracts):
+The last map of each family:
 
 ===============================================  ==================================================
 ResNet, ResNeXt, Wide ResNet                     ``layer4``

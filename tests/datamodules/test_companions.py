@@ -20,7 +20,7 @@ def batch(root: Path, *overrides: str):
 def test_companions_move_as_their_image_does(demo_data: Path):
     """A lossless channel gives the image itself; the lungs fit it, and belong to the task that decides."""
     plain, without = batch(demo_data)
-    assert without.copies is None
+    assert without.received is None
     assert without.lungs is None
     assert plain.needing_lungs == []
     module, found = batch(
@@ -28,7 +28,7 @@ def test_companions_move_as_their_image_does(demo_data: Path):
     )
     rows = found.tasks["covidx"].rows
     assert (found.images == without.images).all()
-    assert (found.copies == found.images[rows]).all()
+    assert (found.received == found.images[rows]).all()
     assert found.lungs.shape == (4, 64, 64)
     assert 0.1 < found.lungs.float().mean() < 0.5
     for image, lung in zip(found.images[rows][:, 0].numpy(), found.lungs.numpy(), strict=True):
@@ -39,7 +39,7 @@ def test_companions_move_as_their_image_does(demo_data: Path):
 
 def test_a_copy_is_a_little_worse(demo_data: Path):
     _, found = batch(demo_data, "losses.consistency=1", "losses.consistency_channel=jpeg:20")
-    change = (found.copies.int() - found.images[found.tasks["covidx"].rows].int()).abs().float()
+    change = (found.received.int() - found.images[found.tasks["covidx"].rows].int()).abs().float()
     assert 0.2 < change.mean() < 15
 
 

@@ -33,6 +33,10 @@ def test_settings_within_their_bounds_and_null_are_allowed():
         (Outer(inner=Inner(count=0)), "f.yaml: inner.count: must be 1 or more, is 0; null takes all"),
         (Outer(named={"a": Inner(), "b": Inner(1.5)}), "f.yaml: named.b.share: must be above 0 and at most 1, is 1.5"),
         (Outer([float("inf")]), "f.yaml: weights: must be 0 or more, are [inf]"),
+        (
+            Outer(named={"a": Inner(share=10**400)}),
+            f"f.yaml: named.a.share: must be above 0 and at most 1, is {10**400}",
+        ),
         (Outer(inner=Inner(share=float("nan"))), "f.yaml: inner.share: must be above 0 and at most 1, is nan"),
     ],
 )

@@ -82,6 +82,7 @@ WRONG = [
     ("tasks.covidx.class_weights=[1.0]", ["class_weights", "1 weights for 2 labels"]),
     ("tasks.covidx.name=other", ["tasks.covidx.name"]),
     ("tasks=[1]", ["tasks: takes a mapping"]),
+    ("data={masks: 1, pairs: 2, augment: 3}", ["data.masks: takes a mapping", "1"]),  # the first
     ("data=3", ["data: takes a mapping", "3"]),
     ("data.sources=3", ["data.sources"]),
     ("active_tasks=[covid]", ["active_tasks", "'covidx'"]),
@@ -187,3 +188,9 @@ def test_an_optional_section_takes_null_and_a_free_value_any_kind(base: Path):
     assert load_experiment(base, ["privacy=null"]).privacy is None
     experiment = load_experiment(base, ["trainer.strategy={class_path: x.Y}", "trainer.strategy=ddp"])
     assert experiment.trainer["strategy"] == "ddp"
+
+
+def test_a_sources_own_section_is_named(base: Path):
+    mine = "data.sources.mine={kind: csv, table: t.csv, labels: {sick: sick}}"
+    with pytest.raises(UserError, match=r"data\.sources\.mine\.labels: takes a mapping of keys to values, not \['a'\]"):
+        load_experiment(base, [mine, "data.sources.mine.labels=[a]"])

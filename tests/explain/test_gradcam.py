@@ -142,3 +142,13 @@ def test_a_heads_parameters_get_their_gradient_elsewhere(head, feature):
     gradcam(feature, head, DECISION.score)
     head(feature).sum().backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_head_may_begin_in_place(dtype: torch.dtype):
+    head = nn.Sequential(nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(dtype)
+    feature = torch.tensor([[[[-1.0, 2.0]], [[1.0, 0.0]]]], dtype=dtype)
+    found = gradcam(feature, head, lambda logits: logits[:, 0])
+    assert found.logits.tolist() == [[1, 0.5]]
+    assert found.map.tolist() == [[[0, 0.5]]]  # a weight of 1/4, of the sum over the two cells, times the map
+    assert feature.tolist() == [[[[-1, 2]], [[1, 0]]]]

@@ -238,7 +238,7 @@ def accompanied(seed: int) -> Batch:
     plain = batch(seed)
     rows = plain.tasks["covidx"].rows
     lungs = torch.rand(rows.stop - rows.start, SIZE, SIZE) < torch.linspace(0.2, 0.8, SIZE)  # some in every cell
-    return plain._replace(copies=plain.images[rows] // 2, lungs=lungs)
+    return plain._replace(received=plain.images[rows] // 2, lungs=lungs)
 
 
 @pytest.mark.parametrize(("one", "precision"), [(EXTRAS[1], "32-true"), ("all", "32-true"), ("all", "bf16-mixed")])

@@ -148,7 +148,8 @@ def draw_matrices(matrices: Sequence[Matrix], title: str) -> Plot:
         display = ConfusionMatrixDisplay(shares, display_labels=classes)
         display.plot(ax=axis, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1})
         for cell, text in np.ndenumerate(display.text_):
-            text.set_text(f"{counts[cell]}\n{shares[cell]:.0%}")
+            # scikit-learn's own colours are for shades that end at this matrix's largest share
+            text.set(text=f"{counts[cell]}\n{shares[cell]:.0%}", color="white" if shares[cell] > 0.6 else "black")
         axis.set_yticks(range(len(classes)), classes, rotation=90, va="center")
         axis.set(title=name, xlabel="network", ylabel="label")
         axis.grid(visible=False)

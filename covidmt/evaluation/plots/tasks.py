@@ -94,7 +94,9 @@ def draw_task_confusion(run: RunEvaluation) -> Plot | None:
     classified = classifications(run.answers, task.name)
     if classified is None:
         return None
-    counts = confusion_matrix(classified.truth, classified.answer, labels=range(len(task.labels)))
+    counts = np.zeros((len(task.labels), len(task.labels)), int)
+    if len(classified.truth):  # scikit-learn refuses none, as where the network gave no numbers
+        counts = confusion_matrix(classified.truth, classified.answer, labels=range(len(task.labels)))
     return draw_matrices([Matrix("most probable label", task.labels, counts)], f"Confusion matrix of {task.name}")
 
 
@@ -168,7 +170,7 @@ def draw_training(evaluation: Evaluation) -> Plot | None:
             if values is not None:
                 axis.plot(values.index, values.to_numpy(), marker=".", color=colour, label=split)
         axis.set(title=measure, xlabel="epoch, from 0")
-        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
         axis.legend()
     caption = (
         "From the run's history. Training: mean of the epoch's logged batches, as they were augmented and while the "

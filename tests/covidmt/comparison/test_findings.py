@@ -3,7 +3,7 @@
 import numpy as np
 
 from covidmt.comparison.analysis import analyse
-from covidmt.comparison.findings import reservations
+from covidmt.comparison.findings import headlines, reservations
 from covidmt.comparison.trained_runs import collect_runs
 from tests.helpers.sweeps import N, Store, flipped, pairs_table, scores
 
@@ -21,3 +21,12 @@ def test_what_must_agree_and_does_not_is_said(store: Store):
     said = [text for text in reservations(analyse(collect_runs(runs, store))) if "differ in" in text]
     assert len(said) == 1
     assert "mask_source; segmenter a: 2; folder: 1" in said[0]
+
+
+def test_a_single_seed_is_said_of_whom_it_is_true(store: Store):
+    base, many = store.trial(pairs=flipped(0, 1, 2, 3)), store.trial(n_tasks=6, pairs=flipped(0))
+    (headline,) = headlines(analyse(collect_runs([base, many], store)))
+    assert "Both were trained with a single seed" in headline.lines[1]
+    other = store.trial(n_tasks=6, seed=1, pairs=flipped(1))
+    (headline,) = headlines(analyse(collect_runs([base, many, other], store)))
+    assert "One of them was trained with a single seed" in headline.lines[1]

@@ -29,3 +29,16 @@ def test_folders_that_cannot_be_sent(source, tmp_path, spoil, message):
     spoil(source)
     with pytest.raises(UserError, match=message):
         make_pairs(source, tmp_path / "out", processes=1)
+
+
+def test_two_folders_of_one_class_are_joined(tmp_path):
+    for name in ("0_normal/a.png", "normal/b.png", "COVID-19/c.png", "1_COVID-19/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    originals = find_originals(tmp_path, "COVID-19")
+    assert sorted((original.folder, original.path.name) for original in originals) == [
+        ("0_normal", "a.png"), ("0_normal", "b.png"), ("1_COVID-19", "c.png"), ("1_COVID-19", "d.png"),
+    ]  # fmt: skip
+    (tmp_path / "normal" / "a.jpg").touch()
+    with pytest.raises(UserError, match="have the same stem"):
+        find_originals(tmp_path, "COVID-19")

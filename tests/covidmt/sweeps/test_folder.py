@@ -16,7 +16,8 @@ def test_a_submission_is_read_as_it_was_written(tmp_path: Path):
     space = {"optimizer.lr": Distribution(low=1e-4, high=1e-2, log=True)}
     submission = Submission(
         uri="sqlite:////data/mlflow.db", experiment_id="1", run_id="parent", cwd="/data", code="/data/code/0f",
-        trials=["a-0", "a-1"], launcher=Launcher(gpus_per_node=2, options={"qos": "high"}),
+        trials=["a-0", "a-1"],
+        launcher=Launcher(gpus_per_node=2, options={"qos": "high"}, setup=["cp x ${SLURM_TMPDIR}"]),
         search=Search(space=space, metric="val/covidx/loss"), trainer={"num_nodes": 1, "devices": 2},
         study="s-12", storage="/data/optuna.journal",
     )  # fmt: skip

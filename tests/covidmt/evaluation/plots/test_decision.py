@@ -3,7 +3,9 @@
 import numpy as np
 
 from covidmt.evaluation.plots.decision import (
+    Matrix,
     draw_confusion,
+    draw_matrices,
     draw_precision_recall,
     draw_reliability,
     draw_roc,
@@ -59,3 +61,11 @@ def test_without_labels_there_is_nothing_to_draw(data: EvaluationDataModule):
     ] * 4
     assert [len(values) for values in known_decisions(evaluation.first, "original")] == [0, 0]
     assert len(evaluation.first.table) == N
+
+
+def test_numbers_are_dark_on_light_cells():
+    chance = Matrix("chance", ["a", "b", "c"], np.full((3, 3), 5))
+    sure = Matrix("sure", ["a", "b"], np.array([[9, 1], [4, 6]]))
+    figure = draw_matrices([chance, sure], "").figure
+    colours = [[text.get_color() for text in axis.texts] for axis in figure.axes]
+    assert colours == [["black"] * 9, ["white", "black", "black", "black"]]

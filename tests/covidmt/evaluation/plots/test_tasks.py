@@ -37,6 +37,15 @@ def test_labels_and_answers(data: EvaluationDataModule):
     assert counts[1] + counts[2] == 1
 
 
+def test_a_network_that_gives_no_numbers_has_an_empty_matrix(data: EvaluationDataModule):
+    answers = make_answers(data, 0)
+    split = answers.tasks["covidx"]
+    answers = replace(answers, tasks={"covidx": replace(split, logits=np.full_like(split.logits, np.nan))})
+    plot = draw_task_confusion(evaluation_of(data, answers).first)
+    assert plot is not None
+    assert [text.get_text() for text in plot.figure.axes[0].texts] == ["0\n0%"] * 4
+
+
 def test_rows_of_main_scores_and_a_curve_a_label(data: EvaluationDataModule):
     evaluation = evaluation_of(data, make_answers(data, 0))
     scores, roc = draw_task_scores(evaluation), draw_task_roc(evaluation.first)
