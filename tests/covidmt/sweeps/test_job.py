@@ -18,12 +18,6 @@ from tests.helpers.trials import (
 )
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 @pytest.fixture
 def signals() -> Iterator[None]:
     """What `run_trial` does to those of its process is undone."""

@@ -18,12 +18,6 @@ from tests.helpers.trials import (
 )
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 def test_a_store_that_does_not_answer_is_not_one_that_was_deleted(tmp_path: Path):
     path = write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1])
     folder, trials = submitted(path)

@@ -19,12 +19,6 @@ from tests.helpers.trials import (
 )
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 def test_a_running_trial_is_left_alone_though_its_run_was_deleted_and_its_job_was_never_noted(tmp_path: Path):
     path = write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1])
     folder, trials = submitted(path)
