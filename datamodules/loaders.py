@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import multiprocessing
 import signal
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import TypeVar
 
 import cv2
@@ -57,8 +56,8 @@ class JobLoader(DataLoader[Collated]):
         iterator = super().__iter__()
         workers = set(multiprocessing.active_children()) - others
         if workers:
-            end = functools.partial(_kill, workers)
-            atexit.register(end)
+            # of the process's end, before Python waits for its children; a process of multiprocessing has no atexit
+            end = Finalize(None, _kill, args=(workers,), exitpriority=1)
             weakref.finalize(iterator, _forget, end, workers).atexit = False
         return iterator
 
@@ -101,14 +100,14 @@ def start_worker(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _forget(end: Callable[[], None], workers: set[BaseProcess]) -> None:
-    """Unregister the hook of an iterator that is gone, unless it left workers behind.
+def _forget(end: Finalize, workers: set[BaseProcess]) -> None:
+    """Cancel the hook of an iterator that is gone, unless it left workers behind.
 
     In a cycle of garbage, such as an error that holds its own traceback, its queues may go first: then it tells its
     workers nothing, and ends them by SIGTERM, which they ignore.
     """
     if workers.isdisjoint(multiprocessing.active_children()):
-        atexit.unregister(end)
+        end.cancel()
 
 
 def _kill(workers: Collection[BaseProcess]) -> None:

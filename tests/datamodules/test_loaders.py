@@ -1,4 +1,3 @@
-import atexit
 import gc
 import multiprocessing
 import os
@@ -6,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import util
 from pathlib import Path
 
 from datamodules.loaders import JobLoader
@@ -78,11 +78,49 @@ def test_what_is_left_behind_in_a_cycle_of_garbage_ends_with_the_process(tmp_pat
     assert not Path(f"/proc/{int(ended.stdout)}").exists()
 
 
+def exit_hooks() -> list[tuple[int, int]]:
+    """What the loaders have left for the end of this process."""
+    return [key for key in util._finalizer_registry if key[0] == 1]
+
+
+CHILD = """
+import multiprocessing
+from datamodules.loaders import JobLoader
+
+def train(connection):
+    iterator = iter(JobLoader(range(100), num_workers=1))
+    next(iterator)
+    (worker,) = multiprocessing.active_children()
+    connection.send(worker.pid)
+    raise SystemExit(iterator)  # who holds it outlives the function
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    here, there = context.Pipe()
+    child = context.Process(target=train, args=(there,))
+    child.start()
+    print(here.recv())
+    child.join(60)
+    print(child.exitcode)
+"""
+
+
+def test_what_a_process_of_multiprocessing_leaves_behind_ends_with_it(tmp_path: Path):
+    """Such processes end without `atexit`, and wait for their children."""
+    script = tmp_path / "script.py"
+    script.write_text(CHILD)
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
+    ended = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    pid, status = ended.stdout.split()
+    assert status == "1", ended.stderr
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_workers_survive_a_scheduler_and_their_hook_goes_with_them():
-    hooks = atexit._ncallbacks()
+    hooks = exit_hooks()
     iterator = iter(JobLoader(range(100), num_workers=1))
     assert int(next(iterator)) == 0
-    assert atexit._ncallbacks() > hooks
+    assert len(exit_hooks()) == len(hooks) + 1
 
     (worker,) = multiprocessing.active_children()
     for number in (signal.SIGTERM, signal.SIGUSR2):
@@ -92,12 +130,11 @@ def test_workers_survive_a_scheduler_and_their_hook_goes_with_them():
 
     del iterator
     gc.collect()
-    hooks_once = 1  # weakref's own, registered by its first finalizer
-    assert atexit._ncallbacks() <= hooks + hooks_once
+    assert exit_hooks() == hooks
     assert not multiprocessing.active_children()
 
 
 def test_without_workers_there_is_no_hook():
-    hooks = atexit._ncallbacks()
+    hooks = exit_hooks()
     assert len(list(JobLoader(range(3)))) == 3
-    assert atexit._ncallbacks() == hooks
+    assert exit_hooks() == hooks
