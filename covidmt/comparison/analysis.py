@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from covidmt.comparison.comparisons import Comparison, PairedResults, compare
 from covidmt.comparison.configurations import Configuration, group_configurations, main_line
+from covidmt.comparison.hide_and_seek import RepresentationRow, hide_and_seek_rows
 from covidmt.comparison.trained_runs import TrainedRuns
 
 Couple = tuple[Configuration, Configuration]
@@ -24,6 +25,7 @@ class Analysis:
         against_base: Every other configuration against its base network alone, the couples first.
         against_best: The most stable configuration against each other one.
         paired: What the runs did on the same pairs.
+        representations: ROI Hide-and-Seek's rows; none where the representation does not vary.
     """
 
     collected: TrainedRuns
@@ -34,6 +36,7 @@ class Analysis:
     against_base: list[Comparison]
     against_best: list[Comparison]
     paired: PairedResults
+    representations: list[RepresentationRow]
 
 
 def analyse(collected: TrainedRuns) -> Analysis:
@@ -64,6 +67,7 @@ def analyse(collected: TrainedRuns) -> Analysis:
         against_base=compare(couples, paired) + compare(others, paired),
         against_best=compare(against_best, paired),
         paired=paired,
+        representations=hide_and_seek_rows(configurations, collected.split),
     )
 
 

@@ -14,7 +14,7 @@ from covidmt.comparison import figures
 from covidmt.comparison.analysis import Analysis, analyse
 from covidmt.comparison.configurations import ROBUSTNESS, SCORES
 from covidmt.comparison.findings import headlines, reservations
-from covidmt.comparison.hide_and_seek import change_text, draw_hide_and_seek, hide_and_seek_rows, share_text
+from covidmt.comparison.hide_and_seek import change_text, draw_hide_and_seek, share_text
 from covidmt.comparison.privacy import draw_trade_off
 from covidmt.comparison.style import styled
 from covidmt.comparison.tables import (
@@ -79,7 +79,7 @@ def _write_files(analysis: Analysis, out: Path) -> None:
 def _draw_figures(analysis: Analysis) -> dict[str, Figure]:
     """Return the figures by file name, of those for which there is something to draw."""
     configurations = analysis.configurations
-    hidden = hide_and_seek_rows(configurations, analysis.collected.split)
+    hidden = analysis.representations
     drawn = {
         "overview": figures.draw_overview(configurations),
         "task_count": figures.draw_task_count(configurations),
@@ -127,5 +127,5 @@ def _page(analysis: Analysis, images: Mapping[str, str]) -> str:
         shown=shown_scores(analysis.configurations),
         beside=beside_paper(analysis),
         baselines=baseline_rows(analysis),
-        hidden=hide_and_seek_rows(analysis.configurations, analysis.collected.split),
+        hidden=analysis.representations,
     )

@@ -12,7 +12,7 @@ import pandas as pd
 
 from covidmt.comparison.analysis import Analysis, couples_with_mean
 from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration, Mean
-from covidmt.comparison.hide_and_seek import hide_and_seek_rows, hide_and_seek_table
+from covidmt.comparison.hide_and_seek import hide_and_seek_table
 from covidmt.comparison.paper import BASELINES, Fact, paper_value
 from covidmt.pages.numbers import DASH, estimate, points, relative_percent
 
@@ -169,13 +169,12 @@ def baseline_rows(analysis: Analysis) -> list[BaselineRow]:
 
 def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     """Return the report's numbers by file name, of those that have rows."""
-    split = analysis.collected.split
     tables = {
         "trials": _trials(analysis),
         "configurations": _configurations(analysis),
         "comparisons": _comparisons(analysis),
         "paper": _paper(analysis),
-        "hide_and_seek": hide_and_seek_table(hide_and_seek_rows(analysis.configurations, split)),
+        "hide_and_seek": hide_and_seek_table(analysis.representations),
     }
     return {name: pd.DataFrame(rows) for name, rows in tables.items() if rows}
 
