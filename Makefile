@@ -1,8 +1,11 @@
 # A fresh machine with Python 3.11 or newer needs no more than `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+# What PyTorch computes on, for a new .venv: cpu, or an older CUDA (make env TORCH=cu126); empty: the newest CUDA.
+TORCH ?=
+SLOW = slow and not kill and not cluster and not soak and not gpu and not dicom
 
-.PHONY: env demo test docs kill-test cluster-test fuzz soak audit lint
+.PHONY: env demo test test-all docs kill-test cluster-test gpu-test dicom-test fuzz soak audit lint chaos
 
 env: .venv/.done
 
@@ -12,29 +15,42 @@ env: .venv/.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 	@# editable_mode=compat: as installed; a folder experiments/ where one works must not hide ours
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
-		--config-setting editable_mode=compat --editable '.[dev]'
+		$(if $(TORCH),--torch-backend $(TORCH)) --config-setting editable_mode=compat --editable '.[dev]'
 	touch $@
 
 demo: env
 	$(BIN)/covidmt data demo demo-data
 	$(BIN)/covidmt train experiments/demo.yaml
 
-test: env
+test: env  # what is quick: functions, properties, examples
 	$(BIN)/pytest -n 2
 
-docs: env  # links, commands, options and files that README and docs name
-	$(BIN)/pytest tests/test_docs.py
+test-all: test  # and whole commands: trainings, sweeps, evaluations, broken inputs
+	$(BIN)/pytest -n 2 -m '$(SLOW)'
+
+docs: env  # the site in site/, with its links checked; and whether its commands, options, files and code are right
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	$(BIN)/pytest tests/test_docs.py tests/docs
 
 kill-test: env  # trainings killed at many moments, on one and two processes
 	$(BIN)/pytest -m kill tests/covidmt/training/test_resume.py
 
+chaos: env  # 60 rounds of kills, full disks, vanishing mounts, sick servers, double starts (root: it mounts)
+	$(BIN)/python -m tests.helpers.chaos --rounds $(or $(ROUNDS),60) --seed $(or $(SEED),0) --first $(or $(FIRST),0)
+
 cluster-test: env  # on a SLURM started for it (apt-get install slurm-wlm munge)
 	$(BIN)/pytest -m cluster tests/cluster
+
+gpu-test: env  # on a CUDA device
+	$(BIN)/pytest -m gpu tests/gpu
+
+dicom-test: env  # every combination of what a DICOM file holds, against DCMTK (apt-get install dcmtk)
+	$(BIN)/pytest -m dicom tests/datamodules/formats/test_dcmtk.py
 
 fuzz: env  # more than 10,000 broken experiments, tables, images and checkpoints
 	$(BIN)/pytest -m fuzz --hypothesis-profile=fuzz tests/test_fuzz.py
 
-soak: env  # 200 epochs: memory, open files, threads and database must stay flat
+soak: env  # 200 epochs and RUNS=200 short runs: memory, open files, threads, database and starts must stay flat
 	$(BIN)/pytest -m soak -s tests/covidmt/training/test_soak.py
 
 audit: env  # known holes in the pinned packages, from PyPI's advisories

@@ -6,7 +6,10 @@ Random weights, the paper's classification head, float32. The ways are run in tu
 runs' own ratios, since a shared machine's speed drifts. With one thread, the processor's time is measured, which does
 not count the waiting for other programs. "frozen" is pytorch-grad-cam with the parameters below the last stage frozen.
 "pass" is the whole robustness pass over half as many pairs: two predictions, two maps, heat-map regions, IOL and PI;
-masks preloaded, tensors in memory.
+masks preloaded, tensors in memory. "targets" is Grad-CAM of all three answers that can be explained, from one
+forward, as `covidmt evaluate` needs them. "six tasks" is the pass of a validation over the pairs of three sources, as
+the callback makes it: every task's predictions, decisions, heat maps, boxes, PI, LI and OLS, with their intervals,
+against the plain predictions of the same six tasks on the same pairs.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -26,16 +30,25 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from callbacks.pair_maps import ExplainedSide
+from callbacks.task_maps import TaskMaps
+from callbacks.task_scores import TaskScores
+from experiments.batch import Pair, TaskPairs
+from experiments.load import SHIPPED, load_experiment
+from experiments.schema import Target, Task, TaskKind
 from explain.decision import Decision
-from explain.gradcam import gradcam
+from explain.gradcam import gradcam, gradcams
 from explain.heat import heat_map, heat_region
+from lightning_modules.heads import BoxHead
+from lightning_modules.multitask import MultiTaskModule
 from metrics.instability import PredictionInstability
+from metrics.paired import SIDES
 from metrics.saliency import OutOfLungSaliency
 
 DECISION = Decision("COVID-19", 2)
 
 
-class Target(nn.Module):
+class Explained(nn.Module):
     """The decision made, as pytorch-grad-cam asks for it: one image's logits -> score."""
 
     def forward(self, logits: Tensor) -> Tensor:
@@ -75,7 +88,7 @@ def compare(name: str, size: int, batch: int, runs: int) -> None:
     trunk, head = network(name)
     images, lung = torch.rand(batch, 3, size, size), torch.rand(batch, size, size) > 0.5
     model = nn.Sequential(trunk, head)
-    targets = [Target()] * batch
+    targets = [Explained()] * batch
     with torch.no_grad():
         cam = gradcam(trunk(images), head, DECISION.score)
         if not cam.map.any():  # random weights give maps of one sign: turn the decisions
@@ -97,6 +110,10 @@ def compare(name: str, size: int, batch: int, runs: int) -> None:
         saliency.update(heat_region(heat_map(cam.map, (size, size))), lung)
         return instability.compute(), saliency.compute()
 
+    def all_targets():
+        with torch.no_grad():
+            return gradcams(trunk(images), head, [partial(DECISION.score, target=target) for target in Target])
+
     def library(*, frozen: bool = False) -> None:
         trunk.requires_grad_(not frozen)
         trunk[-1].requires_grad_(True)
@@ -117,15 +134,80 @@ def compare(name: str, size: int, batch: int, runs: int) -> None:
         sys.exit(f"{name}: the maps differ from pytorch-grad-cam's by {error:.1e}")
 
     # how long they take
-    ways = {"plain": plain, "ours": ours, "pass": robustness_pass, "library": library}
+    ways = {"plain": plain, "ours": ours, "targets": all_targets, "pass": robustness_pass, "library": library}
     times = measure(ways | {"frozen": lambda: library(frozen=True)}, runs)
     print(
         f"{name:16} {size} px, batch {batch}: largest difference {error:.1e} of {float(expected.max()):.1e} "
         f"({shown} maps not zero); plain {1e3 * statistics.median(times['plain']):.0f} ms; "
-        f"Grad-CAM {ratio(times, 'ours', 'plain')} plain, pass {ratio(times, 'pass', 'plain')} plain; "
+        f"Grad-CAM {ratio(times, 'ours', 'plain')} plain, of three targets {ratio(times, 'targets', 'plain')}, "
+        f"pass {ratio(times, 'pass', 'plain')} plain; "
         f"pytorch-grad-cam {ratio(times, 'library', 'ours')} ours, frozen {ratio(times, 'frozen', 'ours')} ours",
         flush=True,
     )
+
+
+def compare_six_tasks(name: str, size: int, batch: int, runs: int) -> None:
+    """Print how long a whole pass over the pairs of six tasks takes, against their plain predictions."""
+    torch.manual_seed(0)
+    settings = [f"model.backbone={name}", f"data.image_size={size}", "model.pretrained=false"]
+    experiment = load_experiment(SHIPPED / "covidmt_resnet50.yaml", settings)
+    module = MultiTaskModule(experiment, pretrained=False).eval()
+    task_maps = TaskMaps(experiment.robustness, experiment.active)
+    batches = [_pairs(tasks, size, batch) for tasks in _by_source(experiment.active).values() for _ in range(2)]
+
+    def plain() -> None:
+        with torch.no_grad():
+            for pairs in batches:
+                maps = module.features(torch.cat([pairs.pair.original, pairs.pair.received]))
+                for task in pairs.tasks:
+                    head = module.head(task)
+                    if isinstance(head, BoxHead):
+                        head.decode(head(maps))
+                    else:
+                        head(maps[-1])
+
+    def whole_pass() -> None:
+        decisions = task_maps.decisions(module)
+        scores = TaskScores(experiment.robustness, decisions, module.device)
+        scores.expect({task.name: task.kind for task in experiment.active})
+        instability, saliency = PredictionInstability(DECISION), {side: OutOfLungSaliency() for side in SIDES}
+        for pairs in batches:
+            answers = task_maps.ask(module, pairs.pair, pairs.tasks, decisions)
+            scores.update(pairs, answers, pairs.pair.lung)
+            if pairs.decides:
+                sides = cast("tuple[ExplainedSide, ExplainedSide]", answers["covidx"])
+                instability.update(*(side.logits for side in sides))
+                for metric, side in zip(saliency.values(), sides, strict=True):
+                    metric.update(heat_region(side.heat), pairs.pair.lung)
+        scores.compute()
+        instability.compute()
+        for metric in saliency.values():
+            metric.compute()
+
+    times = measure({"plain": plain, "pass": whole_pass}, runs)
+    pairs = sum(len(each.pair.id) for each in batches)
+    print(
+        f"{name:16} {size} px, six tasks, {pairs} pairs: plain {1e3 * statistics.median(times['plain']):.0f} ms; "
+        f"pass {ratio(times, 'pass', 'plain')} plain",
+        flush=True,
+    )
+
+
+def _by_source(tasks: Sequence[Task]) -> dict[str, list[Task]]:
+    sources: dict[str, list[Task]] = {}
+    for task in tasks:
+        sources.setdefault(task.source, []).append(task)
+    return sources
+
+
+def _pairs(tasks: Sequence[Task], size: int, batch: int) -> TaskPairs:
+    """A batch of pairs of noise."""
+    images = torch.randint(0, 256, (2, batch, 1, size, size), dtype=torch.uint8)
+    pair = Pair(*images, torch.ones(batch), torch.rand(batch, size, size) > 0.5, [str(i) for i in range(batch)])
+    boxes = [torch.tensor([[8.0, 8.0, size / 2, size / 2]])] * batch
+    names = [task.name for task in tasks]
+    has_boxes = any(task.kind is TaskKind.boxes for task in tasks)
+    return TaskPairs(names, "covidx" in names, pair, [str(i) for i in range(batch)], boxes if has_boxes else [])
 
 
 if __name__ == "__main__":
@@ -140,3 +222,4 @@ if __name__ == "__main__":
         torch.set_num_threads(options.threads)
     for each in options.networks:
         compare(each, options.size, options.batch, options.runs)
+        compare_six_tasks(each, options.size, options.batch, options.runs)

@@ -1,7 +1,8 @@
 """NIH ChestX-ray14 at full size, made of empty files: how long until its sample table is there?
 
 The baseline asks the file system once an image (``Path.exists`` over the twelve folders until it is found), as a
-straightforward data set class does. ``python benchmarks/nih_table.py [rows]``
+straightforward data set class does. With received copies beside them, as CheXwhatsApp brings them, how long until the
+pairs are there? ``python benchmarks/nih_table.py [rows]``
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from datamodules.sources.nih import LABELS, NO_FINDING
 from datamodules.sources.table import load_tables
 from experiments.schema import Data
-from experiments.source_schema import NihSource
+from experiments.source_schema import NihSource, PairsSource, Source
 
 IMAGES, FOLDERS, TEST = 112_120, 12, 25_596
 
@@ -58,10 +59,22 @@ def main(rows: int = IMAGES) -> None:
         start = time.perf_counter()
         assert find_one_by_one(root, names) == len(names)
         baseline = time.perf_counter() - start
+
+        # what the phone received
+        received = root / "sent" / "received"
+        received.mkdir(parents=True)
+        for name in names:
+            (received / f"{name[:-4]}.jpeg").touch()
+        sent = PairsSource(root=f"{folder}/sent", originals=None, labels_of="nih")
+        sources: dict[str, Source] = {"nih": NihSource(root=folder), "sent": sent}
+        start = time.perf_counter()
+        pairs = load_tables(Data(sources=sources), ["sent"])["sent"]
+        pair_seconds = time.perf_counter() - start
     splits = table["split"].value_counts().to_dict()
     print(f"{len(table)} images, {table['patient'].nunique()} patients, splits {splits}")
     print(f"read, located and split: {seconds:.2f} s; finding the files one by one alone: {baseline:.2f} s")
     print(f"ratio: {baseline / seconds:.1f}")
+    print(f"{len(pairs)} pairs with their labels: {pair_seconds:.2f} s")
 
 
 if __name__ == "__main__":

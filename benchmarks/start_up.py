@@ -1,12 +1,17 @@
-"""From the command to the first optimizer step at full table sizes, against importing the libraries alone.
+"""How soon a command says something, and from the command to the first optimizer step.
 
-    python benchmarks/start_up.py [--rows 112120] [--runs 3]
+    python benchmarks/start_up.py [--runs 3] [--rows 112120] [--only WORD]
 
-Runs ``covidmt train`` (six tasks on NIH's 112,120 rows, RSNA's 26,684 with their mapping, 15,000 of COVIDx; ResNet-18,
-two images of 64 px of each, so that the step itself is short; without ``data.cache``, and with it filled) as a user
-does, and notes when the first step is done. The baseline imports the libraries that a plain script for the same job
-would: torch, torchvision, lightning, MLflow, pandas, albumentations.
-CPU seconds of the command and of what it starts, and wall seconds; in turns, medians.
+CPU seconds of a command and of what it starts, and wall seconds, as a user calls it; in turns, medians; beside them the
+CPU seconds of importing torch and lightning alone, which is the measure of a machine:
+
+* ``--help``, ``train --print-config``, a refusal (an unknown key), ``sweep run --dry-run`` of the paper's 42 trials;
+* ``data check`` of the made-up data set, without its segmenter's poses; ``predict`` of one image by an untrained
+  ResNet-18 at 128 px, with lungs and Grad-CAM; ``runs`` of an empty store;
+* the first step of ``covidmt train``: six tasks on NIH's 112,120 rows, RSNA's 26,684 with their mapping, 15,000 of
+  COVIDx; ResNet-18, two images of 64 px of each, so that the step itself is short; without ``data.cache``, and with it
+  filled. It is compared with importing what a plain script for the same job would: torch, torchvision, lightning,
+  MLflow, pandas, albumentations. ``--rows 0`` leaves it out.
 """
 
 from __future__ import annotations
@@ -24,8 +29,24 @@ from typing import Any
 from full_tables import write_full
 from lightning.pytorch import Callback
 from nih_table import IMAGES
+from serve import write_checkpoint
 
+from covidmt.tracking.store import Store
+from datamodules.demo.write import write_demo
+
+BASELINE = "import torch, lightning.pytorch"
 IMPORTS = "import torch, torchvision, lightning, mlflow, pandas, albumentations"
+COVIDMT = str(Path(sys.executable).with_name("covidmt"))
+DEMO = "experiments/demo.yaml"
+SHORT = {
+    "--help": ["--help"],
+    "train --print-config": ["train", DEMO, "--print-config"],
+    "refusal": ["train", DEMO, "optimiser.lr=1"],
+    "sweep run --dry-run": ["sweep", "run", "experiments/sweeps/ablation_task_count.yaml", "--dry-run"],
+    "runs": ["runs"],
+    "data check": ["data", "check", DEMO, "--poses", "0"],
+    "predict": ["predict", "best.ckpt", "demo-data/wacxr/original"],
+}
 TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
 
 
@@ -47,7 +68,7 @@ def first_step(folder: Path, *overrides: str) -> tuple[float, float]:
     note = folder / "first_step"
     note.unlink(missing_ok=True)
     command = [
-        str(Path(sys.executable).with_name("covidmt")),
+        COVIDMT,
         "train",
         "experiments/covidmt_resnet50.yaml",
         "--resume=never",
@@ -72,31 +93,75 @@ def first_step(folder: Path, *overrides: str) -> tuple[float, float]:
     return float(note.read_text()), wall
 
 
-def imports() -> tuple[float, float]:
-    """CPU and wall seconds of the libraries."""
+def measure(command: list[str], folder: Path, expected: int = 0) -> tuple[float, float]:
+    """CPU and wall seconds of a command."""
     start, before = time.perf_counter(), os.times()
-    subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     after = os.times()
+    if done.returncode != expected:
+        sys.exit(done.stdout + done.stderr)
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return cpu, time.perf_counter() - start
+
+
+def imports(what: str) -> tuple[float, float]:
+    """CPU and wall seconds of importing libraries."""
+    return measure([sys.executable, "-c", what], Path.cwd())
+
+
+def prepare(folder: Path) -> None:
+    """Made-up data, one image of it to predict, an untrained network, and a store."""
+    write_demo(folder / "demo-data", seed=0)
+    write_checkpoint(folder / "best.ckpt")
+    image = next(path for path in sorted((folder / "demo-data" / "covidx").rglob("*.png")))
+    SHORT["predict"][2] = str(image)
+    (folder / "mlruns").mkdir()
+    Store(f"sqlite:///{folder}/mlruns/mlflow.db").prepare()
+
+
+def time_commands(folder: Path, runs: int, word: str) -> None:
+    """Print how soon the commands are done."""
+    chosen = {name: [COVIDMT, *arguments] for name, arguments in SHORT.items() if word in name}
+    times: dict[str, list[tuple[float, float]]] = {"import torch, lightning": [], **{name: [] for name in chosen}}
+    for _ in range(runs):
+        times["import torch, lightning"].append(imports(BASELINE))
+        for name, command in chosen.items():
+            times[name].append(measure(command, folder, 2 if name == "refusal" else 0))
+    print_times(times, "import torch, lightning")
+
+
+def time_first_steps(folder: Path, rows: int, runs: int) -> None:
+    """Print how soon the first step is done."""
+    write_full(folder, rows)
+    cached = f"data.cache={folder / 'cache'}"
+    first_step(folder, cached)  # the store and the cache are made
+    times: dict[str, list[tuple[float, float]]] = {"imports": [], "first step": [], "first step, cache": []}
+    for _ in range(runs):
+        times["imports"].append(imports(IMPORTS))
+        times["first step"].append(first_step(folder))
+        times["first step, cache"].append(first_step(folder, cached))
+    print_times(times, "imports")
+
+
+def print_times(times: dict[str, list[tuple[float, float]]], baseline: str) -> None:
+    """Print medians, and the median ratio of CPU times to the baseline's of the same round."""
+    for name, some in times.items():
+        cpu, wall = (statistics.median(each) for each in zip(*some, strict=True))
+        ratio = statistics.median(a[0] / b[0] for a, b in zip(some, times[baseline], strict=True))
+        print(
+            f"{name}: {cpu:.2f} s of CPU time, {wall:.2f} s; {ratio:.2f} times the CPU time of {baseline}", flush=True
+        )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=IMAGES)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", default="", help="a part of a command's name; no other is timed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
-        folder = Path(place).absolute()
-        write_full(folder, options.rows)
-        cached = f"data.cache={folder / 'cache'}"
-        first_step(folder, cached)  # the store and the cache are made
-        times: dict[str, list[tuple[float, float]]] = {"imports": [], "first step": [], "first step, cache": []}
-        for _ in range(options.runs):
-            times["imports"].append(imports())
-            times["first step"].append(first_step(folder))
-            times["first step, cache"].append(first_step(folder, cached))
-    for name, some in times.items():
-        cpu, wall = (statistics.median(each) for each in zip(*some, strict=True))
-        ratio = statistics.median(a[0] / b[0] for a, b in zip(some, times["imports"], strict=True))
-        print(f"{name}: {cpu:.1f} s of CPU time, {wall:.1f} s; {ratio:.2f} times the imports' CPU time")
+        prepare(Path(place).absolute())
+        time_commands(Path(place).absolute(), options.runs, options.only)
+    if options.rows and options.only in "first step":
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
+            time_first_steps(Path(place).absolute(), options.rows, options.runs)

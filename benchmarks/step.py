@@ -166,7 +166,7 @@ def fit_in_turns(
         module.backbone.compile()
 
     # the callbacks of `covidmt train`
-    newest = ResumeCheckpoint(experiment.checkpoint.every_n_steps)
+    newest = ResumeCheckpoint(experiment.checkpoint.every_n_steps, experiment.checkpoint.every_minutes)
     newest.folder = folder / "checkpoints"
     best = ModelCheckpoint(folder / "checkpoints", monitor="val/covidx/loss", save_weights_only=True)
     on_gpu = options.device == "cuda"
@@ -182,7 +182,7 @@ def fit_in_turns(
         "enable_model_summary": False,
         "precision": options.precision,
     }
-    trainer = make_trainer(settings, callbacks, folder)
+    trainer = make_trainer(settings, callbacks, folder, background=True)
     logger = MlflowSpoolLogger(experiment.tracking, run_name="step")
     trainer.loggers = [logger]
 
@@ -237,9 +237,8 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     print(f"  steps a second: {interval([plain / ours for plain, ours in pairs], '.3f')} of the bare loop's")
 
     # what comes on top of it, and what one forward saves
-    every = experiment.checkpoint.every_n_steps
-    cost = f"{1e3 * save:.0f} ms, {1e3 * save / every:.1f} ms a step"
-    print(f"  apart from this a checkpoint every {every} steps: {cost}")
+    every = experiment.checkpoint.every_minutes
+    print(f"  apart from this a checkpoint every {every:.0f} minutes, for which the training waits {1e3 * save:.0f} ms")
     longer = forward_ratio(bare, clock)
     print(f"  three forwards and backwards take {longer} times as long as one of all images")
 

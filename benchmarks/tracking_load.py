@@ -40,7 +40,8 @@ def trial(folder: str, uri: str, run_id: str, number: int, epochs: int, steps: i
     """What one training logs, without the training."""
     import numpy as np
 
-    from covidmt.tracking.logger import MlflowSpoolLogger, tracked
+    from covidmt.tracking.logger import MlflowSpoolLogger
+    from covidmt.tracking.untracked import tracked
 
     os.chdir(folder)
     picture = np.random.default_rng(number).integers(0, 256, (120, 240, 3), np.uint8)
@@ -48,7 +49,7 @@ def trial(folder: str, uri: str, run_id: str, number: int, epochs: int, steps: i
     with tracked(logger):
         logger.log_hyperparams({f"parameter_{i}": f"{number}.{i}" for i in range(PARAMS)})
         logger.set_tags({"global_batch": "12", "decoder": "load"})
-        logger.log_text("name: load\n" * 100, "experiment.yaml")
+        logger.log_text_file("name: load\n" * 100, "experiment.yaml")
         for epoch in range(epochs):
             for step in range(epoch * steps, (epoch + 1) * steps):
                 logger.log_metrics({f"train/m{i}": step + i / 10 for i in range(TRAIN)}, step=step)
@@ -56,7 +57,7 @@ def trial(folder: str, uri: str, run_id: str, number: int, epochs: int, steps: i
             logger.log_metrics({f"val/m{i}": epoch + i / 10 for i in range(VAL)} | {"epoch": epoch}, step=step)
             for index in range(PICTURES):
                 logger.log_image(f"gradcam/{index:02d}", [picture], step=epoch)
-        logger.log_text("id,p_original\n" * 2000, "robustness/test_pairs.csv")
+        logger.log_text_file("id,p_original\n" * 2000, "robustness/test_pairs.csv")
         logger.finalize("success")
 
 

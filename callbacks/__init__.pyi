@@ -1,4 +1,9 @@
 from .history import MetricHistory as MetricHistory
+from .loggers.contracts import LoggedAt as LoggedAt
+from .loggers.contracts import LogsPictures as LogsPictures
+from .loggers.contracts import LogsTables as LogsTables
+from .nonfinite import BestCheckpoint as BestCheckpoint
+from .nonfinite import NonfiniteGuard as NonfiniteGuard
 from .overlays import GradCamOverlays as GradCamOverlays
 from .pair_maps import PairMaps as PairMaps
 from .preemption import Preempted as Preempted

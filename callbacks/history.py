@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan, nan
+from math import isfinite, nan
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
@@ -37,7 +37,7 @@ class MetricHistory(Callback):
             monitor: The metric's name.
             highest: Whether high values are good; else low ones are.
         """
-        candidates = [entry for entry in self.validations if not isnan(entry[1].get(monitor, nan))]
+        candidates = [entry for entry in self.validations if isfinite(entry[1].get(monitor, nan))]
         if not candidates:
             return None
         choose = max if highest else min

@@ -33,6 +33,7 @@ PRIVATE_NAMES = {
     "trainer.fit_loop._data_fetcher": "what _should_check_val_fx takes",
     "trainer.fit_loop.epoch_loop._should_check_val_fx": "no public name says whether a validation follows this step",
     "trainer.fit_loop.epoch_loop._should_accumulate": "no public name says whether gradients are being accumulated",
+    "trainer.fit_loop.epoch_loop._batches_that_stepped": "no public name gives the step that loggers get numbers with",
     "trainer._logger_connector._first_loop_iter": "after a resume Lightning takes any step for its epoch's first, and "
     "empties the running means",
     "trainer.fit_loop.epoch_loop._results": "checkpoints lack the running means of self.log(..., on_epoch=True)",
@@ -81,18 +82,22 @@ class ProcessState(TypedDict):
 
 
 def collect_process_state(trainer: Trainer, module: LightningModule) -> ProcessState:
-    """Return what this process has in memory alone, which Lightning's checkpoints lack."""
+    """Return what this process has in memory alone, which Lightning's checkpoints lack; its tensors on the CPU.
+
+    Processes send it to each other: a tensor on one process's GPU would be put on that GPU by all of them.
+    """
     metrics = {
         name: (dict(metric.metric_state), metric.update_count)
         for name, metric in module.named_modules()
         if isinstance(metric, Metric) and metric.update_count
     }
-    return {
+    state: ProcessState = {
         "random": random_state(),
         "callback_metrics": dict(trainer.callback_metrics),
         "results": _logged_values(trainer),
         "metrics": metrics,
     }
+    return move_data_to_device(state, "cpu")
 
 
 def restore_process_state(trainer: Trainer, module: LightningModule, state: ProcessState) -> None:
@@ -221,6 +226,11 @@ def is_validation_next(trainer: Trainer) -> bool:
     loop = trainer.fit_loop
     assert loop._data_fetcher is not None
     return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def logged_step(trainer: Trainer) -> int:
+    """Return the step with which Lightning gives its loggers the numbers of a validation or test."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 def is_accumulating(trainer: Trainer) -> bool:

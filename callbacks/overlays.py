@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import default_collate
 from typing_extensions import override
 
+from callbacks.loggers.adapters import takers
+from callbacks.loggers.contracts import LoggedAt, LogsPictures
 from callbacks.pair_maps import ExplainedSide, PairMaps, pair_source, require_pairs, undisturbed
 from datamodules.pairs import balanced_draw
-from experiments.batch import Pair
+from experiments.batch import Pair, mark_missing_masks
 from experiments.schema import Robustness, Task
 from explain.heat import heat_region
 from explain.picture import Side, draw_pair
@@ -21,10 +22,11 @@ from metrics.saliency import iol
 
 
 class GradCamOverlays(Callback):
-    """Draw ``robustness.overlays`` pairs, the same at every epoch, and give them to every logger with ``log_image``.
+    """Draw ``robustness.overlays`` pairs, the same at every epoch, for every logger that takes pictures.
 
-    The keys are ``gradcam/00`` ... in validation and ``gradcam/test/00`` ... in test, the step is the epoch: a tracking
-    UI shows a slider. Drawn by the first process alone, without disturbing module or random state. Needs what
+    The keys are ``gradcam/00`` ... in validation and ``gradcam/test/00`` ... in test, the same at every epoch, so that
+    a UI shows a slider. The loggers are those of MLflow, TensorBoard, W&B and CSV files, and whatever else is a
+    :class:`.LogsPictures`. Drawn by the first process alone, without disturbing module or random state. Needs what
     :class:`.RobustnessCallback` needs.
 
     Args:
@@ -96,7 +98,7 @@ class GradCamOverlays(Callback):
         ]
 
     def _log_pictures(self, trainer: L.Trainer, module: L.LightningModule, split: str, key: str) -> None:
-        loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "log_image")]
+        loggers = takers(trainer, LogsPictures)
         if not (trainer.is_global_zero and loggers and self.robustness.overlays):
             return
 
@@ -106,17 +108,20 @@ class GradCamOverlays(Callback):
                 if dataset is None or not len(dataset.labels):
                     return
                 rows = balanced_draw(dataset.labels, self.robustness.overlays, self.seed)
-                self._chosen[split] = default_collate([dataset[int(row)] for row in rows])
+                self._chosen[split] = default_collate([mark_missing_masks(dataset[int(row)]) for row in rows])
             pictures = self.draw_pictures(trainer, module, self._chosen[split])
 
-        for number, picture in enumerate(pictures):
-            for logger in loggers:
-                logger.log_image(key=f"{key}/{number:02d}", images=[picture], step=trainer.current_epoch)
+        named = {f"{key}/{number:02d}": picture for number, picture in enumerate(pictures)}
+        for logger in loggers:
+            logger.log_pictures(named, LoggedAt.of(trainer, split))
 
     def _sides(self, images: Tensor, explained: ExplainedSide, lung: Tensor) -> list[Side]:
         """Return what is drawn of one side of each pair, on the CPU."""
         logits, heat = explained.logits.cpu(), explained.heat.cpu()
         region = heat_region(heat, self.robustness.region_threshold)
         columns = (images[:, 0].cpu().numpy(), heat.numpy(), region.numpy())
-        numbers = (self.maps.decision.probability(logits).tolist(), iol(region, lung.cpu()).tolist())
-        return [Side(*row) for row in zip(*columns, *numbers, strict=True)]
+        decision, cells = self.maps.decision, (explained.raw.shape[1], explained.raw.shape[2])
+        inside = iol(region, lung.cpu()) if lung.shape[-1] else torch.full((len(region),), torch.nan)
+        numbers = (decision.probability(logits), decision.positive(logits), inside)
+        rows = zip(*columns, *(column.tolist() for column in numbers), strict=True)
+        return [Side(*row, cells=cells) for row in rows]

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from experiments.batch import Pair
 from experiments.errors import UserError
-from experiments.schema import Robustness, Task
+from experiments.schema import Robustness, Target, Task
 from explain.cam import Cam
 from explain.decision import Decision
 from explain.gradcam import GradCam
@@ -111,9 +111,7 @@ class PairMaps:
         images = torch.cat([pair.original, pair.received]).to(module.device, non_blocking=True)
         with trainer.precision_plugin.forward_context():
             cam = self.explain(module, images)
-        heat = heat_map(cam.map, (images.shape[-2], images.shape[-1]))
-        original, received = zip(cam.logits.chunk(2), heat.chunk(2), cam.map.chunk(2), strict=True)
-        return ExplainedSide(*original), ExplainedSide(*received)
+        return explained_sides(cam, (images.shape[-2], images.shape[-1]))
 
     def explain(self, module: nn.Module, images: Tensor) -> GradCam:
         """Return raw maps and predictions of any images, without a Trainer.
@@ -123,6 +121,27 @@ class PairMaps:
             images: (N, 1, S, S) uint8 on the module's device.
         """
         return self.cam(module, self.task, images, self.decision, self.target)
+
+    def explain_all(self, module: nn.Module, images: Tensor) -> dict[Target, GradCam]:
+        """Return :meth:`explain` for every target; by ``gradcam`` from one forward of the network.
+
+        Args:
+            module: In eval mode; the caller opens the precision's context.
+            images: (N, 1, S, S) uint8 on the module's device.
+        """
+        return self.cam.explain(module, self.task, images, self.decision, list(Target))
+
+
+def explained_sides(cam: GradCam, size: tuple[int, int]) -> tuple[ExplainedSide, ExplainedSide]:
+    """Return originals and received images of a batch that holds the ones before the others.
+
+    Args:
+        cam: Of both sides.
+        size: Height and width of the images.
+    """
+    heat = heat_map(cam.map, size)
+    original, received = zip(cam.logits.chunk(2), heat.chunk(2), cam.map.chunk(2), strict=True)
+    return ExplainedSide(*original), ExplainedSide(*received)
 
 
 @contextmanager

@@ -19,12 +19,15 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEn
 from typing_extensions import override
 
 from callbacks.lightning_state import child_killer, disable_signal_handling
+from callbacks.processes import require_processes
 from callbacks.resume import ResumeCheckpoint
 from experiments.errors import UserError
+from experiments.files import drop_terminals, terminals
 
 log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # of schedulers and people; of submitit, ahead of a time limit
+# of schedulers and people; of submitit, ahead of a time limit; of a terminal that is closed
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 
 
 class Preempted(BaseException):
@@ -96,6 +99,7 @@ class Preemption(Callback):
         self.signals = signals
         self.signum = 0
         self._process = os.getpid()
+        self._terminals: list[int] = []
         self._evaluating: Trainer | None = None  # one that may be left at once: what it had trained is saved
 
         # how the processes agree
@@ -111,7 +115,10 @@ class Preemption(Callback):
             yield
             return
 
-        before = {number: signal.signal(number, self._handle) for number in self.signals}
+        # what whoever started this has chosen to ignore, as nohup does, stays ignored
+        heard = [number for number in self.signals if signal.getsignal(number) != signal.SIG_IGN]
+        self._terminals = terminals()
+        before = {number: signal.signal(number, self._handle) for number in heard}
         for early in before.values():
             if isinstance(early, EarlySignal) and early.signum:
                 self.signum = early.signum
@@ -132,8 +139,12 @@ class Preemption(Callback):
 
     def _handle(self, signum: int, frame: Any) -> None:
         if os.getpid() != self._process:  # a data loader's worker inherits the handler, and is ended by SIGTERM
+            if signum == signal.SIGHUP:  # its terminal is gone, but the process that it works for is still at work
+                return
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
+        if signum == signal.SIGHUP:
+            drop_terminals(self._terminals)
         self.signum = signum
         if self._evaluating is not None:
             self._leave(self._evaluating)
@@ -158,6 +169,7 @@ class Preemption(Callback):
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        require_processes(trainer, dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1)
         if trainer.world_size > 1:
             self._group = dist.new_group(backend="gloo")
 

@@ -6,7 +6,7 @@ shared disks need), forgets the epochs before a requeue, and wants a call after 
 
 from __future__ import annotations
 
-from math import inf, isnan
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -113,7 +113,7 @@ class OptunaPruning(Callback):
         # the objective, at the epoch that the best checkpoint is of
         monitor = getattr(trainer.checkpoint_callback, "monitor", None) or self.metric
         monitored = float(metrics.get(monitor, value))
-        if monitored < self._lowest and not isnan(value):
+        if monitored < self._lowest and isfinite(value):
             self._lowest = monitored
             storage.set_trial_user_attr(trial_id, VALUE, value)
 

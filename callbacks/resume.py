@@ -13,6 +13,8 @@ at all is the care of `covidmt.trainer.AtomicCheckpointIO`.
 
 from __future__ import annotations
 
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +25,38 @@ from typing_extensions import override
 
 from callbacks import lightning_state
 from callbacks.lightning_state import Moment, ProcessState
+from experiments.errors import UserError
 
+_FIRST_INTERVAL = 50  # steps, which tell how fast a training is
 STATE = "resume"  # the checkpoint's key of what Lightning does not save
 
 
 class ResumeCheckpoint(Callback):
-    """Write ``<folder>/last.ckpt`` every N steps, before every validation, at every epoch's and the fit's end.
+    """Write ``<folder>/last.ckpt`` now and then, before every validation, at every epoch's and the fit's end.
+
+    By time, the number of steps between two checkpoints follows from the speed of the steps since the last one, as the
+    first process measures it: all processes count the same steps, and none asks the others before it is due.
 
     Comes first among the callbacks: what the others do at the same moment is done again after resuming. To resume, give
     the file to ``Trainer.fit(ckpt_path=...)``.
 
     Args:
-        every_n_steps: Optimizer steps between two checkpoints within an epoch.
+        every_n_steps: Optimizer steps between two checkpoints within an epoch; None: by time.
+        every_minutes: Minutes between them, by time.
 
     Attributes:
         folder: Where the checkpoint goes; set before the fit.
+        data: What tells the data from others, plain containers; saved as it is.
     """
 
     folder: Path
 
-    def __init__(self, every_n_steps: int) -> None:
+    def __init__(self, every_n_steps: int | None = None, every_minutes: float = 10.0) -> None:
         self.every_n_steps = every_n_steps
+        self.every_minutes = every_minutes
+        self._interval = every_n_steps or _FIRST_INTERVAL
+        self._saved_at = time.monotonic()
+        self.data: Any = None
         self._saving: Moment | None = None  # while it saves
         self._saved: tuple[int, str] = (0, "")  # global step and moment of the newest checkpoint
         self._positions: list[int] = []
@@ -68,7 +81,14 @@ class ResumeCheckpoint(Callback):
         self._saving = moment
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saving = None
-        self._saved = (trainer.global_step, moment)
+        if self.every_n_steps is None:
+            self._interval = trainer.strategy.broadcast(self._next_interval(trainer.global_step - self._saved[0]))
+        self._saved, self._saved_at = (trainer.global_step, moment), time.monotonic()
+
+    def _next_interval(self, steps: int) -> int:
+        """Return how many steps take ``every_minutes``, by the steps since the last checkpoint."""
+        elapsed = time.monotonic() - self._saved_at
+        return max(1, round(60 * self.every_minutes * steps / elapsed)) if steps and elapsed else self._interval
 
     def is_current(self, trainer: Trainer) -> bool:
         """Return whether nothing has been trained since the newest checkpoint."""
@@ -90,6 +110,25 @@ class ResumeCheckpoint(Callback):
     # in a training
 
     @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse to begin where the processes do not see one and the same checkpoint: they would wait for each other.
+
+        Raises:
+            UserError: On all processes, naming who sees what.
+        """
+        if stage != "fit" or trainer.world_size == 1:
+            return
+
+        seen = [_describe_start(trainer)] * trainer.world_size
+        torch.distributed.all_gather_object(seen, seen[0])
+        if len({start for _, start in seen}) > 1:
+            views = "; ".join(f"process {rank} on {host}: {start}" for rank, (host, start) in enumerate(seen))
+            raise UserError(
+                f"the processes would not begin at the same step ({views}); the folder mlruns must be the same on all "
+                "nodes: give the command in a working folder on a shared disk; --resume never starts a new run"
+            )
+
+    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._positions = _positions(trainer)
 
@@ -103,7 +142,7 @@ class ResumeCheckpoint(Callback):
             return
 
         moment = self.moment(trainer, batch_idx)
-        due = batch_idx == 0 or trainer.global_step - self._saved[0] >= self.every_n_steps
+        due = batch_idx == 0 or trainer.global_step - self._saved[0] >= self._interval
         if moment and due and trainer.global_step > 0:
             self.save(trainer, moment)
 
@@ -145,6 +184,7 @@ class ResumeCheckpoint(Callback):
             "moment": self._saving,
             "stopped": trainer.should_stop,  # by a callback, before the last epoch
             "positions": self._positions,
+            "data": self.data,
             "processes": states,
         }
 
@@ -161,6 +201,7 @@ class ResumeCheckpoint(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_at = time.monotonic()
         if self._pending is not None and self._saved[1] in ("epoch", "end"):
             lightning_state.resume_at_epoch(trainer)
 
@@ -173,6 +214,14 @@ class ResumeCheckpoint(Callback):
         assert self._pending is not None
         lightning_state.restore_process_state(trainer, module, self._pending)
         self._pending = None
+
+
+def _describe_start(trainer: Trainer) -> tuple[str, str]:
+    """Return this process's host, and what it starts from: the checkpoint's folder, name and size, or nothing."""
+    if trainer.ckpt_path is None:
+        return socket.gethostname(), "no checkpoint"
+    path = Path(trainer.ckpt_path)
+    return socket.gethostname(), f"{path.parent.name}/{path.name} of {path.stat().st_size} bytes"
 
 
 def _positions(trainer: Trainer) -> list[int]:

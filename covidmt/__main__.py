@@ -13,7 +13,9 @@ def main() -> None:
         sys.exit(2)
 
     from covidmt.cli import main as run
+    from experiments.secrets import print_exception
 
+    sys.excepthook = print_exception
     run()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import logging
 import os
 import traceback
@@ -11,45 +9,61 @@ import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import lightning
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch import Callback, Trainer
+from lightning.fabric.utilities.apply_func import move_data_to_device
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins import CheckpointIO
-from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
+from lightning.pytorch.plugins import AsyncCheckpointIO, CheckpointIO, LayerSync
+from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+from torch import nn
 from typing_extensions import override
 
-from experiments.errors import UserError, nearest
+from callbacks.nonfinite import NonfiniteGuard
+from callbacks.processes import choose_environment, require_processes
+from experiments.errors import UserError, first_line
 from experiments.files import replace_file
+from experiments.plugins.registry import choose, instantiate
+from experiments.trainer.arguments import CHOSEN, OWN, TrainerSettings, check_arguments
+from experiments.trainer.loudness import is_quiet, is_talkative
+from lightning_modules.gpus import require_usable_gpus
 
-TrainerSettings = dict[str, Any]  # the ``trainer:`` section, as YAML gives it
-
-ARGUMENTS = [name for name in inspect.signature(Trainer.__init__).parameters if name not in ("self", "kwargs")]
-_TYPES = get_type_hints(Trainer.__init__)
-_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
-_LOWEST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0}
+# How those notes of Lightning's begin that tell a person nothing, or what covidmt says in its own words.
+_SILENT = (
+    "GPU available:", "TPU available:", "HPU available:", "LOCAL_RANK:", "Initializing distributed:",
+    "Restoring states from the checkpoint", "Restored all states from the checkpoint",
+    "Loaded model weights from the checkpoint",
+    "`Trainer.fit` stopped: `max_epochs=", "`Trainer.fit` stopped: `max_steps=",
+)  # fmt: skip
+_TALKATIVE = ("pytorch.utilities.rank_zero", "pytorch.accelerators.cuda", "fabric.utilities.distributed")
 _LIGHTNING = str(Path(str(lightning.__file__)).parent)
 
 
-def make_trainer(settings: TrainerSettings, callbacks: Sequence[Callback], directory: Path) -> Trainer:
+def make_trainer(
+    settings: TrainerSettings, callbacks: Sequence[Callback], directory: Path, *, background: bool = False
+) -> Trainer:
     """Return a Trainer with covidmt's callbacks and every argument of the experiment's own.
 
     The MLflow logger is added to it when its run exists. Lightning's notes and warnings that say nothing to a user are
     silenced.
 
     Args:
-        settings: The ``trainer:`` section. ``{class_path: ..., init_args: {...}}`` anywhere in it makes an object;
-            loggers and callbacks named there are added to covidmt's.
+        settings: The ``trainer:`` section; its ``detect_nonfinite`` (``stop`` or ``warn``) is of
+            :class:`callbacks.nonfinite.NonfiniteGuard`. ``{class_path: ..., init_args: {...}}`` anywhere in it makes
+            an object; loggers and callbacks named there are added to covidmt's.
         callbacks: covidmt's callbacks.
         directory: Lightning's ``default_root_dir``, unless the section names one.
+        background: Checkpoints are written while a fit goes on, and are there when it has ended.
 
     Raises:
-        UserError: An argument or a value that Trainer refuses, with its reason.
+        UserError: An argument or a value that Trainer refuses, with its reason; GPUs that are there and not usable.
 
     Example:
         >>> timer = {"class_path": "lightning.pytorch.callbacks.Timer", "init_args": {"duration": "00:08:00:00"}}
@@ -60,25 +74,36 @@ def make_trainer(settings: TrainerSettings, callbacks: Sequence[Callback], direc
         True
     """
     check_arguments(settings)
+    require_usable_gpus(settings.get("accelerator"))
     _silence_lightning()
-    chosen = {name: _instantiate(value, f"trainer.{name}") for name, value in settings.items()}
+    chosen = {name: _make(name, value) for name, value in settings.items() if name not in OWN}
+    guard = NonfiniteGuard(stop=settings.get("detect_nonfinite", "stop") == "stop")
 
     plugins = _as_list(chosen.get("plugins"))
-    if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-        # Lightning's own requeue keeps its checkpoints in one folder for all runs, and every run would start from them.
-        plugins = [*plugins, SLURMEnvironment(auto_requeue=False)]
+    own_environment = not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins)
+    environment = choose_environment(int(chosen.get("num_nodes", 1))) if own_environment else None
+    plugins = [*plugins, environment] if environment else plugins
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-        plugins = [*plugins, AtomicCheckpointIO()]
+        plugins = [*plugins, BackgroundCheckpointIO(AtomicCheckpointIO()) if background else AtomicCheckpointIO()]
+    sync_batchnorm = bool(chosen.pop("sync_batchnorm", False))
+    if sync_batchnorm:
+        plugins = [*plugins, SyncBatchNorm()]
+
+    own_callbacks = _list_of(Callback, chosen.get("callbacks"), "trainer.callbacks")
+    has_bar = any(isinstance(callback, ProgressBar) for callback in own_callbacks)
+    if chosen.setdefault("enable_progress_bar", has_bar or _is_watched()) is not False and not has_bar:
+        own_callbacks.append(ProgressLine())
 
     # defaults, then what the experiment sets, then what must be so
     arguments: TrainerSettings = {
         "default_root_dir": directory,
         "num_sanity_val_steps": 1,
         "log_every_n_steps": 10,
+        "enable_model_summary": False,
         **chosen,
         "use_distributed_sampler": False,
         "logger": _list_of(Logger, chosen.get("logger"), "trainer.logger") or False,
-        "callbacks": [*callbacks, *_list_of(Callback, chosen.get("callbacks"), "trainer.callbacks")],
+        "callbacks": [guard, *callbacks, *own_callbacks],
         "plugins": plugins,
     }
     try:
@@ -86,54 +111,11 @@ def make_trainer(settings: TrainerSettings, callbacks: Sequence[Callback], direc
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
         raise UserError(f"trainer: Lightning refuses these settings: {error}") from error
 
-    if arguments.get("sync_batchnorm") and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+    if own_environment:
+        require_processes(trainer)
+    if sync_batchnorm and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
         raise UserError("trainer.sync_batchnorm: PyTorch has it for GPUs only; leave it out on CPUs")
     return trainer
-
-
-def check_arguments(settings: TrainerSettings) -> None:
-    """Refuse what Trainer does not have, and what would break the scores.
-
-    Raises:
-        UserError: Naming the key.
-
-    Example:
-        >>> check_arguments({"max_epochs": 3})
-        >>> check_arguments({"max_epoch": 3})
-        Traceback (most recent call last):
-            ...
-        experiments.errors.UserError: trainer.max_epoch: Lightning's Trainer has no such argument; did you mean ...
-    """
-    # names, types, ranges
-    for name in settings:
-        if name not in ARGUMENTS:
-            raise UserError(f"trainer.{name}: Lightning's Trainer has no such argument{nearest(name, ARGUMENTS)}")
-        _check_type(name, settings[name])
-    for name, lowest in _LOWEST.items():
-        value = settings.get(name)
-        if isinstance(value, int) and value < lowest:
-            raise UserError(f"trainer.{name}: must be {lowest} or more, is {value}")
-    if settings.get("val_check_interval") == 0:
-        raise UserError("trainer.val_check_interval: must be above 0; it is a share of the epoch, or a number of steps")
-
-    # what covidmt does itself
-    if settings.get("use_distributed_sampler"):
-        raise UserError(
-            "trainer.use_distributed_sampler: covidmt's own samplers distribute the batches among the processes; "
-            "Lightning's would count images twice. Leave it out"
-        )
-    if isinstance(settings.get("logger"), bool):
-        raise UserError("trainer.logger: MLflow tracking is always on; name loggers here to use them beside it")
-
-    # what would lose results
-    strategy = str(settings.get("strategy"))
-    if any(word in strategy for word in ("spawn", "fork", "notebook")):
-        raise UserError(f"trainer.strategy: the results of {strategy}'s child processes would be lost; use ddp")
-    if settings.get("fast_dev_run"):
-        raise UserError(
-            "trainer.fast_dev_run: it switches tracking off, so it would prove nothing about it; "
-            "use trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.limit_val_batches=1"
-        )
 
 
 @contextmanager
@@ -147,6 +129,22 @@ def explain_refusals() -> Generator[None]:
         if not traceback.extract_tb(error.__traceback__)[-1].filename.startswith(_LIGHTNING):
             raise
         raise UserError(f"trainer: Lightning refuses these settings: {str(error).strip()}") from error
+
+
+class ProgressLine(RichProgressBar):
+    """Lightning's progress bar without the run's id, which is no number to watch.
+
+    Example:
+        >>> trainer = Trainer(accelerator="cpu", logger=False, callbacks=[ProgressLine()])
+        >>> trainer.progress_bar_callback.get_metrics(trainer, LightningModule())
+        {}
+    """
+
+    @override
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -170,16 +168,62 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # PyTorch's for a full disk
                 raise
             first = error.__context__ if isinstance(error.__context__, OSError) else error  # what PyTorch met
-            reason = str(first).splitlines()[0]
+            reason = first_line(first)
             raise UserError(
                 f"{path}: the checkpoint cannot be written ({reason}): make room or repair the folder, then give the "
                 "same command again; it resumes from the previous checkpoint"
             ) from error
 
 
+class BackgroundCheckpointIO(AsyncCheckpointIO):
+    """Write while the training goes on: it waits until a copy is in the machine's memory, not for the disk.
+
+    Checkpoints are written one after the other, each of them whole; the next one, and the end of a fit or test, waits
+    for it, and raises what went wrong. A process that is killed meanwhile leaves the checkpoint before.
+    """
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        self.teardown()  # waits for the one before
+        super().save_checkpoint(move_data_to_device(checkpoint, "cpu"), path, storage_options)
+
+
+class SyncBatchNorm(LayerSync):
+    """Batch statistics over all processes, for every network that can be named.
+
+    Lightning's own plugin converts with PyTorch's function, which turns timm's BatchNormAct2d into a batch
+    normalisation without the activation that is part of it; the weights still fit, and the network is another one.
+
+    Example:
+        >>> from timm.layers import BatchNormAct2d
+        >>> norm, x = BatchNormAct2d(2).eval(), torch.full((1, 2, 1, 1), -1.0)
+        >>> SyncBatchNorm().apply(norm)(x).flatten().tolist()  # still with its ReLU
+        [0.0, 0.0]
+    """
+
+    @override
+    def apply(self, model: nn.Module) -> nn.Module:
+        if any(isinstance(layer, nn.SyncBatchNorm) for layer in model.modules()):
+            return model  # converted by an earlier fit; once more, and the activations would be lost
+        from timm.layers import convert_sync_batchnorm  # takes a second to import, and few trainings need it
+
+        return convert_sync_batchnorm(model)
+
+    @override
+    def revert(self, model: nn.Module) -> nn.Module:
+        return model  # the layers are as good alone: without a process group they are batch normalisations
+
+
+def _is_watched() -> bool:
+    """Return whether somebody sees a progress bar: a terminal or a notebook, and nobody asked for silence."""
+    console = Console()
+    return (console.is_terminal or console.is_jupyter) and not is_quiet()
+
+
 def _silence_lightning() -> None:
-    """Silence Lightning's advertisements and warnings that would hide what a person must read."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+    """Silence Lightning's advertisements, its notes that say nothing, and warnings that would hide what counts."""
+    for name in _TALKATIVE:
+        logging.getLogger(f"lightning.{name}").addFilter(_tells_something)
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # a deprecation inside of Lightning
     # Every process logs the same values: torchmetrics and the callbacks have put them together already.
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")
@@ -191,19 +235,24 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", ".*was called before the ``update`` method.*")
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "💡" not in record.getMessage()
+def _tells_something(record: logging.LogRecord) -> bool:
+    """Return whether a note of Lightning's is worth a line: what is wrong always is; with ``-v`` all are."""
+    if record.levelno >= logging.WARNING or is_talkative():
+        return True
+    message = record.getMessage()
+    return "💡" not in message and not message.startswith(_SILENT)
 
 
-def _check_type(name: str, value: Any) -> None:
-    """Refuse a value of a wrong plain type: Lightning takes most, and fails in the middle of the training."""
-    kinds = get_args(_TYPES[name]) or (_TYPES[name],)
-    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    if type(value) not in _PLAIN or type(value) in kinds or value in words or (type(value) is int and float in kinds):
-        return
-    allowed = [*map(str, words), *(text for kind, text in _PLAIN.items() if kind in kinds)]
-    objects = [] if set(kinds) <= _PLAIN.keys() or words else ["{class_path: ..., init_args: ...}"]
-    raise UserError(f"trainer.{name}: takes {', '.join([*allowed, *objects])}; not {value!r}")
+def _make(name: str, value: Any) -> Any:
+    """Return an argument of Trainer, with objects in place of what is chosen."""
+    key = f"trainer.{name}"
+    if name not in CHOSEN or isinstance(value, bool):
+        return instantiate(value, key)
+    group = CHOSEN[name]
+    return [
+        choose(group, item, f"{key}[{index}]") if isinstance(item, str) else instantiate(item, f"{key}[{index}]", group)
+        for index, item in enumerate(_as_list(value))
+    ]
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -218,36 +267,3 @@ def _list_of(kind: type, value: Any, key: str) -> list[Any]:
         if not isinstance(item, kind):
             raise UserError(f"{key}: {item!r} is no {kind.__name__}; write {{class_path: ..., init_args: ...}}")
     return values
-
-
-def _instantiate(value: Any, key: str) -> Any:
-    """Return the value with objects in place of ``class_path`` / ``init_args``, at any depth.
-
-    Example:
-        >>> _instantiate([{"class_path": "datetime.timedelta", "init_args": {"hours": 8}}, "text"], "trainer.example")
-        [datetime.timedelta(seconds=28800), 'text']
-    """
-    if isinstance(value, list):
-        return [_instantiate(item, f"{key}[{index}]") for index, item in enumerate(value)]
-    if not isinstance(value, dict):
-        return value
-    if "class_path" not in value:
-        return {name: _instantiate(item, f"{key}.{name}") for name, item in value.items()}
-
-    # the class
-    path = str(value["class_path"])
-    module, _, name = path.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}.class_path: {path!r} cannot be imported: {error}") from error
-
-    # its object
-    init_args = value.get("init_args") or {}
-    if not isinstance(init_args, dict):
-        raise UserError(f"{key}.init_args: takes a mapping of names to values, not {init_args!r}")
-    arguments = {name: _instantiate(item, f"{key}.{name}") for name, item in init_args.items()}
-    try:
-        return cls(**arguments)
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise UserError(f"{key}.init_args: {path} refuses them: {error}") from error

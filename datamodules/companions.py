@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.channels.registry import Channel
+from datamodules.channels.chance import Channel, draw_channel
 from datamodules.dataset import ImageDataset, Sample
-from datamodules.images.augment import seeded
 from datamodules.images.decode import decode
 from datamodules.images.masks import LungMasks
 from datamodules.sampler import Item
@@ -50,14 +49,17 @@ class CompanionDataset(Dataset[Accompanied]):
         # both before the augmentation
         path, size = os.fsdecode(self.dataset.groups[index.group].images[index.row]), self.dataset.size
         image, lungs = sample.image, np.zeros((size, size), np.uint8)
-        source = None if self.channel is None else decode(path)
+        source = None if self.channel is None else decode(path, megapixels=self.dataset.megapixels)
         if self.channel is not None and source is not None:
-            image = self.dataset.input(decode(self.channel(source)), path)
+            channel = draw_channel(self.channel, index.seed or 0)  # a random channel is drawn anew every time
+            image = self.dataset.input(decode(channel(source)), path)
         if self.masks is not None:
             lungs = self.masks.read(path, size, self.dataset.top, source).astype(np.uint8)
 
         # moved as the sample's image was; the image is moved too where only the lungs are needed
         if index.seed is not None:
+            from datamodules.images.augment import seeded  # albumentations takes a second to import
+
             moved = seeded(self.dataset.transform, index.seed)(image=image, mask=lungs, bboxes=np.zeros((0, 4)))
             image, lungs = moved["image"], moved["mask"]
         return Accompanied(

@@ -8,37 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.groups import Group
-from datamodules.images.augment import MIN_VISIBILITY, seeded, training_transform
 from datamodules.images.cached import CachedImages
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
 from datamodules.images.views import hide
+from datamodules.reading.boxes import MIN_VISIBILITY, fits, outside
 from datamodules.sampler import Item
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
-from experiments.schema import Augment, Task, TaskKind, View
-
-
-def outside(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return which boxes leave their image by more than 2 % of its side, a rounding apart.
-
-    Args:
-        boxes: (n, 4) xyxy in pixels of the image.
-        width: Of the image, in pixels.
-        height: Of the image, in pixels.
-
-    Returns:
-        (n,) bool.
-
-    Example:
-        >>> outside(np.array([[0.0, 0.0, 100.0, 50.0], [40.0, 10.0, 104.0, 20.0]]), width=100, height=50).tolist()
-        [False, True]
-    """
-    corners, size = boxes.reshape(-1, 2, 2), np.array([width, height])
-    return np.asarray(((corners < -0.02 * size - 1) | (corners > 1.02 * size + 1)).any(axis=(1, 2)))
+from experiments.schema import MAX_MEGAPIXELS, Augment, Task, TaskKind, View
 
 
 class Sample(NamedTuple):
@@ -67,6 +49,7 @@ class ImageDataset(Dataset[Sample]):
         top: Share of the images that is cut off at the top.
         view: What of them is seen.
         masks: Where the lung masks are that ``view`` needs; None: it needs none.
+        megapixels: At most so many million pixels a file may have.
     """
 
     def __init__(
@@ -80,13 +63,17 @@ class ImageDataset(Dataset[Sample]):
         top: float = 0.0,
         view: View = View.original,
         masks: LungMasks | None = None,
+        megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self.order = [task.name for task in tasks]
         self.groups = groups
         self.size = size
+        from datamodules.images.augment import training_transform  # albumentations takes a second to import
+
         self.transform = training_transform(augment)
         self.cached = cached
         self.top, self.view, self.masks = top, view, masks
+        self.megapixels = megapixels
 
     def __getitem__(self, index: Item) -> Sample:
         """Return an image at input size, augmented where the item brings a seed.
@@ -99,20 +86,18 @@ class ImageDataset(Dataset[Sample]):
 
         # the image, and its size in the file, in whose pixels its boxes are
         if self.cached is None:
-            source = decode(path)
+            source = decode(path, megapixels=self.megapixels)
             image, shape = self.input(source, path), source.shape
         else:
             cached = self.cached[index.group]
             image, shape = self._visible(cached[index.row], path), tuple(cached.shapes[index.row])
         boxes = group.boxes[group.offsets[index.row] : group.offsets[index.row + 1]]
-        if len(boxes) and outside(boxes, width=shape[1], height=shape[0]).any():
-            raise UserError(
-                f"{path}: a box lies outside of its {shape[1]}x{shape[0]} pixels; boxes count the pixels of the file, "
-                "see `covidmt data check`"
-            )
-        boxes = input_boxes(boxes, shape, self.size, self.top)
+        if len(boxes):
+            boxes = input_boxes(boxes, box_shape(boxes, shape, group.frame, path), self.size, self.top)
 
         if index.seed is not None:
+            from datamodules.images.augment import seeded  # see above
+
             transform = seeded(self.transform, index.seed)
             if len(boxes):  # albumentations takes its time also with none
                 moved = transform(image=image, bboxes=boxes)
@@ -152,7 +137,41 @@ class ImageDataset(Dataset[Sample]):
                 )
 
         pixels = np.array([sample.image for sample in samples], np.uint8).reshape(-1, 1, self.size, self.size)
-        return Batch(torch.from_numpy(pixels), {name: tasks[name] for name in self.order if name in tasks})
+        ordered = {name: tasks[name] for name in self.order if name in tasks}
+        return Batch(torch.from_numpy(pixels), ordered, patients=self._patients(samples))
+
+    def _patients(self, samples: Sequence[Sample]) -> Tensor | None:
+        """(N,) int64, a number for each image's patient; None where they are of several groups or not known."""
+        patients = self.groups[0].patients
+        if len(self.groups) > 1 or patients is None:
+            return None
+        return torch.from_numpy(patients[np.array([sample.item.row for sample in samples], np.int64)])
+
+
+def box_shape(boxes: np.ndarray, shape: tuple[int, ...], frame: tuple[int, int] | None, path: str) -> tuple[int, ...]:
+    """Return (H, W) of the image in the pixels that its boxes count.
+
+    Args:
+        boxes: (n, 4) float32 xyxy.
+        shape: (H, W) of the image in the file.
+        frame: (width, height) that the boxes were drawn for; None: the file's.
+        path: The file, for messages.
+
+    Raises:
+        UserError: A box lies outside, or the image is no scaled copy of the frame.
+    """
+    height, width = shape[:2]
+    if frame is not None and not fits(frame, width, height):
+        raise UserError(
+            f"{path}: its {width}x{height} pixels are no copy of the {frame[0]}x{frame[1]} that its boxes are drawn "
+            "for (frame of its source); give the whole image, or set frame"
+        )
+    if frame is None and outside(boxes, width, height).any():
+        raise UserError(
+            f"{path}: a box lies outside of its {width}x{height} pixels; boxes count the pixels of the file, "
+            "see `covidmt data check`"
+        )
+    return (height, width) if frame is None else frame[::-1]
 
 
 def input_boxes(boxes: np.ndarray, shape: tuple[int, ...], size: int, top: float = 0.0) -> np.ndarray:

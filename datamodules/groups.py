@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from rich.filesize import decimal
 
 from datamodules.images.cache import ImageCache
 from datamodules.images.cached import CachedImages
 from datamodules.sampler import BalancedStream, Stream
 from datamodules.sources.table import label_columns
 from experiments.errors import UserError, nearest
-from experiments.schema import Balance, Data, Task, TaskKind
+from experiments.schema import Balance, DataSets, Task, TaskKind
+
+log = logging.getLogger("covidmt")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Group:
         targets: Task name -> (n, number of labels) float32 as in :class:`~experiments.batch.TaskBatch`.
         boxes: (m, 4) float32 xyxy in source pixels, the boxes of all images.
         offsets: (n + 1,) int64, image i has the boxes ``offsets[i]:offsets[i + 1]``.
+        frame: (width, height) that the boxes were drawn for; None: each image's own.
+        patients: (n,) int64, a number for each image's patient; None where the table names none.
     """
 
     name: str
@@ -40,6 +46,13 @@ class Group:
     targets: dict[str, np.ndarray]
     boxes: np.ndarray
     offsets: np.ndarray
+    frame: tuple[int, int] | None = None
+    patients: np.ndarray | None = None
+
+    @property
+    def source(self) -> str:
+        """The images' source; of images without a task the group's own name."""
+        return self.tasks[0].source if self.tasks else self.name
 
     @property
     def batch_size(self) -> int:
@@ -134,6 +147,8 @@ def _group(name: str, tasks: list[Task], tables: dict[str, pd.DataFrame], split:
         targets={task: values[labelled] for task, values in targets.items()},
         boxes=np.concatenate(boxes),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        frame=table["frame"].iloc[0] if "frame" in table else None,
+        patients=pd.factorize(table["patient"])[0] if "patient" in table else None,
     )
 
 
@@ -177,12 +192,33 @@ def _targets(task: Task, table: pd.DataFrame) -> np.ndarray:
     return values
 
 
+def unlabelled_group(name: str, tables: Sequence[pd.DataFrame]) -> Group:
+    """Return all images of some sample tables, each once, as a group of no task: for what needs no labels.
+
+    Example:
+        >>> first, second = (pd.DataFrame({"image": images, "split": "train"}) for images in (["a", "b"], ["b"]))
+        >>> unlabelled_group("films", [first, second]).images.tolist()
+        [b'a', b'b']
+    """
+    rows = pd.concat([table[["image", "split"]] for table in tables]).drop_duplicates("image")
+    return Group(
+        name=name,
+        tasks=[],
+        images=np.array([os.fsencode(path) for path in rows["image"]], dtype=np.bytes_),
+        splits=rows["split"].to_numpy(dtype=np.str_),
+        targets={},
+        boxes=np.empty((0, 4), np.float32),
+        offsets=np.zeros(len(rows) + 1, np.int64),
+    )
+
+
 def fill_cache(
-    data: Data, groups: Sequence[Group], *, processes: int | None = None, verify: bool = False
+    data: DataSets, groups: Sequence[Group], *, processes: int | None = None, verify: bool = False
 ) -> list[CachedImages] | None:
     """Return the groups' images in the cache, where what is missing or has changed is decoded first.
 
-    None: the settings name no cache.
+    Where something was decoded, the room of removed and replaced images goes back to the disk. None: the settings name
+    no cache.
 
     Args:
         data: The settings.
@@ -197,7 +233,10 @@ def fill_cache(
         return None
     cached = []
     for group in groups:
-        cache = ImageCache(data.cache_folder, group.tasks[0].source, data.image_size, data.crop_top)
-        cache.fill(group.images, processes=processes, verify=verify)
+        cache = ImageCache(data.cache_folder, group.source, data.image_size, data.crop_top, data.max_megapixels)
+        decoded = cache.fill(group.images, processes=processes, verify=verify)
+        freed = cache.compact() if decoded or verify else 0
+        if freed:
+            log.info(f"{cache.pixels}: {decimal(freed)} of removed and replaced images given back to the disk")
         cached.append(cache.view(group.images))
     return cached

@@ -15,6 +15,7 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
+from datamodules.images.sockets import shorten_socket_paths
 from experiments.batch import Batch
 
 Collated = TypeVar("Collated", covariant=True)
@@ -42,6 +43,8 @@ class JobLoader(DataLoader[Collated]):
     """
 
     def __init__(self, dataset, *, num_workers: int = 0, **options) -> None:
+        if num_workers:
+            shorten_socket_paths()
         super().__init__(
             dataset,
             num_workers=num_workers,

@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 from sklearn.model_selection import StratifiedGroupKFold
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from datamodules.images.augment import seeded, training_transform
 from datamodules.images.decode import decode, resize
-from datamodules.images.masks import check_fit, read_mask
+from datamodules.images.mask_files import Areas, check_fit, join_masks, read_mask
+from datamodules.images.sockets import shorten_socket_paths
+from datamodules.poses import draw_pose
 from datamodules.sources.files import list_images, path_below, read_csv
+from experiments.batch import LungBatch
 from experiments.errors import UserError
+from experiments.lungs.masks import MaskLevels, native_convention
 from experiments.lungs_schema import LungData, LungFolder, LungsExperiment
 from experiments.schema import Augment
 
@@ -26,7 +30,7 @@ SPLITS = ("train", "val", "test")
 
 
 class LungDataModule(LightningDataModule):
-    """Loaders of (images (N, 1, S, S) uint8, masks (N, S, S) bool, folder indices (N,) int64).
+    """Loaders of :class:`~experiments.batch.LungBatch`.
 
     Args:
         experiment: The experiment.
@@ -34,7 +38,8 @@ class LungDataModule(LightningDataModule):
             val split, and the others are trained on; see :func:`deal_folds`.
 
     Attributes:
-        table: After ``setup``: ``image``, ``mask`` (paths), ``patient``, ``split``, ``source`` (the folder's name).
+        table: After ``setup``: ``image``, ``mask`` (paths), ``truth`` (:class:`LungFiles`), ``patient``, ``split``,
+            ``source`` (the folder's name).
     """
 
     table: pd.DataFrame
@@ -51,11 +56,7 @@ class LungDataModule(LightningDataModule):
         Raises:
             UserError: A folder, table, image or mask is missing, or a split that is needed is empty.
         """
-        if not self.data.folders:
-            raise UserError("data.folders: name at least one folder with images and masks")
-
-        tables = [_read_folder(name, folder) for name, folder in self.data.folders.items()]
-        self.table = _draw_splits(pd.concat(tables, ignore_index=True), self.data, self.seed)
+        self.read_table()
         if self.fold is not None:
             self._hold_out(*self.fold)
         elif not self.data.validate:
@@ -65,6 +66,17 @@ class LungDataModule(LightningDataModule):
         for split in ("train", "val") if self.data.validate or self.fold else ("train",):
             if not counts.get(split):
                 raise UserError(f"data.folders: no image is in the {split} split; see data.val_fraction or the tables")
+
+    def read_table(self) -> None:
+        """Read the folders, whatever splits they have.
+
+        Raises:
+            UserError: A folder, table, image or mask is missing.
+        """
+        if not self.data.folders:
+            raise UserError("data.folders: name at least one folder with images and masks")
+        tables = [read_lung_folder(name, folder) for name, folder in self.data.folders.items()]
+        self.table = _draw_splits(pd.concat(tables, ignore_index=True), self.data, self.seed)
 
     def _hold_out(self, fold: int, count: int) -> None:
         held_out = deal_folds(self.table, self.data, count, self.seed) == fold
@@ -79,7 +91,7 @@ class LungDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Augmented, shuffled; dealt out to the processes."""
-        dataset = self._dataset("train", self.data.augment)
+        dataset = self._dataset("train", self.data.augment, self.data.not_upright)
         world = self.trainer.world_size if self.trainer else 1
         sampler = DistributedSampler(dataset, world, self.trainer.global_rank) if self.trainer and world > 1 else None
         # batch normalisation cannot learn from what is left over if that is a single image of a batch
@@ -94,12 +106,12 @@ class LungDataModule(LightningDataModule):
         """Every image once, whatever the number of processes."""
         return self._loader(self._share(self._dataset("test")))
 
-    def _dataset(self, split: str, augment: Augment | None = None) -> LungDataset:
+    def _dataset(self, split: str, augment: Augment | None = None, not_upright: float = 0.0) -> LungDataset:
         rows = self.table[self.table["split"] == split]
         if split == "train":
             rows = rows.loc[rows.index.repeat(rows["source"].map(lambda name: self.data.folders[str(name)].repeat))]
-        indices = rows["source"].map(list(self.data.folders).index)
-        return LungDataset([*rows["image"]], [*rows["mask"]], [*indices], self.data.image_size, augment)
+        rows = rows.assign(folder=rows["source"].map(list(self.data.folders).index))
+        return LungDataset(rows, self.data.image_size, augment, not_upright)
 
     def _share(self, dataset: Dataset) -> Dataset:
         if not self.trainer or self.trainer.world_size == 1:
@@ -108,39 +120,92 @@ class LungDataModule(LightningDataModule):
 
     def _loader(self, dataset: Dataset, **options) -> DataLoader:
         workers = self.data.num_workers
+        if workers:
+            shorten_socket_paths()
         return DataLoader(dataset, self.data.batch_size, num_workers=workers, persistent_workers=workers > 0, **options)
 
 
-class LungDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Images with their lungs: ((1, S, S) uint8 image, (S, S) bool mask, folder index).
+class LungFiles(NamedTuple):
+    """The files that say where the lungs of an image are.
+
+    Attributes:
+        masks: Of the lungs, or of each lung.
+        heart: Of the heart; None: it is unknown, or drawn in the masks.
+        levels: Which grey levels of the masks are lungs and heart; None: they have two.
+        native: The convention that the lungs are drawn in, ``in`` or ``out``.
+    """
+
+    masks: tuple[str, ...]
+    heart: str | None = None
+    levels: MaskLevels | None = None
+    native: str = "in"
+
+    def read(self, image: np.ndarray, image_file: str) -> Areas:
+        """Return lungs and heart at the masks' own size.
+
+        Raises:
+            UserError: A mask that cannot be read, is not plain, or does not lie on the image (H, W).
+        """
+        areas = join_masks([Path(mask) for mask in self.masks], self.levels)._replace(native=self.native)
+        check_fit(areas.lungs, self.masks[0], image, image_file)
+        if self.heart is None:
+            return areas
+        heart = read_mask(self.heart)
+        if heart.shape != areas.lungs.shape:
+            raise UserError(f"{self.heart}: its size differs from that of the lung mask {self.masks[0]}")
+        return areas._replace(heart=heart)
+
+
+class LungDataset(Dataset[LungBatch]):
+    """Images with their lungs and hearts, one a time: the parts of :class:`~experiments.batch.LungBatch` without N.
 
     Args:
-        images: Paths.
-        masks: Paths, one an image.
-        folders: Index of each image's folder.
+        table: ``image`` (paths), ``truth`` (:class:`LungFiles`) and ``folder`` (index).
         size: Side S.
-        augment: Image and mask move together; None: no augmentation.
+        augment: Image and masks move together; None: no augmentation.
+        not_upright: The share of images that are turned, made negatives or replaced.
     """
 
     def __init__(
-        self, images: list[str], masks: list[str], folders: list[int], size: int, augment: Augment | None = None
+        self, table: pd.DataFrame, size: int, augment: Augment | None = None, not_upright: float = 0.0
     ) -> None:
-        self.images, self.masks, self.folders, self.size = images, masks, folders, size
+        self.rows = list(table[["image", "truth", "folder"]].itertuples(index=False, name=None))
+        self.size, self.not_upright = size, not_upright
         self.transform = None if augment is None else training_transform(augment)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        source, mask = decode(self.images[index]), read_mask(self.masks[index])
-        check_fit(mask, self.masks[index], source, self.images[index])
-        image = resize(source, self.size)
-        lungs = (resize(mask.astype(np.uint8) * 255, self.size) > 127).astype(np.uint8)
+    def __getitem__(self, index: int) -> LungBatch:
+        # the film; lungs and heart are bits of one mask, so that they move together
+        image_file, truth, folder = self.rows[index]
+        source = decode(image_file)
+        areas = truth.read(source, image_file)
+        image, mask = resize(source, self.size), self._shrink(areas.lungs)
+        if areas.heart is not None:
+            mask += 2 * self._shrink(areas.heart)
+
+        # what training changes, drawn from this worker's stream, which Lightning seeds
+        pose = 0
         if self.transform is not None:
-            seed = int(torch.randint(2**31, ()))  # of this worker's stream, which Lightning seeds
-            moved = seeded(self.transform, seed)(image=image, mask=lungs, bboxes=np.zeros((0, 4), np.float32))
-            image, lungs = moved["image"], moved["mask"]
-        return torch.from_numpy(image.copy())[None], torch.from_numpy(lungs > 0), self.folders[index]
+            seed = int(torch.randint(2**31, ()))
+            moved = seeded(self.transform, seed)(image=image, mask=mask, bboxes=np.zeros((0, 4), np.float32))
+            image, mask = moved["image"], moved["mask"]
+            rng = np.random.default_rng(seed)
+            if rng.random() < self.not_upright:
+                image, pose = draw_pose(image, rng)
+
+        return LungBatch(
+            torch.from_numpy(image.copy())[None],
+            torch.from_numpy(mask & 1 > 0),
+            torch.tensor(folder),
+            torch.from_numpy(mask & 2 > 0),
+            torch.tensor(areas.heart is not None),
+            torch.tensor(pose),
+        )
+
+    def _shrink(self, mask: np.ndarray) -> np.ndarray:
+        return (resize(mask.astype(np.uint8) * 255, self.size) > 127).astype(np.uint8)
 
 
 def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np.ndarray:
@@ -181,7 +246,19 @@ def deal_folds(table: pd.DataFrame, data: LungData, count: int, seed: int) -> np
     return folds
 
 
-def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
+def read_lung_folder(name: str, folder: LungFolder) -> pd.DataFrame:
+    """Return the images of a folder that have a mask.
+
+    Args:
+        name: What the settings call it.
+        folder: Its settings.
+
+    Returns:
+        The columns of :attr:`LungDataModule.table`; ``split`` is None where the folder names none.
+
+    Raises:
+        UserError: A folder, table, image or mask is missing, or no image has a mask.
+    """
     key, root = f"data.folders.{name}", folder.folder
     if not root.is_dir():
         raise UserError(f"{key}.root: no folder {root}; set it, or data.root, to where the data set lies")
@@ -194,6 +271,8 @@ def _read_folder(name: str, folder: LungFolder) -> pd.DataFrame:
     table = read(key, root, folder)
     if table.empty:
         raise UserError(f"{key}: no image in {root / folder.images} has a mask in {root / folder.masks}")
+    truth = [_truth(key, root, folder, Path(mask)) for mask in table["mask"]]
+    table["truth"] = pd.Series(truth, table.index, dtype=object)
     if folder.split is not None:
         table["split"] = folder.split
     return table.assign(source=name)
@@ -243,6 +322,17 @@ def _read_pairs(key: str, root: Path, folder: LungFolder) -> pd.DataFrame:
         )
     patient = rows.get("patientid", unknown).fillna(unknown)
     return pd.DataFrame({"image": rows["image"], "mask": rows["mask"], "patient": patient, "split": split})
+
+
+def _truth(key: str, root: Path, folder: LungFolder, mask: Path) -> LungFiles:
+    """Return a mask with the files of its name in the folders of the other lung's masks and of hearts."""
+    others = [root / other / mask.name for other in folder.other_masks]
+    heart = None if folder.hearts is None else root / folder.hearts / mask.name
+    for path in [*others, *([] if heart is None else [heart])]:
+        if not path.is_file():
+            raise UserError(f"{key}: {mask} has no counterpart {path}")
+    native = native_convention(folder.levels, folder.drawn)
+    return LungFiles((str(mask), *map(str, others)), None if heart is None else str(heart), folder.levels, native)
 
 
 def _draw_splits(table: pd.DataFrame, data: LungData, seed: int) -> pd.DataFrame:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
+from datamodules.channels.chance import RandomChannel
 from datamodules.channels.registry import get_channel
+from datamodules.classes import describe_few_validation_images, describe_misspellings, describe_unlabelled
 from datamodules.companions import CompanionDataset
 from datamodules.dataset import ImageDataset
 from datamodules.groups import Group, batch_groups, fill_cache
 from datamodules.images.cached import CachedImages
 from datamodules.images.masks import LungMasks
 from datamodules.loaders import JobLoader, NoBatches, next_step
-from datamodules.pairs import PairDataset, collate_pairs
+from datamodules.pairs import ChannelBatch, ChannelDataset, PairDataset, collate_pairs
 from datamodules.sampler import BalancedStream, Item, PoissonSampler, StepSampler, Stream
+from datamodules.sources.duplicates import refuse_duplicates
 from datamodules.sources.table import load_tables
-from experiments.batch import Batch, Pair
+from datamodules.task_pairs import KEPT_BYTES, KeptBatches, PairGroup, TaskPairDataset, mark_findings
+from experiments.batch import Batch, Pair, TaskPairs
 from experiments.errors import UserError
-from experiments.schema import Experiment, Task, View
+from experiments.schema import Duplicates, Entropy, Experiment, PrivacyUnit, SplitPolicy, Task, View
+
+logger = logging.getLogger("covidmt")
+
+FINDING = "any finding"  # a column of pairs that are balanced over all that their tasks ask for
 
 
 class MultiTaskDataModule(LightningDataModule):
@@ -53,7 +63,7 @@ class MultiTaskDataModule(LightningDataModule):
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for name in ("train/sick/a", "train/well/b", "train/well/c", "val/sick/d", "val/well/e"):
         ...         Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
-        ...         Image.new("L", (40, 30), 90).save(Path(folder, f"{name}.png"))
+        ...         Image.new("L", (40, 30), ord(name[-1])).save(Path(folder, f"{name}.png"))
         ...     settings.append(f"data.sources={{mine: {{kind: folder, root: {folder}}}}}")
         ...     data = MultiTaskDataModule(load_experiment(SHIPPED / "demo.yaml", settings))
         ...     data.setup()
@@ -73,6 +83,7 @@ class MultiTaskDataModule(LightningDataModule):
         self.streams: list[Stream | BalancedStream] = []
         self.without_lungs: dict[str, int] = {}
         self._masks: LungMasks | None = None
+        self._kept_pairs: dict[str, KeptBatches] = {}
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def setup(self, stage: str | None = None) -> None:
@@ -85,15 +96,29 @@ class MultiTaskDataModule(LightningDataModule):
         if self.groups:
             return
         data = self.experiment.data
-        names = {task.source for task in self.experiment.active} | {data.pairs.val}
-        test = data.pairs.test
-        if test and data.sources[test].folder.exists():  # training can do without it
-            names.add(test)
-        self.tables = load_tables(data, names)
+        names = {task.source for task in self.experiment.active}
+        first, *others = data.pairs.val_sources
+        names |= {first} | {name for name in others if getattr(data.sources[name], "labels_of", None) in names}
+        names |= {name for name in data.pairs.test_sources if data.sources[name].folder.exists()}  # training needs none
+        self.tables = load_tables(data, names, self.experiment.active)
+        if data.duplicates is Duplicates.refuse and data.split_policy is not SplitPolicy.paper:
+            refuse_duplicates(self.tables)
+        self._describe_classes()
         self._build()
+
+    def _describe_classes(self) -> None:
+        """Warn of labels that are used by no task, of rows without one, and of classes too small to validate on."""
+        active, policy = self.experiment.active, self.experiment.data.split_policy
+        for sentence in (
+            *describe_misspellings(active, self.tables),
+            *describe_unlabelled(active, self.tables),
+            *describe_few_validation_images(active, self.tables, policy),
+        ):
+            logger.warning(sentence)
 
     def _build(self) -> None:
         """Batch groups, streams and images of the tables."""
+        self._kept_pairs.clear()
         groups = batch_groups(self.experiment.active, self.tables)
         self.streams = [group.stream(self.experiment.seed) for group in groups]
         self.dataset = self._images(self.experiment.active, groups, fill_cache(self.experiment.data, groups))
@@ -106,13 +131,22 @@ class MultiTaskDataModule(LightningDataModule):
         data = self.experiment.data
         masks = None if data.view is View.original else self.masks
         return ImageDataset(
-            tasks, groups, data.image_size, data.augment, cached, top=data.crop_top, view=data.view, masks=masks
+            tasks,
+            groups,
+            data.image_size,
+            data.augment,
+            cached,
+            top=data.crop_top,
+            view=data.view,
+            masks=masks,
+            megapixels=data.max_megapixels,
         )
 
     def images(self, splits: Sequence[str]) -> list[str]:
         """Return the images of some splits that need a lung mask: the pairs'; all, where ``data.view`` hides a part."""
         if self.experiment.data.view is View.original:
-            return [path for split in splits if split != "train" for path in self.pair_dataset(split).paths]
+            groups = [group for split in splits if split != "train" for group in self.pair_groups(split)]
+            return [path for group in groups for path in group.pairs.paths]
         images = [table.loc[table["split"].isin(list(splits)), "image"] for table in self.tables.values()]
         return pd.unique(pd.concat(images)).tolist()
 
@@ -140,6 +174,13 @@ class MultiTaskDataModule(LightningDataModule):
         return len(self.groups[0].rows("train"))
 
     @property
+    def training_patients(self) -> np.ndarray:
+        """Of each of these images its patient, as whole numbers."""
+        patients = self.groups[0].patients
+        assert patients is not None
+        return patients[self.groups[0].rows("train")]
+
+    @property
     def global_batch(self) -> int:
         """Images of an optimizer step: all groups, all processes, all accumulated batches."""
         accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
@@ -160,16 +201,7 @@ class MultiTaskDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return one loader for all tasks; a resumed Trainer continues at its next step."""
-        rank, world = self.rank_and_world
-        sampler = StepSampler if self.experiment.privacy is None else PoissonSampler
-        steps = sampler(
-            self.streams,
-            [group.batch_size for group in self.groups],
-            self.experiment.data.epoch_length,
-            seed=self.experiment.seed,
-            rank=rank,
-            world_size=world,
-        )
+        steps = self._steps()
 
         # where a Trainer is to continue
         if self.trainer:
@@ -180,6 +212,19 @@ class MultiTaskDataModule(LightningDataModule):
         dataset = self._accompanied() or self.dataset
         return self._loader(dataset, batch_sampler=steps, collate_fn=dataset.collate, persistent=True)
 
+    def _steps(self) -> StepSampler:
+        """The sampler of training steps; of a private training the one that its accounting presumes."""
+        rank, world = self.rank_and_world
+        options = {"seed": self.experiment.seed, "rank": rank, "world_size": world}
+        sizes, length = [group.batch_size for group in self.groups], self.experiment.data.epoch_length
+        privacy = self.experiment.privacy
+        if privacy is None:
+            return StepSampler(self.streams, sizes, length, **options)
+        units = self.groups[0].patients if privacy.unit is PrivacyUnit.patient else None
+        return PoissonSampler(
+            self.streams, sizes, length, **options, units=units, replayable=privacy.entropy is Entropy.seed
+        )
+
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Return one loader a batch group, over this process's share (rows rank::world) of the validation split."""
         return self._evaluation_loaders("val")
@@ -189,33 +234,83 @@ class MultiTaskDataModule(LightningDataModule):
         return self._evaluation_loaders("test")
 
     def pair_dataset(self, split: str) -> PairDataset:
-        """Return the pairs of a split.
+        """Return the pairs of the decision.
 
         Args:
-            split: ``val``: made by the simulated channel; ``test``: WaCXR's, or of another source made likewise.
+            split: ``val``: made by the simulated channel; ``test``: received, or of another source made likewise.
 
         Raises:
             UserError: There are none.
         """
-        table = self._pair_table(split)
-        data = self.experiment.data
+        return self._pairs_of(self._pair_sources(split)[0], split)
+
+    def pair_groups(self, split: str) -> list[PairGroup]:
+        """Return the pairs of every source that has some, the decision's first, with the tasks that they are for.
+
+        A task's own pairs are those of its source, or with the labels of its source (``labels_of``); the task that
+        decides is scored on the decision's pairs, wherever they are from.
+
+        Args:
+            split: ``val`` or ``test``.
+
+        Raises:
+            UserError: A source has none.
+        """
+        deciding = self.experiment.robustness.task
+        groups = []
+        for source, tasks in self._tasks_by_pairs(split).items():
+            decides = deciding in [task.name for task in tasks]
+            pairs = self._pairs_of(source, split, () if decides else tasks)
+            groups.append(PairGroup(source, tasks, decides, pairs))
+        return groups
+
+    def pair_tasks(self, split: str) -> list[str]:
+        """Return the names of the tasks that have pairs in a split."""
+        return [task.name for tasks in self._tasks_by_pairs(split).values() for task in tasks]
+
+    def _tasks_by_pairs(self, split: str) -> dict[str, list[Task]]:
+        """Source of pairs -> the tasks that are scored on them; the decision's first."""
+        sources, deciding = self._pair_sources(split), self.experiment.robustness.task
+        found = {}
+        for source in sources:
+            own = {source, getattr(self.experiment.data.sources[source], "labels_of", None)}
+            found[source] = [
+                task
+                for task in self.experiment.readable
+                if (source == sources[0] if task.name == deciding else task.source in own)
+            ]
+        return {source: tasks for source, tasks in found.items() if tasks}
+
+    def _pairs_of(self, source: str, split: str, balanced_over: Sequence[Task] = ()) -> PairDataset:
+        """The pairs of a source; a limited number balanced over the decision's label, or over what tasks ask for."""
+        data, table = self.experiment.data, self._pair_table(source, split)
+        label = self.experiment.robustness.label
+        if balanced_over:
+            label, table = FINDING, table.assign(**{FINDING: mark_findings(table, balanced_over)})
         return PairDataset(
             table,
-            self.experiment.robustness.label,
+            label,
             data.image_size,
             self.masks,
-            channel=None if "received" in table else get_channel(data.pairs.channel),
-            limit=data.pairs.limit if split == "val" else None,
+            channel=None if "received" in table else get_channel(data.pairs.channel, seed=data.split_seed),
+            limit=self._pair_limit(source, split),
             seed=data.split_seed,  # runs of other seeds are compared on the same pairs
             top=data.crop_top,
             view=data.view,
+            megapixels=data.max_megapixels,
         )
 
-    def _pair_table(self, split: str) -> pd.DataFrame:
-        pairs = self.experiment.data.pairs
-        source = pairs.val if split == "val" else pairs.test
-        if source is None:
+    def _pair_limit(self, source: str, split: str) -> int | None:
+        return self.experiment.data.pairs.limit_of(source) if split == "val" else None
+
+    def _pair_sources(self, split: str) -> list[str]:
+        """The sources whose pairs a split has, the decision's first."""
+        named = self.experiment.data.pairs.sources_of(split)
+        if not named:
             raise UserError(f"data.pairs.{split} is null: there are no {split} pairs; name a source")
+        return [named[0], *(source for source in named[1:] if source in self.tables)]
+
+    def _pair_table(self, source: str, split: str) -> pd.DataFrame:
         if source not in self.tables:
             root = self.experiment.data.sources[source].root
             raise UserError(f"data.sources.{source}.root: there is no folder '{root}'; the {split} pairs need it")
@@ -226,11 +321,40 @@ class MultiTaskDataModule(LightningDataModule):
         return table
 
     def pair_dataloader(self, split: str) -> DataLoader[Pair]:
-        """Return batches of this process's share of the pairs: every pair is on one process, and on one only."""
+        """Return this process's share of the decision's pairs: every pair is on one process, and on one only."""
         rank, world = self.rank_and_world
         dataset = self.pair_dataset(split)
         share = Subset(dataset, range(rank, len(dataset), world))
         return self._loader(share, batch_size=self.experiment.robustness.batch_size, collate_fn=collate_pairs)
+
+    def task_pair_dataloader(self, split: str) -> DataLoader[TaskPairs] | KeptBatches:
+        """Return this process's share of the pairs of every source; the decision's as in :meth:`pair_dataloader`.
+
+        Validation pairs are the same at every epoch: where they are small enough they stay in memory.
+        """
+        if split in self._kept_pairs:
+            return self._kept_pairs[split]
+        dataset = TaskPairDataset(self.pair_groups(split))
+        batches = dataset.batches(self.experiment.robustness.batch_size, *self.rank_and_world)
+        loader = self._loader(dataset, batch_sampler=batches, collate_fn=dataset.collate)
+        if split != "val" or dataset.nbytes > KEPT_BYTES:
+            return loader
+        self._kept_pairs[split] = KeptBatches(loader)
+        return self._kept_pairs[split]
+
+    def draw_dataloader(self, split: str) -> DataLoader[ChannelBatch] | None:
+        """Return the originals of :meth:`pair_dataloader`, in its order, after the further draws of a random channel.
+
+        None where there is one draw only: ``data.pairs.draws`` is 1, or nothing is random (such as received files).
+        """
+        data, dataset = self.experiment.data, self.pair_dataset(split)
+        channel, draws = dataset.channel, range(1, data.pairs.draws)
+        if not isinstance(channel, RandomChannel) or not draws:
+            return None
+        rank, world = self.rank_and_world
+        further = [channel.draw(data.split_seed + draw) for draw in draws]
+        rows = ChannelDataset(dataset, range(rank, len(dataset), world), further)
+        return self._loader(rows, batch_size=max(1, 64 // len(further)))
 
     @property
     def needing_lungs(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.channels.registry import Channel
+from datamodules.dataset import box_shape, input_boxes
 from datamodules.images.decode import crop_top, decode, resize
 from datamodules.images.masks import LungMasks
 from datamodules.images.views import hide
 from experiments.batch import Pair
-from experiments.schema import View
+from experiments.names import printable
+from experiments.schema import MAX_MEGAPIXELS, View
 
 
 class PairDataset(Dataset[Pair]):
@@ -35,12 +37,16 @@ class PairDataset(Dataset[Pair]):
         seed: The experiment's seed.
         top: Share of both images that is cut off at the top.
         view: What of both is seen, by the original's lungs.
+        megapixels: At most so many million pixels a file may have.
 
     Attributes:
         paths: The originals.
         ids: A name for each pair, unique: the original's file name, with as many folders as it takes.
         labels: (n,) float32: 1 has the label, 0 has not, NaN unknown.
         patients: Each pair's patient.
+        boxes: Each original's true boxes, (n, 4) float32 xyxy in pixels of the file or of ``frame``; empty where the
+            table has none.
+        frame: (width, height) that the boxes were drawn for; None: each file's own.
 
     Example:
         >>> import tempfile
@@ -69,6 +75,7 @@ class PairDataset(Dataset[Pair]):
         seed: int = 0,
         top: float = 0.0,
         view: View = View.original,
+        megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         table = table.drop_duplicates("image")
         labels = table[label].to_numpy(np.float32) if label in table else np.full(len(table), np.nan, np.float32)
@@ -81,31 +88,54 @@ class PairDataset(Dataset[Pair]):
         self.received = [] if channel else [str(path) for path in table["received"]]
         self.ids = unique_names(self.paths)
         self.patients = [str(patient) for patient in table["patient"]]
+        self.boxes = (
+            [np.asarray(boxes, np.float32).reshape(-1, 4) for boxes in table["boxes"]] if "boxes" in table else []
+        )
+        self.frame = table["frame"].iloc[0] if "frame" in table and len(table) else None
 
         self.size = size
         self.masks = masks
         self.channel = channel
         self.top, self.view = top, view
+        self.megapixels = megapixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Pair:
         """Return a pair without batch dimension: images (1, S, S) uint8, label a float32 scalar, lung (S, S) bool."""
-        original = decode(self.paths[index])
-        received = decode(self.channel(original) if self.channel else self.received[index])
+        return self.read(index)[0]
+
+    def read(self, index: int) -> tuple[Pair, np.ndarray]:
+        """Return a pair, and its original's true boxes: (n, 4) float32 xyxy in input pixels.
+
+        Raises:
+            UserError: An image or its mask cannot be used, or a box lies outside of the original.
+        """
+        original = decode(self.paths[index], megapixels=self.megapixels)
+        received = decode(self.channel(original) if self.channel else self.received[index], megapixels=self.megapixels)
         lung = self.lung(index, original)
-        return Pair(
+        boxes = self.boxes[index] if self.boxes else np.empty((0, 4), np.float32)
+        if len(boxes):
+            shape = box_shape(boxes, original.shape, self.frame, self.paths[index])
+            boxes = input_boxes(boxes, shape, self.size, self.top)
+        pair = Pair(
             original=torch.tensor(self.input(original, lung))[None],
             received=torch.tensor(self.input(received, lung))[None],
             label=torch.tensor(self.labels[index]),
             lung=torch.from_numpy(lung),
             id=self.ids[index],  # ty: ignore[invalid-argument-type]  # stacked into the list of a batch
         )
+        return pair, boxes
 
     def lung(self, index: int, original: np.ndarray) -> np.ndarray:
         """Return the lung fields of an original, which comes decoded: (S, S) bool."""
         return self.masks.read(self.paths[index], self.size, self.top, original)
+
+    def lungs_of_all(self, heart: str) -> Iterator[np.ndarray]:
+        """Yield the lung fields of every original in a convention, ``in`` or ``out``: (S, S) bool, False if unknown."""
+        for path in self.paths:
+            yield self.masks.read(path, self.size, self.top, heart=heart)
 
     def input(self, image: np.ndarray, lung: np.ndarray) -> np.ndarray:
         """Return what the network sees of a decoded image (H, W): (S, S) uint8."""
@@ -142,7 +172,7 @@ class ChannelDataset(Dataset[ChannelBatch]):
     def __getitem__(self, index: int) -> ChannelBatch:
         """Return one original after all channels, without the batch dimension."""
         row = self.rows[index]
-        original = decode(self.pairs.paths[row])
+        original = decode(self.pairs.paths[row], megapixels=self.pairs.megapixels)
         lung = self.pairs.lung(row, original)
         images = [self.pairs.input(decode(channel(original)), lung) for channel in self.channels]
         return ChannelBatch(torch.tensor(row), torch.from_numpy(np.stack(images))[:, None])
@@ -180,7 +210,7 @@ def balanced_draw(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
 
 
 def unique_names(paths: list[str]) -> list[str]:
-    """Return each path's file name, with as many folders as it takes to tell them apart.
+    """Return each path's file name, printable, with as many folders as it takes to tell them apart.
 
     Example:
         >>> unique_names(["/a/1/film.png", "/a/2/film.png"])
@@ -190,4 +220,4 @@ def unique_names(paths: list[str]) -> list[str]:
     depth = 1
     while len({names[-depth:] for names in parts}) < len(parts):
         depth += 1
-    return ["/".join(names[-depth:]) for names in parts]
+    return [printable("/".join(names[-depth:]).replace("\\", r"\\")) for names in parts]  # escapes stay unique

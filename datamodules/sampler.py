@@ -189,18 +189,42 @@ class PoissonSampler(StepSampler):
     of its number, as with :class:`StepSampler`, and an epoch has as many steps. For one process and one stream, of
     which only the rows are used.
 
+    Args:
+        streams: As of :class:`StepSampler`, one.
+        batch_sizes: As of the same.
+        epoch_length: As of the same.
+        units: Row -> its unit, such as its patient: all rows of a unit are drawn together; None: each row for itself.
+        replayable: False: the draws come from the operating system, and a step is another one each time.
+        options: ``seed``, ``rank`` and ``world_size`` of :class:`StepSampler`.
+
     Example:
         >>> steps = PoissonSampler([Stream("chests", 0, np.arange(1000))], batch_sizes=[50])
         >>> 30 < len(steps.step(0)) < 70, steps.step(0) == steps.step(0)
         (True, True)
     """
 
+    def __init__(
+        self,
+        streams: Sequence[Stream | BalancedStream],
+        batch_sizes: Sequence[int],
+        epoch_length: str = "primary",
+        *,
+        units: np.ndarray | None = None,
+        replayable: bool = True,
+        **options: int,
+    ) -> None:
+        super().__init__(streams, batch_sizes, epoch_length, **options)
+        rows = streams[0].rows if isinstance(streams[0], Stream) else np.empty(0, np.int64)
+        self.units = np.unique(rows if units is None else units[rows], return_inverse=True)[1]
+        self.replayable = replayable
+
     def step(self, step: int) -> list[Item]:
         """Return the images of one step."""
         (stream,), (size,) = self.streams, self.batch_sizes
         assert isinstance(stream, Stream)
         name = f"{stream.name}/poisson"
-        chances = np.random.default_rng(_seed(self.seed, name, step)).random(len(stream.rows))
+        rng = np.random.default_rng(_seed(self.seed, name, step) if self.replayable else None)
+        chances = rng.random(self.units.max() + 1)[self.units]
         rows = stream.rows[chances < size / len(stream.rows)]
         first = step * len(stream.rows)
         return [Item(0, int(row), _augmentation_seed(self.seed, name, first + k)) for k, row in enumerate(rows)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -12,12 +14,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from experiments.errors import UserError, nearest
-from experiments.keys import Values
+from experiments.keys import Values, as_literals, require_bounded, require_small_yaml, to_plain
+from experiments.lungs.masks import MaskLevels
 from experiments.lungs_schema import LungsExperiment
 from experiments.paths import expand
-from experiments.schema import Experiment
-from experiments.source_schema import SOURCE_KINDS
-from experiments.validate import check_experiment, check_lungs_experiment
+from experiments.plugins.choices import Choice, write_choices
+from experiments.plugins.imports import make_importable
+from experiments.plugins.registry import check_choice, find
+from experiments.plugins.trust import choices_of
+from experiments.pretraining.schema import PretrainExperiment
+from experiments.schema import Experiment, TaskKind
+from experiments.source_schema import ForeignSource, source_class, source_kinds
+from experiments.validate import (
+    check_experiment,
+    check_lungs_experiment,
+    check_pretrain_experiment,
+    level_mistakes,
+)
 
 SHIPPED = Path(__file__).parent
 T = TypeVar("T")
@@ -41,12 +54,53 @@ def load_experiment(path: str | Path, overrides: Sequence[str | Layer] = ()) -> 
     Traceback (most recent call last):
     experiments.errors.UserError: command line (optimiser.lr=1e-3): unknown key 'optimiser'; did you mean 'optimizer'?
     """
-    experiment = load_schema(Experiment, path, overrides)
+    return _checked(load_schema(Experiment, path, overrides), path)
+
+
+class CommonSettings:
+    """What many experiments have in common, read once: a sweep's trials differ in a few settings.
+
+    Args:
+        path: As for :func:`load_experiment`.
+        overrides: Those that all of them have.
+
+    Raises:
+        UserError: As :func:`load_experiment`, but for settings that do not fit together.
+
+    >>> common = CommonSettings("experiments/demo.yaml", ["optimizer.lr=1e-3"])
+    >>> experiments = [common.experiment(("here", {"seed": seed})) for seed in (1, 2)]
+    >>> [(experiment.seed, experiment.optimizer.lr) for experiment in experiments]
+    [(1, 0.001), (2, 0.001)]
+    """
+
+    def __init__(self, path: str | Path, overrides: Sequence[str | Layer] = ()) -> None:
+        self.path = path
+        self._config = _merge_layers(Experiment, path, overrides)
+
+    def experiment(self, layer: Layer) -> Experiment:
+        """Return the experiment that a layer of values makes of it.
+
+        Raises:
+            UserError: As :func:`load_experiment`.
+        """
+        config = deepcopy(self._config)
+        _merge(config, layer[1], layer[0], choosing=True)
+        return _checked(_to_object(config, Experiment, str(self.path)), self.path)
+
+    def follows(self, key: str, values: Values) -> bool:
+        """Return whether other settings, or some values, are written in terms of a setting, as ``${seed}``."""
+        texts = f"{OmegaConf.to_container(self._config, resolve=False)} {values}"
+        return re.search(rf"\$\{{[^}}]*\b{re.escape(key)}\b", texts) is not None
+
+
+def _checked(experiment: Experiment, path: str | Path) -> Experiment:
+    """Name the tasks of an experiment; refuse settings that do not fit together."""
     for name, task in experiment.tasks.items():
         if task.name not in ("", name):
             raise UserError(f"{path}: tasks.{name}.name: a task's name is its key; leave 'name' out")
         task.name = name
     check_experiment(experiment, str(path))
+    check_choices(experiment, str(path))
     return experiment
 
 
@@ -58,7 +112,53 @@ def load_lungs_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Lu
     """
     experiment = load_schema(LungsExperiment, path, overrides)
     check_lungs_experiment(experiment, str(path))
+    check_choices(experiment, str(path))
     return experiment
+
+
+def load_pretrain_experiment(path: str | Path, overrides: Sequence[str] = ()) -> PretrainExperiment:
+    """Read an experiment of self-supervised pretraining as :func:`load_experiment` reads an experiment.
+
+    >>> load_pretrain_experiment("experiments/pretrain.yaml", ["batch_size=32"]).batch_size
+    32
+    """
+    experiment = load_schema(PretrainExperiment, path, overrides)
+    check_pretrain_experiment(experiment, str(path))
+    check_choices(experiment, str(path))
+    return experiment
+
+
+def check_choices(settings: Any, where: str) -> None:
+    """Import every class that the settings name by its path: a wrong one is met before anything is read or made.
+
+    Raises:
+        UserError: It cannot be imported, or does not take its ``init_args``.
+    """
+    for key, group, text in choices_of(settings):
+        if group != "channels":  # they are checked where they are parsed
+            check_choice(group, text, f"{where}: {key}")
+    for name, source in settings.data.sources.items() if hasattr(settings.data, "sources") else ():
+        if isinstance(source, ForeignSource):
+            source.resolve(f"{where}: data.sources.{name}")
+
+
+def parse_levels(text: str, where: str) -> MaskLevels:
+    """Read the levels of a mask as they are written in YAML.
+
+    >>> parse_levels("{lungs: [1, 2], heart: 3}", "--levels")
+    MaskLevels(lungs=[1, 2], heart=3)
+
+    Raises:
+        UserError: Another shape, or something that is no grey level.
+    """
+    try:
+        values = yaml.safe_load(text)
+        levels = MaskLevels(**values)
+    except (TypeError, yaml.YAMLError) as error:
+        raise UserError(f"{where}: takes levels such as '{{lungs: [1, 2], heart: 3}}', not {text!r}") from error
+    for key, mistake in level_mistakes(levels, where):
+        raise UserError(f"{key}: {mistake}")
+    return levels
 
 
 def load_schema(schema: type[T], path: str | Path, overrides: Sequence[str | Layer]) -> T:
@@ -67,22 +167,26 @@ def load_schema(schema: type[T], path: str | Path, overrides: Sequence[str | Lay
     Raises:
         UserError: Missing file, bad YAML, unknown key, wrong type.
     """
+    return _to_object(_merge_layers(schema, path, overrides), schema, str(expand(path)))
+
+
+def _merge_layers(schema: type, path: str | Path, overrides: Sequence[str | Layer]) -> DictConfig:
+    """Return the settings of a YAML, of what it extends, and of the overrides, not resolved yet."""
     path = expand(path)
     config = OmegaConf.structured(schema)
     config.name = path.stem
+    make_importable(Path.cwd())
     for where, values in _read_layers(path):
-        _merge(config, values, where)
+        _merge(config, values, where, choosing=True)
     for override in overrides:
         where, values = _parse_override(override) if isinstance(override, str) else override
-        _merge(config, values, where)
-    return _to_object(config, schema, str(path))
+        _merge(config, values, where, choosing=True)
+    return config
 
 
 def to_dict(experiment: Any) -> Values:
     """Return plain containers (dict, list, str, numbers): for YAML, checkpoints and hashes."""
-    plain = OmegaConf.to_container(OmegaConf.structured(experiment), enum_to_str=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return to_plain(experiment)
 
 
 def to_yaml(experiment: Any) -> str:
@@ -90,25 +194,33 @@ def to_yaml(experiment: Any) -> str:
 
     >>> from experiments.schema import Checkpoint
     >>> print(to_yaml(Checkpoint(every_n_steps=50)), end="")
+    every_minutes: 10.0
     every_n_steps: 50
+    keep: best
     """
     return yaml.safe_dump(to_dict(experiment), sort_keys=False, allow_unicode=True)
 
 
 def from_dict(schema: type[T], values: Values) -> T:
-    """Return the settings that :func:`to_dict` made plain.
+    """Return the settings that :func:`to_dict` made plain; nothing in them is resolved.
+
+    Raises:
+        UserError: Unknown key, wrong type, or more values than any settings have.
 
     >>> from experiments.schema import Optimizer
     >>> from_dict(Optimizer, to_dict(Optimizer("SGD", lr=0.1))) == Optimizer("SGD", lr=0.1)
     True
     """
+    require_bounded(values, "saved experiment")
     config = OmegaConf.structured(schema)
-    _merge(config, values, "saved experiment")
+    _merge(config, as_literals(values), "saved experiment")
     return _to_object(config, schema, "saved experiment")
 
 
-def override(experiment: Experiment, overrides: Sequence[str], where: str) -> Experiment:
+def override(experiment: Experiment, overrides: Sequence[str | Layer], where: str) -> Experiment:
     """Return a saved experiment as another machine needs it, by ``key.path=value`` as on a training's command line.
+
+    Nothing in the saved experiment is resolved, nor in a layer of values.
 
     ``data.root=DIR`` moves the sources and mask folders that lie below the old root, whose paths were resolved when
     the experiment was loaded.
@@ -120,10 +232,11 @@ def override(experiment: Experiment, overrides: Sequence[str], where: str) -> Ex
     >>> override(demo, ["data.root=/data/cxr"], "checkpoint").data.sources["covidx"].root
     '/data/cxr/covidx'
     """
-    config, old = OmegaConf.structured(experiment), experiment.data.root
-    for text in overrides:
-        layer, values = _parse_override(text)
-        _merge(config, values, layer)
+    config, old = OmegaConf.structured(Experiment), experiment.data.root
+    _merge(config, as_literals(to_plain(experiment)), where)
+    for change in overrides:
+        layer, values = _parse_override(change) if isinstance(change, str) else (change[0], as_literals(change[1]))
+        _merge(config, values, layer, choosing=True)
         if "root" in values.get("data", {}):
             for source in config.data.sources.values():
                 source.root = _move(source.root, old, config.data.root)
@@ -141,6 +254,7 @@ def _parse_override(override: str) -> Layer:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"command line: {override!r} is not an override; write key.path=value")
+    require_small_yaml(text, f"command line: the value of {key}")
     try:
         values = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
@@ -159,6 +273,8 @@ def _read_layers(path: Path) -> list[Layer]:
             raise UserError(f"{path}: 'extends' goes round in a circle: {' -> '.join(p.name for p in chain)}")
         chain.append(path.resolve())
         values = _read_yaml(path)
+        if path.parent.resolve() != SHIPPED:
+            make_importable(path.parent)
         base = values.pop("extends", None)
         layers.insert(0, (str(path), values))
 
@@ -184,6 +300,7 @@ def _find_file(path: Path) -> Path:
 
 def _read_yaml(path: Path) -> Values:
     try:
+        require_small_yaml(path.read_text(), path)
         values = OmegaConf.to_container(OmegaConf.load(path))
     except RecursionError as error:
         raise UserError(f"{path}: cannot be read as YAML: its values are nested too deeply") from error
@@ -194,9 +311,18 @@ def _read_yaml(path: Path) -> Values:
     return {str(key): value for key, value in values.items()}
 
 
-def _merge(config: DictConfig, values: Values, where: str) -> None:
-    """Merge one layer; its mistakes are reported with the layer's name."""
+def _merge(config: DictConfig, values: Values, where: str, *, choosing: bool = False) -> None:
+    """Merge one layer; its mistakes are reported with the layer's name.
+
+    Args:
+        config: What it is merged into.
+        values: The layer's.
+        where: Its name.
+        choosing: A person wrote it, who may choose classes; nothing in a saved one is imported.
+    """
     try:
+        if choosing:
+            values = _write_choices(config, values, where)
         _check_sections(OmegaConf.get_type(config), values, where)
         _choose_adapters(config, values, where)
         config.merge_with(OmegaConf.create(values))
@@ -224,6 +350,26 @@ def _check_sections(kind: Any, value: Any, where: str, key: str = "") -> None:
             _check_sections(kinds[name], section, where, f"{key}.{name}" if key else name)
 
 
+def _write_choices(config: DictConfig, values: Values, where: str) -> Values:
+    """Return a layer with one line in the place of each class and its ``init_args``; see `write_choices`."""
+    before = OmegaConf.to_container(config)
+    assert isinstance(before, dict)
+    try:
+        values = write_choices(OmegaConf.get_type(config), values, {str(key): value for key, value in before.items()})
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+    # a task of a class of its own, and what that answers
+    tasks = values.get("tasks")
+    for name, task in tasks.items() if isinstance(tasks, dict) else ():
+        kind = task.get("kind") if isinstance(task, dict) else None
+        if isinstance(kind, str) and kind not in TaskKind.__members__:
+            key = f"{where}: tasks.{name}.kind"
+            answers = getattr(find("tasks", Choice.parse(kind, key).name, key), "answers", TaskKind.custom)
+            task |= {"kind": TaskKind(answers).name, "module": kind}
+    return values
+
+
 def _choose_adapters(config: DictConfig, values: Values, where: str) -> None:
     """Give every source the fields of its kind, before the layer's values are merged into them."""
     data = values.get("data")
@@ -231,24 +377,57 @@ def _choose_adapters(config: DictConfig, values: Values, where: str) -> None:
     if not isinstance(sources, dict) or "sources" not in config.data:
         return
     for name, source in sources.items():
+        key = f"{where}: data.sources.{name}"
+        source = sources[name] = _source_settings(source, key)
         kind = source.get("kind") if isinstance(source, dict) else None
         if kind is None:
             if name not in config.data.sources:
-                raise UserError(f"{where}: data.sources.{name} has no 'kind'{nearest('', SOURCE_KINDS)}")
-        elif not isinstance(kind, str) or kind not in SOURCE_KINDS:
-            raise UserError(f"{where}: data.sources.{name}.kind: no kind {kind!r}{nearest(str(kind), SOURCE_KINDS)}")
-        elif name not in config.data.sources or config.data.sources[name].kind != kind:
-            config.data.sources[name] = OmegaConf.structured(SOURCE_KINDS[kind])
-        _check_sections(OmegaConf.get_type(config.data.sources[name]), source, where, f"data.sources.{name}")
+                raise UserError(f"{key} has no 'kind'{nearest('', source_kinds())}")
+        else:
+            cls = source_class(kind, f"{key}.kind")
+            if name not in config.data.sources or config.data.sources[name].kind != kind:
+                config.data.sources[name] = OmegaConf.structured(cls)
+
+        # what stands beside the kind of a class of the user's own
+        kind = OmegaConf.get_type(config.data.sources[name])
+        if kind is ForeignSource and isinstance(source, dict):
+            options = {item: source.pop(item) for item in list(source) if item not in ("kind", "root", "options")}
+            source["options"] = {**source.get("options", {}), **options}
+        _check_sections(kind, source, where, f"data.sources.{name}")
+
+
+def _source_settings(source: Any, key: str) -> Any:
+    """Return a source's settings with ``kind`` in place of ``class_path``, and what ``init_args`` has beside it."""
+    if not isinstance(source, dict):
+        return source
+    if isinstance(source.get("kind"), dict):
+        source = {name: value for name, value in source.items() if name != "kind"} | source["kind"]
+    if "class_path" not in source:
+        return source
+    beside = {name: value for name, value in source.items() if name not in ("class_path", "init_args")}
+    choice = Choice.read({name: value for name, value in source.items() if name not in beside}, key)
+    return {"kind": choice.name, **beside, **choice.arguments}
 
 
 def _to_object(config: DictConfig, schema: type[T], where: str) -> T:
     try:
         experiment = OmegaConf.to_object(config)
-        OmegaConf.structured(experiment)  # merging lets a mapping pass in a list of texts
+        if _has_nested_list(experiment):  # else all is checked; this takes five times as long as the rest
+            OmegaConf.structured(experiment)  # merging lets a mapping pass in a list of texts
     except MissingMandatoryValue as error:
         raise UserError(f"{where}: {error.full_key or error.msg} is not set") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {error.full_key}: {str(error.msg).splitlines()[0]}") from error
     assert isinstance(experiment, schema)
     return experiment
+
+
+def _has_nested_list(value: object) -> bool:
+    """Return whether a list anywhere in some settings holds a mapping, a list or nothing."""
+    if is_dataclass(value):
+        return any(_has_nested_list(getattr(value, item.name)) for item in fields(value))
+    if isinstance(value, dict):
+        return any(map(_has_nested_list, value.values()))
+    if isinstance(value, list):
+        return any(item is None or isinstance(item, dict | list) or _has_nested_list(item) for item in value)
+    return False

@@ -11,8 +11,11 @@ from typing import Any, Dict, List, Optional
 from omegaconf import MISSING
 
 from experiments.bounds import bounded
+from experiments.lungs.masks import MaskLevels
+from experiments.models.schema import Normalisation
 from experiments.paths import absolute
-from experiments.schema import Augment, Optimizer, Scheduler, Tracking
+from experiments.schema import Augment, Optimizer, Scheduler
+from experiments.tracking.schema import Tracking
 
 
 @dataclass
@@ -20,6 +23,10 @@ class LungFolder:
     """Images and lung masks in two folders, paired by stem.
 
     Attributes:
+        other_masks: More folders of masks, joined with the first: the other lung's.
+        levels: Which grey levels of the masks are lungs and heart; null: they have two, background and lung.
+        drawn: ``in``: the masks hold the part of the lungs behind the heart; ``out``: they stop at it.
+        hearts: A folder of heart masks, named as the lung masks are; null: hearts are unknown.
         table: A CSV below the root with the columns ``image``, ``mask`` (paths below the root) and optionally
             ``split`` and ``patientid``, of which the rows with images below ``images`` are taken; null: every image
             with a mask.
@@ -32,6 +39,10 @@ class LungFolder:
     root: str = MISSING
     images: str = "images"
     masks: str = "masks"
+    other_masks: List[str] = field(default_factory=list)
+    levels: Optional[MaskLevels] = None
+    drawn: str = "in"
+    hearts: Optional[str] = None
     table: Optional[str] = None
     split: Optional[str] = None
     repeat: int = 1
@@ -51,6 +62,8 @@ class LungData:
     Attributes:
         validate: false: the validation images are trained on too, and the last epoch is kept. For a final training,
             when `covidmt lungs cross-validate` has settled all else.
+        not_upright: The share of training images that are turned, made negatives or replaced by other pictures, so that
+            `model.pose` learns to tell them; no lungs are learnt from these.
     """
 
     root: str = "data"
@@ -59,6 +72,7 @@ class LungData:
     val_fraction: float = bounded(0.1, at_least=0)
     test_fraction: float = bounded(0.1, at_least=0)
     validate: bool = True
+    not_upright: float = bounded(0.0, at_least=0, at_most=1)
     batch_size: int = bounded(1, at_least=1)
     num_workers: int = bounded(4, at_least=0)
     augment: Augment = field(default_factory=lambda: Augment(hflip=0.0, intensity=0.2))
@@ -66,12 +80,21 @@ class LungData:
 
 @dataclass
 class LungModel:
-    """A segmentation-models-pytorch U-Net."""
+    """A segmentation-models-pytorch U-Net.
+
+    Attributes:
+        normalisation: null: that of the encoder's published weights where it starts from weights, else ImageNet's.
+        heart: Draw the heart too, so that lungs that stop at it are known; learnt from folders with `hearts`.
+        pose: Say too how the picture lies, see :data:`experiments.lungs.poses.POSES`; learnt from `data.not_upright`.
+    """
 
     encoder: str = "resnet34"
     encoder_weights: Optional[str] = "imagenet"  # null: from scratch
     weights: Optional[str] = None  # local encoder weights file, or package:<module>/<file>
+    normalisation: Optional[Normalisation] = None
     decoder_channels: List[int] = field(default_factory=lambda: [256, 128, 64, 32, 16])  # coarse to fine
+    heart: bool = False
+    pose: bool = False
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The schema that every experiment YAML obeys: names, types, bounds, defaults (the defaults are the paper's settings).
 
+Every setting makes a configuration but those that ``covidmt/tracking/identity.py`` lists as the machine's.
 Paths are relative to the folder that the command is started in; ``extends`` is relative to the file that says it.
 A setting keeps its path as it was written; the property beside it (``Source.folder``) is absolute.
 
@@ -21,8 +22,15 @@ from typing import Any, Dict, List, Optional
 from omegaconf import MISSING
 
 from experiments.bounds import bounded
+from experiments.lungs.masks import Masks
+from experiments.models.schema import Model
+from experiments.pairs.schema import Pairs
 from experiments.paths import absolute
+from experiments.plugins.choices import chosen
 from experiments.source_schema import Source
+from experiments.tracking.schema import Tracking
+
+MAX_MEGAPIXELS = 200.0  # of an image, in all its frames: as many as a decoder may be asked for
 
 
 class TaskKind(Enum):
@@ -31,6 +39,7 @@ class TaskKind(Enum):
     multilabel = "multilabel"  # sigmoid cross-entropy, a label each
     multiclass = "multiclass"  # softmax cross-entropy over the labels
     boxes = "boxes"  # bounding-box regression
+    custom = "custom"  # what a class of the user's own answers; its scores are its own, and nothing else reads it
 
 
 class Balance(Enum):
@@ -48,6 +57,14 @@ class SplitPolicy(Enum):
     paper = "paper"  # lists as published, RSNA 75/25 by image
 
 
+class Duplicates(Enum):
+    """What becomes of images that lie in a data set twice, under several names."""
+
+    refuse = "refuse"  # equal files in two splits end a training before it starts
+    join = "join"  # the patients of equal files are one patient, so that no split comes between them
+    keep = "keep"  # they stay where they are, and are counted
+
+
 class View(Enum):
     """What the network sees of an image (paper 001, ROI Hide-and-Seek; `datamodules/images/views.py`)."""
 
@@ -63,13 +80,22 @@ class Target(Enum):
 
     decision = "decision"  # explain the decision made: the logit, negated for a negative one
     positive = "positive"  # always explain the positive logit
+    predicted = "predicted"  # explain the most probable class, whichever it is; of a task of one label the decision
 
 
-class Norm(Enum):
-    """The normalisation layers of the network."""
+class DecisionRule(Enum):
+    """When the decision is positive."""
 
-    batch = "batch"  # as the network comes
-    group = "group"  # batch normalisation replaced by group normalisation, in heads too
+    threshold = "threshold"  # the label's probability is at least robustness.threshold
+    argmax = "argmax"  # the label is the most probable of the task's
+
+
+class ThresholdRule(Enum):
+    """From which probability on a label is positive (metrics/tasks/thresholds.py)."""
+
+    fixed = "fixed"  # 0.5
+    youden = "youden"  # the largest sensitivity + specificity on the validation images
+    sensitivity = "sensitivity"  # the highest that finds a share of the validation images with the label
 
 
 class Weighting(Enum):
@@ -78,6 +104,27 @@ class Weighting(Enum):
     mean = "mean"  # the weighted mean of the task losses (paper: Eq. 5)
     sum = "sum"  # their weighted sum: a loss_weight is what its task counts, whatever the others'
     uncertainty = "uncertainty"  # by a variance that each task learns (Kendall, Gal, Cipolla 2018)
+
+
+class Accountant(Enum):
+    """How the privacy that was spent is added up; both are upper bounds."""
+
+    prv = "prv"  # by the privacy loss's distribution (Gopi, Lee, Wutschitz 2021): tight
+    rdp = "rdp"  # by Renyi divergences (Mironov 2017): a little above, for any noise
+
+
+class Entropy(Enum):
+    """Where the noise and the draws of a private training come from."""
+
+    seed = "seed"  # the experiment's seed: replayable, and so are they by whoever knows it
+    os = "os"  # the operating system: not replayable, also not by resuming
+
+
+class PrivacyUnit(Enum):
+    """Whose presence in the training data is hidden."""
+
+    image = "image"
+    patient = "patient"  # all images of a patient come and go together, clipped as one
 
 
 class Gradients(Enum):
@@ -104,82 +151,33 @@ class Augment:
     noise: float = 0.0  # largest standard deviation of white noise, share of the grey range
     opacities: float = 0.0  # probability of bright clouds, as of heavily opaque lungs; masks stay
     ratio: float = 0.0  # share of a side: three images in ten get narrower or lower by at most so much (COVID-Net's)
+    extra: List[str] = chosen([], "augmentations")  # further steps after these: albumentations' by name, or your own
 
 
 @dataclass
-class Pairs:
-    """Where the image pairs of PI and OLS come from.
-
-    Attributes:
-        val: Source whose validation split is sent through ``channel`` at every validation epoch.
-        test: Source whose test split is tested on: one of kind ``wacxr`` brings what the phone received, of any other
-            it is made by ``channel``; null: no test.
-        channel: One of ``datamodules.channels.registry``, or several in a row: ``whatsapp+whatsapp``,
-            ``resize:1600+jpeg:70``.
-        limit: At most so many validation pairs, drawn by seed and balanced over the classes; null: all.
-    """
-
-    val: str = "covidx"
-    test: Optional[str] = "wacxr"
-    channel: str = "whatsapp"
-    limit: Optional[int] = bounded(None, at_least=1, hint="null takes all pairs")
-
-
-@dataclass
-class Masks:
-    """Lung masks.
-
-    Attributes:
-        folders: Folders with ``<image stem>.png`` masks that a data set brings; they win.
-        segmenter: Makes the masks of all other images: ``covidmt``, the one that comes with the project
-            (docs/lung_segmenter.md); ``torchxrayvision``, an optional extra; a checkpoint of ``covidmt lungs train``;
-            or a lungs experiment YAML that is trained once when needed. null: such images count as having no lung.
-        cache: Folder of computed masks, keyed by image content and segmenter.
-    """
-
-    folders: List[str] = field(default_factory=list)
-    segmenter: Optional[str] = "covidmt"
-    cache: str = "mlruns/masks"
-
-    @property
-    def mask_folders(self) -> List[Path]:
-        """``folders``, absolute."""
-        return [absolute(folder) for folder in self.folders]
-
-    @property
-    def cache_folder(self) -> Path:
-        """``cache``, absolute."""
-        return absolute(self.cache)
-
-
-@dataclass
-class Data:
-    """What is learned from and measured on.
+class DataSets:
+    """Images of data sets, their size, and who of them is trained on.
 
     Attributes:
         crop_top: Share of every image that is cut off at the top, where letters stand.
-        view: What the network sees of every image, in training, validation, test and pairs alike. All but ``original``
-            need a lung mask of every image; images in which no lung is found are left out and counted.
+        max_megapixels: Files with more million pixels are refused before they are decoded.
     """
 
     root: str = "data"
     image_size: int = bounded(512, at_least=32)
     crop_top: float = bounded(0.0, at_least=0, below=1)
-    view: View = View.original
+    max_megapixels: float = bounded(MAX_MEGAPIXELS, above=0)
     split_policy: SplitPolicy = SplitPolicy.patient_disjoint
+    duplicates: Duplicates = Duplicates.refuse  # equal image files in two splits
     # of the patients left after the published validation and test sets
     val_fraction: float = bounded(0.1, above=0, below=1)
     # of the patients of a source that publishes no split and shares no test patient
     test_fraction: float = bounded(0.2, above=0, below=1)
     # of the patients drawn for validation; not the run's seed, so that runs are comparable
     split_seed: int = bounded(0, at_least=0)
-    epoch_length: str = "primary"  # primary | longest | a number of steps
     num_workers: int = bounded(4, at_least=0)
     cache: Optional[str] = None  # folder of decoded and resized images (`covidmt data cache`); null: decode each time
     sources: Dict[str, Source] = field(default_factory=dict)
-    pairs: Pairs = field(default_factory=Pairs)
-    masks: Masks = field(default_factory=Masks)
-    augment: Augment = field(default_factory=Augment)
 
     @property
     def cache_folder(self) -> Optional[Path]:
@@ -188,19 +186,47 @@ class Data:
 
 
 @dataclass
+class Data(DataSets):
+    """What is learned from and measured on.
+
+    Attributes:
+        view: What the network sees of every image, in training, validation, test and pairs alike. All but ``original``
+            need a lung mask of every image; images in which no lung is found are left out and counted.
+    """
+
+    view: View = View.original
+    epoch_length: str = "primary"  # primary | longest | a number of steps
+    pairs: Pairs = field(default_factory=Pairs)
+    masks: Masks = field(default_factory=Masks)
+    augment: Augment = field(default_factory=Augment)
+
+
+@dataclass
 class Task:
     """One task; its name is its key under ``tasks``.
 
     Attributes:
+        kind: ``multilabel``, ``multiclass``, ``boxes``; or a class of your own (docs/extending.md), which becomes its
+            ``module``, and ``kind`` what that answers.
+        module: The class that learns the task; null: the kind's own.
+        loss: In place of the kind's own: a function of your own or a class whose objects are called with logits and
+            targets (N, labels), and give the loss of each of them, or of each image.
         share_batch: Draw one batch with the other tasks of the same source that say so too.
         balance: ``classes``: every class comes up equally often.
         upsample: Label -> label: repeat the images of the first until they are as many as the second's.
-        class_weights: A weight per label in the loss.
+        class_weights: A weight per label in the loss. ``multiclass``: the loss is the weighted mean over the images,
+            torch.nn.CrossEntropyLoss's, so that only the weights' ratios count; ``multilabel``: a label's loss is
+            multiplied, as in torch.nn.BCEWithLogitsLoss.
+        column: Learn a text column of the sample table instead of a disease, such as ``origin``, ``file_format`` or
+            ``projection``: the labels are values of it.
     """
 
     name: str = ""
     source: str = MISSING
-    kind: TaskKind = TaskKind.multilabel
+    kind: TaskKind = chosen(TaskKind.multilabel, "tasks")
+    module: Optional[str] = chosen(None, "tasks")
+    loss: Optional[str] = chosen(None, "losses")
+    column: Optional[str] = None
     labels: List[str] = field(default_factory=list)
     batch_size: int = bounded(4, at_least=1)  # per process
     share_batch: bool = True
@@ -208,38 +234,6 @@ class Task:
     upsample: Dict[str, str] = field(default_factory=dict)
     class_weights: Optional[List[float]] = bounded(None, at_least=0)
     loss_weight: float = bounded(1.0, above=0, hint="leave the task out instead")
-
-
-@dataclass
-class BoxHeadSettings:
-    """Bounding-box head (paper: FPN + box regression subnet)."""
-
-    channels: int = bounded(256, at_least=1)
-    l2: float = bounded(1e-4, at_least=0)  # factor of the regularised least squares
-    objectness: bool = True  # our addition: a branch that says whether there is a box
-    score_threshold: float = bounded(0.05, at_least=0, at_most=1)
-    nms_iou: float = bounded(0.5, at_least=0, at_most=1)
-    max_boxes: int = bounded(10, at_least=1)
-
-
-@dataclass
-class Model:
-    """Base network and heads.
-
-    Attributes:
-        backbone: A torchvision name (``resnet50``), ``timm:<name>``, or a COVID-Net of docs/covidnet.md.
-        pretrained: ImageNet weights from the hub cache; ``weights`` wins.
-        weights: A local weights file (``covidmt weights fetch``), or ``package:<module>/<file>`` for a file that an
-            installed Python package brings.
-    """
-
-    backbone: str = "resnet50"
-    pretrained: bool = True
-    weights: Optional[str] = None
-    norm: Norm = Norm.batch  # group: privacy needs it; and its twin without privacy, for a fair pair
-    transition_channels: int = bounded(512, at_least=1)
-    channels_last: bool = False
-    boxes: BoxHeadSettings = field(default_factory=BoxHeadSettings)
 
 
 @dataclass
@@ -261,7 +255,7 @@ class Losses:
     weighting: Weighting = Weighting.mean
     gradients: Gradients = Gradients.sum
     consistency: float = bounded(0.0, at_least=0)
-    consistency_channel: str = "whatsapp"
+    consistency_channel: str = chosen("whatsapp", "channels")
     attention: float = bounded(0.0, at_least=0)
 
 
@@ -275,78 +269,88 @@ class Privacy:
     Attributes:
         target_epsilon: The noise is chosen so that the whole training spends at most this; or
         noise_multiplier: standard deviation of the noise over ``max_grad_norm``, and epsilon is what comes of it.
-        delta: Must be below 1 / training images.
-        max_grad_norm: Every image's gradient is clipped to this norm.
+        delta: Must be below 1 / training images (patients).
+        max_grad_norm: Every image's (patient's) gradient is clipped to this norm.
+        accountant: How epsilon is computed.
+        unit: What (epsilon, delta) hold for. ``patient``: a step draws patients, with all their images.
+        entropy: Of the noise and the draws.
     """
 
     target_epsilon: Optional[float] = bounded(None, above=0)
     noise_multiplier: Optional[float] = bounded(None, above=0)
     delta: float = bounded(1e-5, above=0)
     max_grad_norm: float = bounded(1.0, above=0)
+    accountant: Accountant = Accountant.prv
+    unit: PrivacyUnit = PrivacyUnit.image
+    entropy: Entropy = Entropy.seed
 
 
 @dataclass
 class Optimizer:
-    """An optimizer of torch, with its arguments."""
+    """An optimizer of torch or of your own, with its arguments."""
 
-    name: str = "Adam"  # any of torch.optim
+    name: str = chosen("Adam", "optimizers")  # any of torch.optim, or a class
     lr: float = bounded(2e-4, at_least=0)
     options: Dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Scheduler:
-    """A learning rate scheduler of torch, with its arguments."""
+    """A learning rate scheduler of torch or of your own, with its arguments."""
 
-    name: Optional[str] = "MultiStepLR"  # any of torch.optim.lr_scheduler; null: none
+    name: Optional[str] = chosen("MultiStepLR", "schedulers")  # any of torch.optim.lr_scheduler, or a class; null: none
     interval: str = "epoch"  # epoch | step
     options: Dict[str, Any] = field(default_factory=lambda: {"milestones": [8, 16, 20]})
 
 
 @dataclass
 class Robustness:
-    """PI and OLS. The decision: does the image show ``label`` or not?"""
+    """PI, OLS and LI. The decision: does the image show ``label`` or not?
+
+    Attributes:
+        thresholds: How the thresholds of all other labels are chosen, at every validation epoch; they are kept in the
+            checkpoint.
+        sensitivity: What ``thresholds: sensitivity`` asks for.
+        box_score: Predicted boxes of at least this score count in LI and in OLS of boxes.
+    """
 
     task: str = "covidx"
     label: str = "COVID-19"
+    decision: DecisionRule = DecisionRule.threshold
     threshold: float = bounded(0.5, above=0, at_most=1)  # probability at and above which the decision is positive
+    thresholds: ThresholdRule = ThresholdRule.fixed
+    sensitivity: float = bounded(0.9, above=0, at_most=1)
+    box_score: float = bounded(0.5, at_least=0, at_most=1)
     eta: float = bounded(0.4, above=0, at_most=1)  # IOL below which a region is out of the lungs (Eq. 4)
     region_threshold: float = bounded(0.5, above=0, at_most=1)  # share of the heat map's maximum
     target: Target = Target.decision
-    # of the heat map: gradcam | guided_gradcam | a CAM method of pytorch-grad-cam (eigencam ...)
-    engine: str = "gradcam"
+    # of the heat map: gradcam | guided_gradcam | a CAM method of pytorch-grad-cam (eigencam ...) | a class of your own
+    engine: str = chosen("gradcam", "engines")
     layer: Optional[str] = None  # explained module, e.g. backbone.network.layer3; null: the base network's last map
     batch_size: int = bounded(16, at_least=1)
     overlays: int = bounded(6, at_least=0)  # pairs drawn as pictures at every validation epoch
 
 
-@dataclass
-class Tracking:
-    """MLflow.
+class Keep(Enum):
+    """Which checkpoints a finished run keeps."""
 
-    Attributes:
-        uri: Tracking URI; null: the environment's MLFLOW_TRACKING_URI, else the project's own sqlite store.
-        log_checkpoint: Upload the best checkpoint as an artifact.
-    """
-
-    uri: Optional[str] = None
-    experiment: str = "covidmt"
-    run_name: Optional[str] = None
-    tags: Dict[str, str] = field(default_factory=dict)
-    system_metrics: bool = True
-    log_checkpoint: bool = True
+    best = "best"  # the best epoch's weights
+    all = "all"  # also the last one, with optimizer and loops: to resume the run with more epochs, say
 
 
 @dataclass
 class Checkpoint:
-    """How often a training is saved, so that it can resume after an interruption.
+    """How often a training is saved, so that it can resume after an interruption, and what is kept when it has ended.
 
     Attributes:
-        every_n_steps: Optimizer steps between two checkpoints; there is one at every epoch's end and before every
-            validation anyway.
+        every_minutes: Minutes of training between two checkpoints; there is one at every epoch's end and before every
+            validation anyway. The first one in a start comes after 50 steps, which tell how fast it is.
+        every_n_steps: Optimizer steps between two checkpoints, instead.
     """
 
-    every_n_steps: int = bounded(200, at_least=1)
+    every_minutes: float = bounded(10.0, above=0)
+    every_n_steps: Optional[int] = bounded(None, at_least=1)
+    keep: Keep = Keep.best
 
 
 @dataclass
@@ -355,7 +359,9 @@ class Experiment:
 
     Attributes:
         active_tasks: The tasks to learn, in order, the first is the primary one; null: all.
-        trainer: Arguments of Lightning's Trainer; ``{class_path: ..., init_args: {...}}`` makes an object.
+        trainer: Arguments of Lightning's Trainer; ``{class_path: ..., init_args: {...}}`` makes an object. And
+            ``detect_nonfinite``: ``stop`` (the default) ends a training at its first loss that is NaN or infinite,
+            ``warn`` goes on.
 
     >>> tasks = {"covidx": Task("covidx", "covidx"), "nodule": Task("nodule", "nih")}
     >>> [task.name for task in Experiment("mine", tasks=tasks, active_tasks=["nodule"]).active]
@@ -381,3 +387,8 @@ class Experiment:
     def active(self) -> list[Task]:
         """The active tasks, in order."""
         return [self.tasks[name] for name in (self.active_tasks or self.tasks)]
+
+    @property
+    def readable(self) -> list[Task]:
+        """The active tasks whose answers covidmt reads: all but those of kind ``custom``."""
+        return [task for task in self.active if task.kind is not TaskKind.custom]

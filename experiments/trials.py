@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.keys import Values, flatten, nest
-from experiments.load import Layer, load_experiment, load_schema, to_dict
+from experiments.load import CommonSettings, Layer, load_experiment, load_schema, to_dict
 from experiments.schema import Experiment, Task
 from experiments.sweep_schema import Distribution, Draw, Launcher, Search, Sweep
-from experiments.validate import check_sweep
+from experiments.validate import check_experiment, check_sweep
 
 # What cannot change a run's result: it is not part of a trial's identity.
 _IRRELEVANT = (
@@ -102,15 +102,27 @@ def _grid_trials(sweep: Sweep, path: str | Path, base: Path, layers: list[str | 
     """Return the trials of grid, zip and list with every seed; of equal ones the first."""
     trials: dict[str, Trial] = {}
     points = list(sweep.points())
+    common = CommonSettings(base, layers)
     for point, label in zip(points, _make_labels(sweep, points), strict=True):
-        for seed in sweep.seeds or [None]:
-            values = point if seed is None else {**point, "seed": seed}
-            experiment = load_experiment(base, [*layers, (f"{path}: trial {label!r}", nest(values))])
-            experiment = _set_processes(experiment, sweep.launcher)
+        for values, loaded in _load_seeds(sweep, common, point, f"{path}: trial {label!r}"):
+            experiment = _set_processes(loaded, sweep.launcher)
             values = {**values, "seed": experiment.seed}
             trial = Trial(trial_id(experiment), label or experiment.name, values, experiment)
             trials.setdefault(trial.id, trial)
     return list(trials.values())
+
+
+def _load_seeds(sweep: Sweep, common: CommonSettings, point: Values, where: str) -> Iterator[tuple[Values, Experiment]]:
+    """Yield the experiment of a point with every seed, and its values; what differs in the seed alone is read once."""
+    first: Experiment | None = None
+    for seed in sweep.seeds or [None]:
+        values = point if seed is None else {**point, "seed": seed}
+        if first is not None and seed is not None and not common.follows("seed", point):
+            experiment = replace(first, seed=seed)
+            check_experiment(experiment, str(common.path))
+        else:
+            experiment = first = common.experiment((where, nest(values)))
+        yield values, experiment
 
 
 def trial_id(experiment: Experiment) -> str:
@@ -207,6 +219,8 @@ def _set_processes(experiment: Experiment, launcher: Launcher) -> Experiment:
         shape["strategy"] = "ddp"
     if launcher.gpus_per_node and "accelerator" not in trainer:
         shape["accelerator"] = "gpu"
+    if not experiment.tracking.enabled:
+        raise UserError("tracking.enabled: a sweep's trials are runs of MLflow; leave it at true")
     return replace(experiment, trainer={**trainer, **shape})
 
 

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 
 from experiments.bounds import check_bounds
 from experiments.errors import UserError, nearest
 from experiments.keys import flatten
-from experiments.lungs_schema import LungsExperiment
-from experiments.schema import Balance, Experiment, Losses, Norm, Privacy, Task, TaskKind, Weighting
+from experiments.lungs.masks import HEARTS, MaskLevels, Masks
+from experiments.lungs_schema import LungModel, LungsExperiment
+from experiments.models.schema import Model, Norm
+from experiments.pairs.schema import Pairs
+from experiments.paths import require_name
+from experiments.pretraining.schema import PretrainExperiment
+from experiments.schema import (
+    Balance,
+    DecisionRule,
+    Experiment,
+    Losses,
+    Privacy,
+    Task,
+    TaskKind,
+    Weighting,
+)
+from experiments.source_schema import Source
 from experiments.sweep_schema import Distribution, LauncherKind, Search, Sweep
+from experiments.tracking.schema import Tracking
+
+# What is logged as val/pi/<name> of the decision, and so can be no task's name.
+PI_NAMES = (
+    *("ci_low", "ci_high", "argmax", "mean_abs_change", "undefined", "draws"),
+    *(f"flips_{way}{unit}" for way in ("pos_to_neg", "neg_to_pos") for unit in ("", "_percent")),
+)
 
 Mistake = tuple[str, str]  # the dotted key, and what is wrong with it
 
@@ -38,8 +61,10 @@ def check_experiment(experiment: Experiment, where: str) -> None:
         _refuse(_task_mistakes(task, experiment), where)
     if experiment.privacy is not None:
         _refuse(_privacy_mistakes(experiment, experiment.privacy), where)
+    _refuse(_model_mistakes(experiment.model), where)
     _refuse(_data_mistakes(experiment), where)
     _refuse(_robustness_mistakes(experiment), where)
+    _refuse(_tracking_mistakes(experiment.tracking), where)
 
 
 def check_lungs_experiment(experiment: LungsExperiment, where: str) -> None:
@@ -49,8 +74,24 @@ def check_lungs_experiment(experiment: LungsExperiment, where: str) -> None:
         UserError: Naming the first mistake.
     """
     check_bounds(experiment, where)
+    _refuse(_model_mistakes(experiment.model), where)
     if experiment.data.val_fraction + experiment.data.test_fraction >= 1:
         raise UserError(f"{where}: data.val_fraction, data.test_fraction: their sum must be below 1")
+    for name, folder in experiment.data.folders.items():
+        if folder.levels is not None:
+            _refuse(level_mistakes(folder.levels, f"data.folders.{name}.levels"), where)
+        _refuse(_convention_mistakes(folder.drawn, f"data.folders.{name}.drawn"), where)
+
+
+def check_pretrain_experiment(experiment: PretrainExperiment, where: str) -> None:
+    """Refuse an experiment of pretraining whose settings lie outside their bounds, or that has no films.
+
+    Raises:
+        UserError: Naming the first mistake.
+    """
+    check_bounds(experiment, where)
+    if not experiment.data.sources:
+        raise UserError(f"{where}: data.sources: name at least one data set whose films are learned from")
 
 
 def check_sweep(sweep: Sweep, where: str) -> None:
@@ -92,6 +133,8 @@ def _active_mistakes(experiment: Experiment) -> Iterator[Mistake]:
 
 def _task_mistakes(task: Task, experiment: Experiment) -> Iterator[Mistake]:
     key, sources = f"tasks.{task.name}", experiment.data.sources
+    if task.name in PI_NAMES:
+        yield key, f"a metric is called val/pi/{task.name} already; give the task another name"
     if task.source not in sources:
         yield f"{key}.source", f"no source {task.source!r} in data.sources{nearest(task.source, sources)}"
 
@@ -100,6 +143,8 @@ def _task_mistakes(task: Task, experiment: Experiment) -> Iterator[Mistake]:
         yield f"{key}.labels", "a classification task needs labels"
     if task.kind is TaskKind.boxes and (task.balance is not Balance.none or task.upsample or task.class_weights):
         yield key, "balance, upsample and class_weights are for classification tasks"
+    if task.kind is TaskKind.boxes and task.column is not None:
+        yield f"{key}.column", "boxes are no column of texts; use kind: multiclass"
     if task.kind is TaskKind.multiclass and len(task.labels) < 2:
         yield f"{key}.labels", "a multiclass task needs two labels or more"
 
@@ -144,30 +189,113 @@ def _privacy_mistakes(experiment: Experiment, privacy: Privacy) -> Iterator[Mist
             yield f"trainer.{name}", f"leave it out, under privacy {reason}"
 
 
+def _model_mistakes(model: Model | LungModel) -> Iterator[Mistake]:
+    if isinstance(model, Model) and model.init_from is not None and model.weights is not None:
+        yield "model.init_from", "takes the place of model.weights; keep one"
+    normalisation = model.normalisation
+    if normalisation is not None:
+        if [len(normalisation.mean), len(normalisation.std)] != [3, 3]:
+            yield "model.normalisation", "takes a mean and a std of three channels each"
+        if not all(isfinite(mean) for mean in normalisation.mean):
+            yield "model.normalisation.mean", f"takes numbers, not {normalisation.mean}"
+        if not all(isfinite(std) and std > 0 for std in normalisation.std):
+            yield "model.normalisation.std", f"takes numbers above 0, not {normalisation.std}"
+
+
 def _data_mistakes(experiment: Experiment) -> Iterator[Mistake]:
     data = experiment.data
     steps = data.epoch_length
     if steps not in ("primary", "longest") and not (steps.isdecimal() and int(steps) > 0):
         yield "data.epoch_length", f"takes primary, longest or a number of steps, not {steps!r}"
-    for key, source in {"val": data.pairs.val, "test": data.pairs.test}.items():
-        if source is not None and source not in data.sources:
-            yield f"data.pairs.{key}", f"no source {source!r} in data.sources{nearest(source, data.sources)}"
+    yield from _pair_mistakes(data.pairs, data.sources)
+    yield from _mask_mistakes(data.masks)
     quality = data.augment.jpeg_quality
     if len(quality) != 2 or not 1 <= quality[0] <= quality[1] <= 100:
         yield "data.augment.jpeg_quality", f"takes [lowest, highest] between 1 and 100, not {quality}"
+
+
+def _pair_mistakes(pairs: Pairs, sources: Mapping[str, Source]) -> Iterator[Mistake]:
+    # names
+    named = [("val", pairs.val, pairs.val_sources)]
+    if pairs.test is not None:
+        named.append(("test", pairs.test, pairs.test_sources))
+    for key, value, names in named:
+        if not names or not all(isinstance(name, str) for name in names):
+            yield f"data.pairs.{key}", f"takes a source or a list of sources, not {value!r}"
+            continue
+        if len(set(names)) < len(names):
+            yield f"data.pairs.{key}", f"a source is named twice: {value}"
+        for name in names:
+            if name not in sources:
+                yield f"data.pairs.{key}", f"no source {name!r} in data.sources{nearest(name, sources)}"
+
+    # how many
+    limits = pairs.limit if isinstance(pairs.limit, dict) else {"": pairs.limit}
+    for source, limit in limits.items():
+        if source and source not in sources:
+            yield "data.pairs.limit", f"no source {source!r} in data.sources{nearest(str(source), sources)}"
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            yield "data.pairs.limit", f"must be 1 or more, is {limit!r}; null takes all pairs"
+
+
+def _mask_mistakes(masks: Masks) -> Iterator[Mistake]:
+    yield from _convention_mistakes(masks.heart, "data.masks.heart")
+    yield from _convention_mistakes(masks.drawn, "data.masks.drawn")
+    if masks.levels is not None:
+        yield from level_mistakes(masks.levels, "data.masks.levels")
+
+
+def _convention_mistakes(value: str, key: str) -> Iterator[Mistake]:
+    if value not in HEARTS:
+        yield key, f"takes {' or '.join(HEARTS)}, not {value!r}"
+
+
+def level_mistakes(levels: MaskLevels, key: str) -> Iterator[Mistake]:
+    """Yield what is wrong with the levels of a mask.
+
+    >>> list(level_mistakes(MaskLevels(lungs=[0, 1]), "levels"))
+    [('levels.lungs', 'takes grey levels above 0, such as [1, 2], not [0, 1]')]
+    """
+    for name in ("lungs", "heart"):
+        value = getattr(levels, name, None)
+        many = value if isinstance(value, list) else [value]
+        if name == "heart" and value is None:
+            continue
+        if not many or not all(isinstance(level, int) and 0 < level < 2**16 for level in many):
+            yield f"{key}.{name}", f"takes grey levels above 0, such as [1, 2], not {value!r}"
 
 
 def _robustness_mistakes(experiment: Experiment) -> Iterator[Mistake]:
     robustness, active = experiment.robustness, {task.name: task for task in experiment.active}
     if robustness.task not in active:
         yield "robustness.task", f"{robustness.task!r} is not an active task{nearest(robustness.task, active)}"
+    if active[robustness.task].kind is TaskKind.custom:
+        yield "robustness.task", f"{robustness.task!r} is of a class of its own, whose answers make no decision"
     labels = active[robustness.task].labels
     if robustness.label not in labels:
         yield "robustness.label", f"task {robustness.task!r} has no label {robustness.label!r}; it has {labels}"
+    if robustness.decision is DecisionRule.argmax and len(labels) < 2:
+        yield "robustness.decision", f"argmax needs a task of two labels or more; {robustness.task!r} has {labels}"
+
+
+def _tracking_mistakes(tracking: Tracking) -> Iterator[Mistake]:
+    if tracking.register is None:
+        return
+    if not tracking.register or len(tracking.register) > 250 or set(tracking.register) & set("/:'\""):
+        yield (
+            "tracking.register",
+            f"{tracking.register!r} is no name for MLflow's registry: up to 250 characters, no / : ' \"",
+        )
+    if not tracking.enabled:
+        yield "tracking.register", "needs MLflow: leave tracking.enabled at true, or leave register out"
+    if not tracking.log_checkpoint:
+        yield "tracking.register", "needs tracking.log_checkpoint=true: what is registered is the logged network"
 
 
 def _sweep_mistakes(sweep: Sweep) -> Iterator[Mistake]:
-    if not sweep.name or any(letter in sweep.name for letter in "/\\ ") or sweep.name.startswith("."):
+    try:
+        require_name(sweep.name, "it")
+    except UserError:
         yield "name", f"{sweep.name!r} cannot name a folder: use letters, digits, - and _"
 
     # what varies

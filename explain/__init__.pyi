@@ -7,3 +7,4 @@ from .heat import heat_map as heat_map
 from .heat import heat_region as heat_region
 from .picture import Side as Side
 from .picture import draw_pair as draw_pair
+from .task_decisions import TaskDecisions as TaskDecisions

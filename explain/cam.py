@@ -3,7 +3,10 @@
 ===================  =================================================================================================
 ``gradcam``          :func:`explain.gradcam.gradcam`: exact, for little more than an inference. The default.
 ``guided_gradcam``   Grad-CAM, resized to the input, times guided backpropagation (Springenberg et al., 2015; paper 002,
-                     Fig. 6.11); the positive part, at the input's size. Sharp: its region is a few pixels.
+                     Fig. 6.11); the positive part, at the input's size. Sharp: its region is a few pixels. For networks
+                     with ReLU (:mod:`.guided`).
+a class of yours     called with (module, task, images, decision, target); returns the map (N, h, w), or a
+                     :class:`.GradCam` (docs/extending.md).
 a method's name      pytorch-grad-cam's method on the last feature map, or on a layer named: gradients (``gradcam++``,
                      ``layercam``, ``hirescam``, ``xgradcam``, ``shapleycam``, ...), perturbations (``scorecam``,
                      ``ablationcam``: a forward for each channel, so for few images), or the map's own structure
@@ -19,8 +22,9 @@ from __future__ import annotations
 import functools
 import inspect
 import io
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -28,15 +32,20 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from experiments.errors import UserError, nearest
+from experiments.plugins.choices import Choice
+from experiments.plugins.registry import choose_function, points
 from experiments.schema import Target
 from explain.decision import Decision
-from explain.gradcam import GradCam, gradcam, uncached_autocast
+from explain.gradcam import GradCam, gradcams, uncached_autocast
+from explain.guided import GuidedBackprop, refuse_smooth_activations
 
 if TYPE_CHECKING:
     from pytorch_grad_cam.base_cam import BaseCAM
+
+
+_KEY = "robustness.engine"
 
 
 @functools.cache  # imported where it is asked for: the library brings scikit-learn and matplotlib with it
@@ -70,7 +79,17 @@ def engine_title(engine: str) -> str:
         ('Grad-CAM++', 'ScoreCAM')
     """
     titles = {"gradcam": "Grad-CAM", "guided_gradcam": "Guided Grad-CAM", "gradcam++": "Grad-CAM++"}
-    return titles.get(engine) or methods()[engine].__name__
+    if engine in titles:
+        return titles[engine]
+    if _is_own(engine):
+        return Choice.parse(engine, _KEY).name.rpartition(".")[2]
+    return methods()[engine].__name__
+
+
+def _is_own(engine: str) -> bool:
+    """Return whether an engine is a class or function of the user's own, or of another package's entry point."""
+    choice = Choice.parse(engine, _KEY)
+    return choice.is_class or choice.name in points("engines")
 
 
 @runtime_checkable
@@ -96,7 +115,7 @@ class Cam:
     their gradients and ``requires_grad``, every submodule's mode, hooks and random states are as before.
 
     Args:
-        engine: One of :func:`engines`.
+        engine: One of :func:`engines`, or a class or function by its path.
         layer: Dotted name of the module, inside the LightningModule, whose output (N, C, h, w) is explained; None: the
             map that the head reads. With one, ``gradcam`` is the library's.
 
@@ -119,8 +138,13 @@ class Cam:
     """
 
     def __init__(self, engine: str = "gradcam", layer: str | None = None) -> None:
-        if engine != "gradcam" and engine not in engines():
-            raise UserError(f"robustness.engine: no engine {engine!r}{nearest(engine, engines())}")
+        self._own: Callable[..., Any] | None = None
+        if _is_own(engine):
+            self._own = choose_function("engines", engine, _KEY)
+            if layer is not None:
+                raise UserError(f"robustness.layer: is for engines by name; {engine} explains what it was written for")
+        elif engine != "gradcam" and engine not in engines():
+            raise UserError(f"{_KEY}: no engine {engine!r}{nearest(engine, engines())}")
         self.engine = engine
         self.layer = layer
 
@@ -128,7 +152,8 @@ class Cam:
         """Check before the first image that the module has what is needed.
 
         Raises:
-            UserError: A method is missing, or there is no such layer (with the nearest ones).
+            UserError: A method is missing, there is no such layer (with the nearest ones), or ``guided_gradcam`` is to
+                explain a network without ReLU.
         """
         if not isinstance(module, Explainable):
             raise UserError(f"PI and OLS: {type(module).__name__} needs the methods features(images) and head(task)")
@@ -138,41 +163,86 @@ class Cam:
             raise UserError(
                 f"robustness.layer: {type(module).__name__} has no module {self.layer!r}{nearest(self.layer, as_deep)}"
             )
+        if self.engine == "guided_gradcam":
+            refuse_smooth_activations(module)
 
     def __call__(
         self, module: nn.Module, task: str, images: Tensor, decision: Decision, target: Target = Target.decision
     ) -> GradCam:
-        """Return the raw maps of one batch, and the logits that they explain.
+        """Return the raw maps of one batch, and the logits that they explain; see :meth:`explain`."""
+        return self.explain(module, task, images, decision, [target])[target]
+
+    @property
+    def reads_last_map(self) -> bool:
+        """Whether the engine explains the last feature map and needs no other run of the network for it."""
+        return self.engine == "gradcam" and self.layer is None
+
+    def explain(
+        self,
+        module: nn.Module,
+        task: str,
+        images: Tensor,
+        decision: Decision,
+        targets: Sequence[Target],
+        feature: Tensor | None = None,
+    ) -> dict[Target, GradCam]:
+        """Return the raw maps of one batch by the answer that they explain, and the logits.
+
+        ``gradcam`` runs the network and the head once for all targets; the other engines run anew for each.
 
         Args:
             module: An :class:`Explainable` in eval mode.
             task: Its classification task.
             images: (N, 1, S, S) uint8 on the module's device.
             decision: What is decided by the task's logits.
-            target: Which score is explained.
+            targets: Which answers are explained.
+            feature: (N, C, h, w) the images' last feature map, where it is known already; else it is computed.
 
         Returns:
             Maps (N, h, w), of the layer's size or for ``guided_gradcam`` (N, S, S), and logits.
 
         Raises:
-            UserError: The layer gives no (N, C, h, w) tensor or takes no part in the task's prediction.
+            UserError: The layer gives no (N, C, h, w) tensor or takes no part in the task's prediction, or
+                ``guided_gradcam`` on a network without ReLU.
         """
+        if self._own is not None:
+            return {target: self._by_own(module, task, images, decision, target) for target in targets}
         if self.layer is None and self.engine in ("gradcam", "guided_gradcam"):
             model = cast(Explainable, module)
-            with torch.no_grad():
-                feature = model.features(images)[-1]
-            cam = gradcam(feature, model.head(task), lambda logits: decision.score(logits, target))
+            if feature is None:
+                with torch.no_grad():
+                    feature = model.features(images)[-1]
+            scores = [partial(decision.score, target=target) for target in targets]
+            cams = dict(zip(targets, gradcams(feature, model.head(task), scores), strict=True))
         else:
-            with _restored(module, images.device):
-                # Score-CAM holds an image for each channel, so it takes one after the other.
-                parts = images.split(1 if self.engine == "scorecam" else len(images))
-                cams = [self._run_library(_Network(module, task), part, decision, target) for part in parts]
-                cam = GradCam(*(torch.cat(column) for column in zip(*cams, strict=True)))
+            cams = {target: self._by_library(module, task, images, decision, target) for target in targets}
 
         if self.engine != "guided_gradcam":
-            return cam
+            return cams
         with _restored(module, images.device):
-            return cam._replace(map=_guided_map(cam, _Network(module, task), images, decision, target))
+            return {
+                target: cam._replace(map=_guided_map(cam, _Network(module, task), images, decision, target))
+                for target, cam in cams.items()
+            }
+
+    def _by_own(self, module: nn.Module, task: str, images: Tensor, decision: Decision, target: Target) -> GradCam:
+        assert self._own is not None
+        with _restored(module, images.device):
+            output = self._own(module, task, images, decision, target)
+        if not isinstance(output, GradCam):
+            with torch.no_grad():
+                output = GradCam(output, _Network(module, task)(images).float())
+        shape = tuple(output.map.shape) if isinstance(output.map, Tensor) else type(output.map).__name__
+        if len(shape) != 3 or shape[0] != len(images):
+            raise UserError(f"{_KEY}: {self.engine} gives {shape}; a map is (N, h, w) of {len(images)} images")
+        return GradCam(output.map.detach().float().relu(), output.logits.detach())
+
+    def _by_library(self, module: nn.Module, task: str, images: Tensor, decision: Decision, target: Target) -> GradCam:
+        with _restored(module, images.device):
+            # Score-CAM holds an image for each channel, so it takes one after the other.
+            parts = images.split(1 if self.engine == "scorecam" else len(images))
+            cams = [self._run_library(_Network(module, task), part, decision, target) for part in parts]
+        return GradCam(*(torch.cat(column) for column in zip(*cams, strict=True)))
 
     def _run_library(self, network: _Network, images: Tensor, decision: Decision, target: Target) -> GradCam:
         layer = network.last if self.layer is None else network.module.get_submodule(self.layer)
@@ -185,10 +255,8 @@ class Cam:
         last = layer.register_forward_hook(output.convert_back)
 
         def score(image: int) -> Callable[[Tensor], Tensor]:
-            # The decision is that on the image itself; on a perturbed one its score stays the same one.
-            return lambda logits: (
-                decision.sign(cam.outputs[image : image + 1].detach(), target) * decision.margin(logits[None])
-            )[0]
+            # The answer is that to the image itself; on a perturbed one its score stays the same one.
+            return lambda logits: decision.score(logits[None], target, cam.outputs[image : image + 1].detach())[0]
 
         try:
             with redirect_stderr(io.StringIO()):  # a progress bar for each image
@@ -211,9 +279,14 @@ class _Network(nn.Module):
         self.last: nn.Module = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        model = cast(Explainable, self.module)
         ablated = not isinstance(self.last, nn.Identity)  # AblationCAM's own layer brings the maps
-        return model.head(self.task)(self.last(images if ablated else model.features(images)[-1]))
+        return self.classify(self.last(images if ablated else self.features(images)))
+
+    def features(self, images: Tensor) -> Tensor:
+        return cast(Explainable, self.module).features(images)[-1]
+
+    def classify(self, feature: Tensor) -> Tensor:
+        return cast(Explainable, self.module).head(self.task)(feature)
 
 
 class _OutputAsFloat:
@@ -257,28 +330,14 @@ def _keep_raw_map(method: Any, name: str | None) -> Any:
     return Raw
 
 
-class _GuidedBackprop(TorchFunctionMode):
-    """ReLUs called inside, as modules or as functions, let only positive gradients of positive inputs pass.
-
-    Other activations keep their derivative.
-    """
-
-    _RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in self._RELUS:
-            from pytorch_grad_cam.guided_backprop import GuidedBackpropReLU
-
-            return GuidedBackpropReLU.apply(args[0] if args else kwargs["input"])
-        return func(*args, **(kwargs or {}))
-
-
 def _guided_map(cam: GradCam, network: _Network, images: Tensor, decision: Decision, target: Target) -> Tensor:
     """Positive part of Grad-CAM, resized to the images, times guided backpropagation; (N, S, S)."""
     leaf = _float_leaf(images)
-    with _GuidedBackprop():
-        margin = decision.margin(network(leaf))
-    (gradient,) = torch.autograd.grad((decision.sign(cam.logits, target) * margin).sum(), leaf)
+    with GuidedBackprop() as guided:
+        features = network.features(leaf)
+        guided.require_relu(network.module)
+        logits = network.classify(features)
+    (gradient,) = torch.autograd.grad(decision.score(logits, target, cam.logits).sum(), leaf)
     heat = F.interpolate(cam.map.unsqueeze(1), images.shape[-2:], mode="bilinear", align_corners=False)
     return (heat * gradient).sum(dim=1).relu_()
 

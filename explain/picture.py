@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from experiments.schema import Robustness, Target
+from experiments.schema import DecisionRule, Robustness
 from explain.cam import engine_title
 from explain.decision import Decision
 
@@ -38,14 +38,18 @@ class Side(NamedTuple):
         heat: (S, S) float32 in [0, 1].
         region: (S, S) bool, the heat-map region.
         probability: Probability of the decision's label, in [0, 1]; NaN where the network gave none.
+        positive: The decision.
         iol: Share of the region inside the lungs, in [0, 1]; NaN where undefined.
+        cells: Height and width of the raw map that the heat map was resized from.
     """
 
     image: np.ndarray
     heat: np.ndarray
     region: np.ndarray
     probability: float
+    positive: bool
     iol: float
+    cells: tuple[int, int]
 
 
 def draw_pair(
@@ -63,10 +67,10 @@ def draw_pair(
     Args:
         original: The left side.
         received: The right side.
-        lung: (S, S) bool, the original's lung fields, drawn on both.
+        lung: (S, S) bool, the original's lung fields, drawn on both; (0, 0): there is no mask.
         label: 1 / 0 / NaN, what the data set says.
         caption: Text below the images; the image's name.
-        decision: What was decided.
+        decision: What was decided, and by which rule.
         settings: Eta, region threshold, target and engine, which the picture states.
 
     Returns:
@@ -75,7 +79,7 @@ def draw_pair(
     Example:
         >>> from experiments.schema import Robustness
         >>> heat = np.eye(8, dtype=np.float32)
-        >>> side = Side(np.zeros((8, 8), np.uint8), heat, heat > 0, probability=0.9, iol=0.5)
+        >>> side = Side(np.zeros((8, 8), np.uint8), heat, heat > 0, 0.9, positive=True, iol=0.5, cells=(4, 4))
         >>> decision, lung = Decision("COVID-19", index=2), np.ones((8, 8), bool)
         >>> picture = draw_pair(side, side, lung, label=1.0, caption="a.png", decision=decision, settings=Robustness())
         >>> picture.shape, picture.dtype
@@ -101,12 +105,39 @@ def draw_pair(
     _draw_colour_scale(canvas, settings.region_threshold)
     _draw_legend(pen, decision, settings)
     caption += f"   ·   layer {settings.layer}" if settings.layer else ""
-    pen.text((GAP, TOP + XRAY + 37), shorten(caption, font(15), WIDTH - 2 * GAP), INK, font(15))
+    cells, top = cells_text(original.cells), TOP + XRAY + 37
+    room = WIDTH - 3 * GAP - font(15).getlength(cells)
+    pen.text((GAP, top), shorten(caption, font(15), room), INK, font(15))
+    pen.text((WIDTH - GAP, top), cells, ALARM if is_coarse(original.cells) else MUTED, font(15), anchor="ra")
     return np.asarray(canvas)
 
 
+def is_coarse(cells: tuple[int, int]) -> bool:
+    """Return whether a raw map has so few cells that one is a part of the chest: fewer than the usual 7 x 7 at 224 px.
+
+    Args:
+        cells: Height and width of the map.
+    """
+    return min(cells) < 7
+
+
+def cells_text(cells: tuple[int, int]) -> str:
+    """Return how fine a raw map is; of a coarse one also what a cell is.
+
+    Args:
+        cells: Height and width of the map.
+
+    Example:
+        >>> cells_text((16, 16)), cells_text((4, 4))
+        ('map of 16 x 16 cells', 'coarse map of 4 x 4 cells: each is 6.2 % of the image')
+    """
+    height, width = cells
+    text = f"map of {height} x {width} cells"
+    return f"coarse {text}: each is {100 / (height * width):.1f} % of the image" if is_coarse(cells) else text
+
+
 def _answer(side: Side, decision: Decision) -> str:
-    return "no prediction" if isnan(side.probability) else decision.answer(side.probability >= decision.threshold)
+    return "no prediction" if isnan(side.probability) else decision.answer(side.positive)
 
 
 def _draw_side(
@@ -126,18 +157,21 @@ def _draw_side(
 def _iol_line(side: Side, lung: np.ndarray, eta: float) -> tuple[str, tuple[int, int, int]]:
     if not isnan(side.iol):
         outside = side.iol < eta
-        note = f" < {eta:g}: looks outside the lungs" if outside else ""
+        note = f" < {eta:g}: counts as out of the lungs" if outside else ""
         return f"IOL {side.iol:.2f}{note}", ALARM if outside else INK
+    if not lung.size:
+        return "IOL not measured: no lung mask", MUTED
     return f"IOL undefined: {'heat map is zero everywhere' if lung.any() else 'no lung found'}", MUTED
 
 
 def _draw_legend(pen: ImageDraw.ImageDraw, decision: Decision, settings: Robustness) -> None:
-    """Draw what the heat map explains, and what the outlines and ``p`` are."""
+    """Draw what the heat map explains, what the outlines are, and what decides."""
     top = TOP + XRAY + 10
-    why = "the decision made" if settings.target is Target.decision else decision.label
-    engine = f"Heat map: {engine_title(settings.engine)}, target: {why}"
+    engine = f"{engine_title(settings.engine)}, explains {decision.explained(settings.target)}"
     pen.text((GAP, top), shorten(engine, font(14), 400), MUTED, font(14))
-    pen.text((WIDTH - GAP, top), f"p: probability of {decision.label}", MUTED, font(14), anchor="ra")
+    rule = "if highest" if decision.rule is DecisionRule.argmax else f"from {decision.threshold:g}"
+    probability = shorten(f"p({decision.label}), positive {rule}", font(14), 240)
+    pen.text((WIDTH - GAP, top), probability, MUTED, font(14), anchor="ra")
     draw_key(pen, 425, top, REGION, f"region, ≥ {settings.region_threshold:g} of max.")
     draw_key(pen, 660, top, LUNG, "lungs")
 
@@ -158,7 +192,7 @@ def overlay(
         image: (H, W) uint8.
         heat: (S, S) float32 in [0, 1].
         region: (S, S) bool.
-        lung: (S, S) bool.
+        lung: (S, S) bool; (0, 0): there is no mask.
         size: Width and height of the result.
 
     Returns:
@@ -167,7 +201,8 @@ def overlay(
     smaller = len(image) > size[1]
     grey = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     blended = blend(grey, cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR))
-    for mask, colour in ((lung, LUNG), (region, REGION)):
+    outlines = [(lung, LUNG), (region, REGION)] if lung.size else [(region, REGION)]
+    for mask, colour in outlines:
         full = (cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5).astype(np.uint8)
         line = cv2.morphologyEx(full, cv2.MORPH_GRADIENT, _SQUARE)
         blended[cv2.dilate(line, _SQUARE) > 0] = 0  # a dark edge, so that it shows on white too

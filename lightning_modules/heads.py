@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FeaturePyramidNetwork, batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
 
-from experiments.schema import BoxHeadSettings
-from lightning_modules.box_codes import decode_boxes
+from experiments.models.schema import BoxHeadSettings
+from lightning_modules.box_codes import agreement, decode_boxes
+from lightning_modules.networks.pyramid import anchor_sizes, build_pyramid
 
-_SMALLEST, _LARGEST = 0.06, 0.6  # chest opacities, as shares of the image's side
-_SIZES = 8  # of anchors at least, over all levels
 _RATIOS = (0.5, 1.0, 2.0)  # height / width
 _PRIOR = 0.01  # objectness before training, so that the many empty anchors do not drown the start (RetinaNet)
 _MATCH, _NO_MATCH = 0.5, 0.4  # IoU from which an anchor has a box, and below which it has none
@@ -58,26 +57,30 @@ class BoxOutput(NamedTuple):
         deltas: (N, A, 4) float32, codes relative to the anchors (:mod:`.box_codes`).
         objectness: (N, A) float32 logits; None where the branch is off.
         anchors: (A, 4) float32, x1 y1 x2 y2 in input pixels.
+        grids: Height and width of each level, whose anchors lie one level after the other, row by row.
     """
 
     deltas: Tensor
     objectness: Tensor | None
     anchors: Tensor
+    grids: tuple[tuple[int, int], ...] = ()
 
 
 class BoxHead(nn.Module):
     """Feature pyramid and box subnet (paper: Bounding box detection head); the objectness branch is our addition.
 
-    The pyramid over four maps is the paper's "convolution, upsample and convolution, three times, then four convolution
-    layers"; a network with fewer maps has a lower one. The anchors' sizes are spread over its levels.
+    The pyramid, and the anchors on its levels: :mod:`.pyramid`. One subnet is run on all levels.
 
     Args:
         channels: The maps' channels, fine to coarse.
         image_size: Side of the input images in pixels.
         settings: ``model.boxes``.
+        strides: The maps' strides; None: 4, 8, 16 ...
 
     Example:
-        >>> head = BoxHead([4, 6], image_size=64, settings=BoxHeadSettings(channels=4))
+        >>> from experiments.models.schema import Pyramid
+        >>> settings = BoxHeadSettings(channels=4, pyramid=Pyramid.torchvision)
+        >>> head = BoxHead([4, 6], image_size=64, settings=settings)
         >>> output = head([torch.rand(2, 4, 4, 4), torch.rand(2, 6, 2, 2)])
         >>> output.deltas.shape  # (16 + 4) places with 4 sizes of 3 ratios
         torch.Size([2, 240, 4])
@@ -86,22 +89,21 @@ class BoxHead(nn.Module):
         True
     """
 
-    def __init__(self, channels: list[int], image_size: int, settings: BoxHeadSettings) -> None:
+    def __init__(
+        self, channels: list[int], image_size: int, settings: BoxHeadSettings, strides: list[int] | None = None
+    ) -> None:
         super().__init__()
         self.image_size = image_size
         self.settings = settings
 
-        # anchors: sizes in equal steps from the smallest to the largest, as many on each level
-        levels = len(channels)
-        per_level = math.ceil(_SIZES / levels)
-        step = (_LARGEST / _SMALLEST) ** (1 / (levels * per_level - 1))
-        sizes = [image_size * _SMALLEST * step**index for index in range(levels * per_level)]
-        sizes_by_level = tuple(tuple(sizes[i : i + per_level]) for i in range(0, len(sizes), per_level))
-        self.anchors = AnchorGenerator(sizes_by_level, (_RATIOS,) * levels)
+        # pyramid, and anchors on its levels
+        strides = strides or [4 * 2**level for level in range(len(channels))]
+        sizes = anchor_sizes(settings.pyramid, strides, image_size)
+        self.pyramid = build_pyramid(settings.pyramid, channels, settings.channels)
+        self.anchors = AnchorGenerator(tuple(sizes), (_RATIOS,) * len(sizes))
 
-        # pyramid, box subnet, objectness branch
-        self.pyramid = FeaturePyramidNetwork(channels, settings.channels)
-        per_place = per_level * len(_RATIOS)
+        # box subnet, objectness branch
+        per_place = len(sizes[0]) * len(_RATIOS)
         self.boxes = _subnet(settings.channels, 4 * per_place)
         prior = -math.log((1 - _PRIOR) / _PRIOR)
         self.objects = _subnet(settings.channels, per_place, bias=prior) if settings.objectness else None
@@ -113,7 +115,8 @@ class BoxHead(nn.Module):
         objectness = None
         if self.objects is not None:
             objectness = torch.cat([_by_anchor(self.objects(level), 1) for level in levels], dim=1).squeeze(2).float()
-        return BoxOutput(deltas, objectness, self._anchors(levels))
+        grids = tuple((level.shape[2], level.shape[3]) for level in levels)
+        return BoxOutput(deltas, objectness, self._anchors(levels), grids)
 
     def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """Return each anchor's box: its index, or background, or neither.
@@ -146,20 +149,26 @@ class BoxHead(nn.Module):
     def decode(self, output: BoxOutput) -> list[dict[str, Tensor]]:
         """Return boxes after score threshold and non-maximum suppression, best first, as torchmetrics' mAP takes them.
 
-        Returns:
-            An entry an image: ``boxes`` (n, 4) in input pixels, ``scores`` (n,) in 0-1, ``labels`` (n,) zeros.
+        A box's score is its objectness; without that branch, as in the paper, the :func:`.agreement` of its anchor.
 
-        Raises:
-            ValueError: The head has no objectness branch, so its boxes have no scores.
+        Returns:
+            An entry an image: ``boxes`` (n, 4) in input pixels, ``scores`` (n,) in 0-1, ``labels`` (n,) zeros. Of an
+            image whose output is not finite everywhere: one box whose score is NaN, as :class:`.BoxScores` takes it.
         """
         if output.objectness is None:
-            raise ValueError("a box head without objectness branch has no scores")
-        images = zip(output.deltas, output.objectness, strict=True)
-        return [self._decode_image(deltas, objectness, output.anchors) for deltas, objectness in images]
+            scores = agreement(decode_boxes(output.deltas, output.anchors), output.anchors, output.grids)
+        else:
+            scores = torch.where(output.objectness.isfinite(), output.objectness.sigmoid(), torch.nan)
+        images = zip(output.deltas, scores, strict=True)
+        return [self._decode_image(deltas, own, output.anchors) for deltas, own in images]
 
-    def _decode_image(self, deltas: Tensor, objectness: Tensor, anchors: Tensor) -> dict[str, Tensor]:
+    def _decode_image(self, deltas: Tensor, scores: Tensor, anchors: Tensor) -> dict[str, Tensor]:
+        if not (deltas.isfinite().all() and scores.isfinite().all()):
+            boxes = deltas.new_zeros((1, 4))
+            return {"boxes": boxes, "scores": boxes[:, 0] + torch.nan, "labels": boxes[:, 0].long()}
+
         # the best candidates above the threshold
-        scores, best = objectness.sigmoid().topk(min(_CANDIDATES, len(objectness)))
+        scores, best = scores.topk(min(_CANDIDATES, len(scores)))
         best = best[scores >= self.settings.score_threshold]
         boxes = decode_boxes(deltas[best], anchors[best])
 

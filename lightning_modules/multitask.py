@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
@@ -15,20 +16,34 @@ from torch.nn.parallel import DistributedDataParallel
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
 from experiments.load import to_dict
-from experiments.schema import Experiment, Gradients, Norm
+from experiments.models.schema import Norm
+from experiments.plugins.imports import import_folders
+from experiments.plugins.trust import foreign_classes
+from experiments.schema import Experiment, Gradients, ThresholdRule
+from experiments.secrets import hide_in_values
 from explain.decision import Decision
-from lightning_modules.checkpoint import EXPERIMENT, PRIVACY, Checkpoint, require_same_network
+from lightning_modules.checkpoint import (
+    EXPERIMENT,
+    IMPORTS,
+    PRIVACY,
+    THRESHOLDS,
+    Checkpoint,
+    require_same_network,
+    saved_thresholds,
+)
 from lightning_modules.heads import BoxOutput
 from lightning_modules.losses.attention import heat_outside
 from lightning_modules.losses.consistency import divergence
 from lightning_modules.losses.surgery import pcgrad_backward
 from lightning_modules.losses.weighting import LossWeighting
 from lightning_modules.networks.backbones import build_backbone
+from lightning_modules.networks.layout import refuse_broken_channels_last
 from lightning_modules.networks.norm import to_group_norm
-from lightning_modules.networks.normalise import Normalise
+from lightning_modules.networks.normalise import Normalise, network_normalisation
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 from lightning_modules.strategies import refuse_sharding
 from lightning_modules.tasks import build_tasks
+from metrics.classification import ClassificationScores
 
 TaskOutput: TypeAlias = Tensor | BoxOutput  # logits (N, labels), or what the box head says
 
@@ -42,9 +57,9 @@ class MultiTaskModule(LightningModule):
 
     Logged, besides ``train/loss``, ``train/<task>/loss`` and, of a softmax, ``train/<task>/accuracy``, after every
     validation or test epoch: ``<stage>/loss`` (combined as in training), ``<stage>/<task>/loss`` and the task's scores
-    (:class:`.ClassificationScores`; :class:`.BoxScores`, and ``iou`` of the boxes at matched anchors). They are means
-    over images, labels or anchors, not over batches: the same for any batch size and number of processes. What is not
-    defined (no known label, one class only) is not logged, by all processes alike.
+    (:class:`.ClassificationScores`; :class:`.BoxScores`, and ``iou`` of the boxes at matched anchors).
+    They are means over images, labels or anchors, not over batches: the same for any batch size and number of
+    processes. What is not defined (no known label, one class only) is not logged, by all processes alike.
 
     Args:
         experiment: The experiment; only its active tasks get a head. One with ``privacy`` is trained by
@@ -54,6 +69,8 @@ class MultiTaskModule(LightningModule):
     Attributes:
         backbone: The base network (:class:`.Backbone`).
         tasks: By name, each active task's head, loss and scores (:class:`.TaskModule`).
+        label_thresholds: Task -> label -> probability at and above which it is positive, as chosen on the validation
+            set (``robustness.thresholds``); labels that are not named are positive from 0.5 on.
         weighting: How the task losses become one (:class:`.LossWeighting`).
 
     Raises:
@@ -76,15 +93,20 @@ class MultiTaskModule(LightningModule):
         model = experiment.model if pretrained else replace(experiment.model, pretrained=False, weights=None)
 
         # the network: images, maps, a head a task
-        self.normalise = Normalise()
+        self.normalise = Normalise(network_normalisation(experiment.model))
         self.backbone = build_backbone(model, experiment.data.image_size)
-        self.tasks = build_tasks(experiment, self.backbone)
+        self.tasks = build_tasks(replace(experiment, model=model), self.backbone)
         if model.norm is Norm.group:
             to_group_norm(self.backbone)
             to_group_norm(cast("nn.Module", self.tasks))
         self.weighting = LossWeighting(experiment.active, experiment.losses.weighting)
         if model.channels_last:
             self.to(memory_format=torch.channels_last)
+        if model.compile:
+            self.backbone.compile()  # in place: the weights keep their names
+
+        # task -> label -> probability at and above which it is positive, as chosen on the validation set
+        self.label_thresholds: dict[str, dict[str, float]] = {}
 
         # what one hook leaves for a later one
         self._loss_parts: Tensor | None = None  # between training_step and backward
@@ -250,13 +272,36 @@ class MultiTaskModule(LightningModule):
         losses = {name: scores["loss"] for name, scores in results.items() if "loss" in scores}
         return metrics | ({"loss": self.weighting.evaluate(losses)} if losses else {})
 
+    @torch.no_grad()
+    def choose_thresholds(self) -> None:
+        """Choose the labels' thresholds on this epoch's validation images, where ``robustness.thresholds`` asks for it.
+
+        The deciding label keeps ``robustness.threshold``. All processes call it, and choose the same.
+        """
+        robustness = self.experiment.robustness
+        if robustness.thresholds is ThresholdRule.fixed:
+            return
+        self.label_thresholds = {
+            name: task.scores.choose_thresholds(robustness.thresholds, robustness.sensitivity)
+            for name, task in self.tasks.items()
+            if isinstance(task.scores, ClassificationScores)
+        }
+        if robustness.task in self.label_thresholds:
+            self.label_thresholds[robustness.task].pop(robustness.label, None)
+
     def _log_epoch(self, stage: str) -> None:
         """Every process computes, and logs the same keys; nothing is logged in the sanity check."""
         metrics = self.epoch_metrics()
         for task in self.tasks.values():
             task.reset()
-        if not self.trainer.sanity_checking:
-            self.log_dict({f"{stage}/{key}": float(value) for key, value in metrics.items()}, batch_size=1)
+        if self.trainer.sanity_checking:
+            return
+
+        # A validation's confusions are for the callbacks alone: nobody looks at nine curves of counts.
+        kept = {key for key in metrics if stage == "val" and "/confusion/" in key}
+        for keys, logger in ((metrics.keys() - kept, True), (kept, False)):
+            values = {f"{stage}/{key}": float(value) for key, value in metrics.items() if key in keys}
+            self.log_dict(values, batch_size=1, logger=logger)
 
     def on_validation_start(self) -> None:
         """Give every process the first one's batch statistics, which are those that are saved; then let each run alone.
@@ -276,11 +321,35 @@ class MultiTaskModule(LightningModule):
 
     # setup and checkpoints
 
+    @classmethod
+    def load_from_checkpoint(  # ty: ignore
+        cls,
+        checkpoint_path: str | Path,
+        map_location: str | torch.device = "cpu",
+        *,
+        trust: bool = False,
+        **_: Any,
+    ) -> MultiTaskModule:
+        """Return the module of a checkpoint, in eval mode; see :func:`.load_module`.
+
+        Args:
+            checkpoint_path: A checkpoint of ``covidmt train``.
+            map_location: The device.
+            trust: Import classes of the user's own that it names.
+
+        Raises:
+            UserError: As :func:`.load_module`.
+        """
+        from lightning_modules.load import load_module  # which knows the private module too
+
+        return load_module(checkpoint_path, trust=trust).to(map_location)
+
     def setup(self, stage: str) -> None:
         """Refuse what this module cannot run under.
 
         Raises:
-            UserError: A strategy that shards, surgery on several processes, or an experiment with ``privacy`` here.
+            UserError: A strategy that shards, surgery on several processes, a layout that breaks the network's training
+                on a CPU, or an experiment with ``privacy`` here.
         """
         self._fitting = stage == "fit"
         refuse_sharding(self.trainer)
@@ -289,12 +358,21 @@ class MultiTaskModule(LightningModule):
                 "losses.gradients: pcgrad projects each process's gradients for itself, before they are averaged; "
                 "use one process (trainer.devices=1), or losses.gradients=sum"
             )
+        if self._fitting and self.experiment.model.channels_last and self.device.type == "cpu":
+            refuse_broken_channels_last(self)
         if self._fitting and self.experiment.privacy is not None and not self.is_private:
             raise UserError("privacy: MultiTaskModule trains without; use PrivateMultiTaskModule or build_module")
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Save the experiment beside the weights, as plain containers."""
-        checkpoint[EXPERIMENT] = to_dict(self.experiment)
+        """Save the experiment and the labels' thresholds beside the weights, as plain containers.
+
+        The experiment has the normalisation that the weights know; passwords in it are hidden.
+        """
+        model = replace(self.experiment.model, normalisation=self.normalise.settings)
+        checkpoint[THRESHOLDS] = self.label_thresholds
+        checkpoint[EXPERIMENT] = hide_in_values(to_dict(replace(self.experiment, model=model)))
+        if foreign_classes(self.experiment):
+            checkpoint[IMPORTS] = [str(folder) for folder in import_folders()]
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse the checkpoint of another network or of other tasks; in a fit, resume its privacy.
@@ -303,6 +381,7 @@ class MultiTaskModule(LightningModule):
             UserError: The checkpoint does not belong to this experiment.
         """
         require_same_network(self.experiment, checkpoint)
+        self.label_thresholds = saved_thresholds(checkpoint)
         if self._fitting:
             self.resume_privacy(checkpoint)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch.optim import lr_scheduler
 
 from experiments import schema
 from experiments.errors import UserError, nearest
+from experiments.plugins.choices import Choice
+from experiments.plugins.registry import find, points
 
 _DEFAULT = schema.Scheduler()
 
@@ -34,8 +36,10 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: schema.Optimiz
         >>> type(optimizer).__name__, optimizer.defaults["lr"], optimizer.defaults["momentum"]
         ('SGD', 0.1, 0.9)
     """
-    cls = _class("optimizer", torch.optim, torch.optim.Optimizer, settings.name)
-    return _build("optimizer", cls, list(parameters), {"lr": settings.lr}, settings.options)
+    choice = Choice.parse(settings.name, "optimizer.name")
+    cls = _class("optimizer", torch.optim, torch.optim.Optimizer, choice)
+    arguments = {"lr": settings.lr} | dict(choice.arguments)
+    return _build("optimizer", cls, list(parameters), arguments, settings.options)
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, settings: schema.Scheduler) -> LRSchedulerConfigType | None:
@@ -64,39 +68,47 @@ def build_scheduler(optimizer: torch.optim.Optimizer, settings: schema.Scheduler
         raise UserError(f"scheduler.interval: takes epoch or step, not {settings.interval!r}")
 
     # A YAML's options are merged into the defaults: MultiStepLR's milestones must not reach another scheduler.
+    choice = Choice.parse(settings.name, "scheduler.name")
     options = dict(settings.options)
-    if settings.name == _DEFAULT.name:
+    if choice.name == _DEFAULT.name:
         options = _DEFAULT.options | options
     else:
         options = {key: value for key, value in options.items() if _DEFAULT.options.get(key) != value}
 
-    cls = _class("scheduler", lr_scheduler, lr_scheduler.LRScheduler, settings.name)
-    scheduler = _build("scheduler", cls, optimizer, {}, options)
+    cls = _class("scheduler", lr_scheduler, lr_scheduler.LRScheduler, choice)
+    scheduler = _build("scheduler", cls, optimizer, dict(choice.arguments), options)
     configuration: LRSchedulerConfigType = {"scheduler": scheduler, "interval": settings.interval}
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
         configuration["monitor"] = "val/loss"
     return configuration
 
 
-def _class(section: str, module: ModuleType, base: type, name: str) -> type:
-    """The module's public class of this name below ``base``."""
+def _class(section: str, module: ModuleType, base: type, choice: Choice) -> Callable[..., Any]:
+    """An own class, or the module's public class of this name below ``base``."""
+    if choice.is_class or choice.name in points(f"{section}s"):
+        return find(f"{section}s", choice.name, f"{section}.name")
     classes = {
         key: value
         for key, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, base) and value is not base and not key.startswith("_")
     }
-    if name not in classes:
-        raise UserError(f"{section}.name: no {name!r} in {module.__name__}{nearest(name, classes)}")
-    return classes[name]
+    if choice.name not in classes:
+        raise UserError(f"{section}.name: no {choice.name!r} in {module.__name__}{nearest(choice.name, classes)}")
+    return classes[choice.name]
 
 
-def _build(section: str, cls: type, subject: object, arguments: dict[str, float], options: dict[str, object]) -> Any:
+def _build(
+    section: str, cls: Callable[..., Any], subject: object, arguments: dict[str, Any], options: dict[str, object]
+) -> Any:
     """``cls(subject, **arguments, **options)``, with a message for every mistake in the options."""
-    accepted = [name for name in list(inspect.signature(cls).parameters)[1:] if name not in arguments]
+    name = getattr(cls, "__name__", str(cls))
+    parameters = inspect.signature(cls).parameters
+    accepted = [each for each in list(parameters)[1:] if each not in arguments]
+    is_open = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     for option in options:
-        if option not in accepted:
-            raise UserError(f"{section}.options.{option}: {cls.__name__} has no such option{nearest(option, accepted)}")
+        if option not in accepted and not is_open:
+            raise UserError(f"{section}.options.{option}: {name} has no such option{nearest(option, accepted)}")
     try:
         return cls(subject, **arguments, **options)
     except (TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
-        raise UserError(f"{section}: {cls.__name__} refuses its options {options}: {error}") from error
+        raise UserError(f"{section}: {name} refuses its options {options}: {error}") from error

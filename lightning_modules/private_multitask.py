@@ -7,6 +7,7 @@ are those of any module. :mod:`.privacy` has the method and what its guarantee i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,17 +15,17 @@ from torch import Tensor
 
 from experiments.batch import Batch
 from experiments.errors import UserError
-from experiments.schema import Experiment
+from experiments.schema import Experiment, PrivacyUnit
 from lightning_modules.checkpoint import PRIVACY, Checkpoint
 from lightning_modules.multitask import MultiTaskModule
-from lightning_modules.privacy import PerImage, PrivateTraining, prepare_network, require_opacus
+from lightning_modules.privacy import PerImage, PrivateTraining, by_patient, prepare_network, require_opacus
 
 
 class PrivateMultiTaskModule(MultiTaskModule):
     """A :class:`.MultiTaskModule` of one classification task whose training is differentially private.
 
     Logged besides the metrics of the plain module: ``train/images``, how many a step drew, and ``<stage>/epsilon``,
-    what was spent until then at ``privacy.delta``.
+    what was spent until then at ``privacy.delta``; ``<stage>/epsilon_patient``, the same for a patient with all images.
 
     Args:
         experiment: An experiment with ``privacy``.
@@ -40,6 +41,7 @@ class PrivateMultiTaskModule(MultiTaskModule):
         >>> from experiments.batch import TaskBatch
         >>> from experiments.load import SHIPPED, load_experiment
         >>> settings = ["model.backbone=timm:test_resnet", "model.pretrained=false", "model.norm=group"]
+        >>> settings += ["model.head=transition"]
         >>> experiment = load_experiment(SHIPPED / "small_data.yaml", [*settings, "privacy.noise_multiplier=1.0"])
         >>> module = PrivateMultiTaskModule(experiment)
         >>> name, labels = experiment.active[0].name, len(experiment.active[0].labels)
@@ -56,7 +58,8 @@ class PrivateMultiTaskModule(MultiTaskModule):
     def __init__(self, experiment: Experiment, *, pretrained: bool = True) -> None:
         super().__init__(experiment, pretrained=pretrained)
         self.private: PrivateTraining | None = None
-        self._image_gradients: dict[str, Tensor] = {}  # by parameter, between training_step and backward
+        self._gradients: dict[str, Tensor] = {}  # by parameter, between training_step and backward
+        self._by_patient = experiment.privacy is not None and experiment.privacy.unit is PrivacyUnit.patient
 
     def setup(self, stage: str) -> None:
         """Choose the noise before a fit, and take out of the network what cannot be private.
@@ -80,10 +83,10 @@ class PrivateMultiTaskModule(MultiTaskModule):
         prepare_network(self.backbone)
         assert self.experiment.privacy is not None
         (task,) = self.experiment.active
-        self.private = PrivateTraining(self.experiment.privacy, datamodule.training_images, task.batch_size, steps)
+        self.private = PrivateTraining(self.experiment.privacy, datamodule.training_patients, task.batch_size, steps)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the mean loss of a batch of any size, and what is logged; :meth:`backward` gets each image's gradient.
+        """Return the mean loss of a batch of any size, and what is logged; :meth:`backward` gets what is clipped.
 
         Args:
             batch: Images that were drawn by Poisson sampling, perhaps none.
@@ -92,7 +95,10 @@ class PrivateMultiTaskModule(MultiTaskModule):
         ((name, task),) = self.tasks.items()
         targets = batch.tasks[name]
         per_image = PerImage(self.backbone, task)
-        self._image_gradients, losses, logits = per_image.gradients(self.normalise(batch.images), targets.targets)
+        self._gradients, losses, logits = per_image.gradients(self.normalise(batch.images), targets.targets)
+        if self._by_patient:
+            assert batch.patients is not None
+            self._gradients = by_patient(self._gradients, batch.patients)
 
         loss = losses.sum() / max(len(losses), 1)
         logged = {"loss": loss, f"{name}/loss": loss, "images": torch.tensor(float(len(losses)))}
@@ -100,11 +106,11 @@ class PrivateMultiTaskModule(MultiTaskModule):
         return {"loss": loss} | {f"train/{key}": value.detach() for key, value in logged.items()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Hand each image's gradient to the optimizer, where Opacus looks for it."""
+        """Hand each image's (patient's) gradient to the optimizer, where Opacus looks for it."""
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                setattr(parameter, "grad_sample", self._image_gradients[name])  # noqa: B010
-        self._image_gradients = {}
+                setattr(parameter, "grad_sample", self._gradients[name])  # noqa: B010
+        self._gradients = {}
 
     def build_optimizer(self) -> torch.optim.Optimizer:
         """Return the experiment's optimizer, in a fit behind clipping and noise.
@@ -117,9 +123,11 @@ class PrivateMultiTaskModule(MultiTaskModule):
         return optimizer if self.private is None else self.private.optimizer(optimizer)
 
     def epoch_metrics(self) -> dict[str, Tensor]:
-        """Return the epoch's losses and scores, and the epsilon that was spent until now."""
-        epsilon = {} if self.private is None else {"epsilon": torch.tensor(self.private.epsilon)}
-        return super().epoch_metrics() | epsilon
+        """Return the epoch's losses and scores, and the epsilons that were spent until now, without infinite ones."""
+        if self.private is None:
+            return super().epoch_metrics()
+        spent = {"epsilon": self.private.epsilon, "epsilon_patient": self.private.epsilon_patient}
+        return super().epoch_metrics() | {name: torch.tensor(v) for name, v in spent.items() if math.isfinite(v)}
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Save what was spent of the privacy too, and what the guarantee holds for."""
@@ -140,13 +148,14 @@ class PrivateMultiTaskModule(MultiTaskModule):
 
         assert self.private is not None
         for name, value in self._guarantee(self.private).items():
-            if saved["guarantee"][name] != value:
+            before = saved["guarantee"].get(name)
+            if before != value:
                 raise UserError(
-                    f"privacy: the checkpoint's {name} is {saved['guarantee'][name]}, this training's is {value}; the "
+                    f"privacy: the checkpoint's {name} is {before}, this training's is {value}; the "
                     f"guarantee holds for one only; {advice}"
                 )
         self.private.accountant.load_state_dict(saved)
 
-    def _guarantee(self, private: PrivateTraining) -> dict[str, float]:
+    def _guarantee(self, private: PrivateTraining) -> dict[str, float | str]:
         """What must not change in the course of a training, by its name."""
         return {**private.guarantee, "seed": self.experiment.seed}

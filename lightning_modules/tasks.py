@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,12 @@ from torchmetrics import Metric
 
 from experiments.batch import TaskBatch
 from experiments.errors import UserError
+from experiments.models.schema import Model
+from experiments.plugins.registry import choose, choose_function
 from experiments.schema import Experiment, Task, TaskKind
-from lightning_modules.heads import BoxHead, BoxOutput, ClassificationHead
-from lightning_modules.losses.tasks import (
-    Term,
-    box_terms,
-    sigmoid_cross_entropy,
-    softmax_cross_entropy,
-    weight_penalty,
-)
+from lightning_modules.heads import BoxHead, BoxOutput
+from lightning_modules.losses.own import OwnLoss
+from lightning_modules.losses.tasks import Term, box_terms, share_counts, weight_penalty
 from lightning_modules.networks.backbones import Backbone
 from metrics.boxes import BoxScores
 from metrics.classification import ClassificationScores
@@ -61,14 +58,21 @@ class TermSum(Metric):
 class TaskModule(nn.Module):
     """Base of the task kinds: a head on the base network's maps, its loss, and the scores of an epoch.
 
-    The loss is a sum of means; their sums and counts make an epoch's loss exact.
+    A kind of one's own is a class below this one or below another kind (docs/extending.md). The loss is a sum of
+    means; their sums and counts make an epoch's loss exact.
 
     Args:
         task: The task.
         head: Maps the base network's maps to the output.
         terms: Names of the means that :meth:`terms` returns.
         scores: What the task is scored by after an epoch; None: by its losses alone.
+
+    Attributes:
+        answers: What the output means to covidmt: logits of ``multilabel`` or ``multiclass``, ``boxes``, or ``custom``:
+            its scores are its own, and it says by :meth:`image_scores` and :meth:`image_values` what else is read.
     """
+
+    answers: ClassVar[TaskKind | str] = TaskKind.custom
 
     def __init__(self, task: Task, head: nn.Module, terms: list[str], scores: Metric | None) -> None:
         super().__init__()
@@ -84,7 +88,7 @@ class TaskModule(nn.Module):
 
     @abstractmethod
     def terms(self, output: Any, targets: TaskBatch) -> dict[str, Term]:
-        """Return the means over a batch: those that make up the loss, and ``iou``, which is only logged."""
+        """Return the means over a batch: those that make up the loss, and of boxes ``iou``, which is only logged."""
 
     @abstractmethod
     def score(self, output: Any, targets: TaskBatch) -> None:
@@ -98,13 +102,24 @@ class TaskModule(nn.Module):
         """Return what is logged of a training batch besides its loss."""
         return {}
 
+    def image_scores(self, output: Any, targets: TaskBatch) -> dict[str, Tensor]:
+        """Return what ``covidmt evaluate`` takes the mean of, by name: (N,) a score of each image, NaN = unknown.
+
+        Asked of a ``custom`` task alone; what covidmt reads itself it scores itself.
+        """
+        return {}
+
+    def image_values(self, output: Any) -> dict[str, Tensor]:
+        """Return what ``covidmt predict`` says of each image of a ``custom`` task, by name: (N,) numbers."""
+        return {}
+
     def loss(self, output: Any, targets: TaskBatch) -> Tensor:
         """Return the loss of a training batch, a scalar that is connected to every parameter of the head."""
         return self.loss_and_known(output, targets)[0]
 
     def loss_and_known(self, output: Any, targets: TaskBatch) -> tuple[Tensor, Tensor]:
-        """Return :meth:`loss`, and whether anything of this task is known in the batch, a scalar bool."""
-        terms = self.terms(output, targets)
+        """Return :meth:`loss`, and whether anything of this task is known in all processes' batches, a scalar bool."""
+        terms = share_counts(self.terms(output, targets))
         known = torch.stack([term.count for term in terms.values()]).sum() > 0
         return self._total(terms), known
 
@@ -143,30 +158,34 @@ class ClassificationTask(TaskModule):
     Args:
         task: The task.
         backbone: The base network, whose last map the head reads.
-        experiment: For the head's width.
+        experiment: For the kind of head (``model.head``), its width and the weights that it starts from.
     """
 
+    answers = TaskKind.multilabel
     class_weights: Tensor | None
 
     def __init__(self, task: Task, backbone: Backbone, experiment: Experiment) -> None:
+        robustness = experiment.robustness
+        decision = (robustness.label, robustness.threshold) if task.name == robustness.task else None
         super().__init__(
             task,
-            ClassificationHead(backbone.channels[-1], len(task.labels), experiment.model.transition_channels),
+            _classification_head(experiment.model, len(task.labels), backbone),
             ["cross_entropy"],
-            ClassificationScores(task.labels, softmax=task.kind is TaskKind.multiclass),
+            ClassificationScores(task.labels, softmax=task.kind is TaskKind.multiclass, decision=decision),
         )
         weights = None if task.class_weights is None else torch.tensor(task.class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
+        own = "softmax_cross_entropy" if task.kind is TaskKind.multiclass else "sigmoid_cross_entropy"
+        loss = choose_function("losses", task.loss or own, f"tasks.{task.name}.loss")
+        self.cross_entropy = loss if task.loss is None else OwnLoss(loss, task)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Return (N, labels) logits for maps of N images."""
         return self.head(maps[-1])
 
     def terms(self, output: Tensor, targets: TaskBatch) -> dict[str, Term]:
-        """Return ``cross_entropy``, over the known labels or images."""
-        softmax = self.task.kind is TaskKind.multiclass
-        cross_entropy = softmax_cross_entropy if softmax else sigmoid_cross_entropy
-        return {"cross_entropy": cross_entropy(output, targets.targets, self.class_weights)}
+        """Return ``cross_entropy``, or the loss in its place, over the known labels or images."""
+        return {"cross_entropy": self.cross_entropy(output, targets.targets, self.class_weights)}
 
     def progress(self, output: Tensor, targets: TaskBatch) -> dict[str, Tensor]:
         """Return ``accuracy`` of a softmax over the known images of the batch, NaN where there are none."""
@@ -182,8 +201,24 @@ class ClassificationTask(TaskModule):
         self.scores.update(output, targets.targets)
 
 
+def _classification_head(model: Model, labels: int, backbone: Backbone) -> nn.Module:
+    """The head that ``model.head`` chooses; each gets what its class or function has an argument for."""
+    return choose(
+        "heads",
+        model.head,
+        "model.head",
+        channels=backbone.channels[-1],
+        labels=labels,
+        transition_channels=model.transition_channels,
+        model=model,
+        backbone=backbone,
+    )
+
+
 class BoxTask(TaskModule):
     """Box regression by regularised least squares (paper: Table 3), and the focal loss of the objectness branch.
+
+    Without that branch, as in the paper, boxes are ranked by how far neighbouring anchors agree (:func:`.agreement`).
 
     Args:
         task: The task.
@@ -191,15 +226,16 @@ class BoxTask(TaskModule):
         experiment: For the head's settings (``model.boxes``) and the images' size.
     """
 
+    answers = TaskKind.boxes
     head: BoxHead
 
     def __init__(self, task: Task, backbone: Backbone, experiment: Experiment) -> None:
         settings = experiment.model.boxes
         super().__init__(
             task,
-            BoxHead(backbone.channels, experiment.data.image_size, settings),
+            BoxHead(backbone.channels, experiment.data.image_size, settings, backbone.strides),
             ["regression", "iou", *(["objectness"] if settings.objectness else [])],
-            BoxScores() if settings.objectness else None,
+            BoxScores(),
         )
 
     def forward(self, maps: list[Tensor]) -> BoxOutput:
@@ -216,9 +252,9 @@ class BoxTask(TaskModule):
         return self.head.settings.l2 * weight_penalty(self.head)
 
     def score(self, output: BoxOutput, targets: TaskBatch) -> None:
-        """Add a batch to :class:`.BoxScores`; without objectness there are no scored boxes."""
-        if self.scores is not None:
-            self.scores.update(self.head.decode(output), targets.boxes)
+        """Add a batch to :class:`.BoxScores`."""
+        assert self.scores is not None
+        self.scores.update(self.head.decode(output), targets.boxes)
 
 
 def build_tasks(experiment: Experiment, backbone: Backbone) -> Mapping[str, TaskModule]:
@@ -229,8 +265,13 @@ def build_tasks(experiment: Experiment, backbone: Backbone) -> Mapping[str, Task
     """
     modules: dict[str, nn.Module] = {}
     for task in experiment.active:
-        kind = BoxTask if task.kind is TaskKind.boxes else ClassificationTask
-        modules[task.name] = kind(task, backbone, experiment)
+        key = f"tasks.{task.name}.kind"
+        module = choose(
+            "tasks", task.module or task.kind.value, key, task=task, backbone=backbone, experiment=experiment
+        )
+        if not isinstance(module, TaskModule):
+            raise UserError(f"{key}: {task.module} gives a {type(module).__name__}; it must be a TaskModule")
+        modules[task.name] = module
 
     try:
         return cast("Mapping[str, TaskModule]", nn.ModuleDict(modules))

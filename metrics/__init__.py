@@ -1,7 +1,7 @@
 """Scores of models on images and image pairs, and how sure one can be of them.
 
 PI, IOL and OLS, classification and detection scores as torchmetrics, exact over any number of processes; for finished
-runs, in NumPy: scores of weighted images, a bootstrap over patients, confidence intervals, paired tests and controls.
+runs, in NumPy: confidence intervals over patients and trainings, differences on the same images, controls.
 
 The names in ``__all__`` are for use from outside; they are imported when they are first asked for.
 

@@ -8,6 +8,7 @@ region or no lungs, as in :func:`metrics.saliency.iol`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -103,9 +104,42 @@ def unpack(packed: np.ndarray, size: int) -> Tensor:
     return torch.from_numpy(bits).bool().view(-1, size, size)
 
 
+@dataclass(frozen=True)
+class ShuffledShares:
+    """How often lungs are missed by other patients' maps.
+
+    Attributes:
+        of_lungs: (N,) of each image's lungs, the share of other patients' maps that are out of them.
+        of_map: (N,) of each image's map, the share of other patients' lungs that it is out of; both NaN where the image
+            has no region or no lungs.
+    """
+
+    of_lungs: np.ndarray
+    of_map: np.ndarray
+
+    @property
+    def values(self) -> np.ndarray:
+        r"""(N,) numbers whose mean is that of ``of_lungs``, and whose variance over patients is that mean's.
+
+        All lungs are scored under the same maps, so that the mean :math:`T` would move with other maps as with other
+        lungs. It is a U-statistic; a patient, who brings both, moves it by :math:`(a_i - T) + (b_i - T)` over the
+        number of patients (Hoeffding, Ann Math Stat 1948), :math:`a` of the lungs and :math:`b` of the map: the values
+        are :math:`a_i + b_i - \bar{b}`. They are no shares.
+
+        Example:
+            One map of four lies outside all lungs: the other images' shares are 1 / 3 each, but one map is one map.
+
+            >>> ShuffledShares(np.array([0, 1, 1, 1]) / 3, np.array([1.0, 0, 0, 0])).values.round(2).tolist()
+            [0.75, 0.08, 0.08, 0.08]
+        """
+        if np.isnan(self.of_map).all():
+            return self.of_lungs
+        return self.of_lungs + self.of_map - np.nanmean(self.of_map)
+
+
 def shuffled_out(
     regions: np.ndarray, lungs: np.ndarray, patients: Sequence[str], eta: float, *, shuffles: int = 200, seed: int = 0
-) -> np.ndarray:
+) -> ShuffledShares:
     """Return how often an image's lungs are missed by *another* patient's map: the OLS that knows nothing of the image.
 
     Every image gets the maps of ``shuffles`` other images (of all others where there are fewer), as that many shuffles
@@ -120,7 +154,7 @@ def shuffled_out(
         seed: Seed of the draws.
 
     Returns:
-        (N,) shares in [0, 1]; NaN where the image has no region or no lungs itself, so that the mean is over the same
+        Shares in [0, 1]; NaN where the image has no region or no lungs itself, so that the mean is over the same
         images as the true OLS, or where no other patient has a region.
 
     Example:
@@ -128,12 +162,14 @@ def shuffled_out(
 
         >>> lungs = pack(torch.tensor([[[True, False]], [[True, False]]]))
         >>> regions = pack(torch.tensor([[[True, False]], [[False, True]]]))
-        >>> shuffled_out(regions, lungs, ["a", "b"], eta=0.4)
-        array([1., 0.])
+        >>> shares = shuffled_out(regions, lungs, ["a", "b"], eta=0.4)
+        >>> shares.of_lungs.tolist(), shares.of_map.tolist()
+        ([1.0, 0.0], [0.0, 1.0])
     """
     area, has_lung = np.bitwise_count(regions).sum(axis=1), lungs.any(axis=1)
     people = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)[1]
     shares, rng = np.full(len(regions), np.nan), np.random.default_rng(seed)
+    missed, given = np.zeros(len(regions)), np.zeros(len(regions))
     scored = np.flatnonzero(area)
 
     # each image's lungs under the maps of other patients
@@ -143,5 +179,9 @@ def shuffled_out(
             others = rng.choice(others, shuffles, replace=False)
         if len(others):
             inside = np.bitwise_count(regions[others] & lungs[image]).sum(axis=1)
-            shares[image] = np.mean((inside / area[others]).astype(np.float32) < np.float32(eta))
-    return shares
+            out = (inside / area[others]).astype(np.float32) < np.float32(eta)
+            shares[image] = out.mean()
+            missed[others] += out
+            given[others] += 1
+    of_map = np.divide(missed, given, out=np.full(len(regions), np.nan), where=given > 0)
+    return ShuffledShares(shares, np.where(np.isnan(shares), np.nan, of_map))

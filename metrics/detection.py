@@ -30,6 +30,17 @@ class Matches(NamedTuple):
     truths: np.ndarray
 
 
+def has_numbers(prediction: dict[str, Tensor]) -> bool:
+    """Return whether the boxes and scores of an image are all finite; what is not cannot be ranked.
+
+    Example:
+        >>> import torch
+        >>> has_numbers({"boxes": torch.zeros(1, 4), "scores": torch.tensor([float("nan")])})
+        False
+    """
+    return bool(prediction["boxes"].isfinite().all() and prediction["scores"].isfinite().all())
+
+
 def match_boxes(predictions: Sequence[dict[str, Tensor]], truths: Sequence[Tensor], thresholds: np.ndarray) -> Matches:
     """Give every detection, the most confident first, the free true box of the largest IoU that reaches the threshold.
 
@@ -38,6 +49,9 @@ def match_boxes(predictions: Sequence[dict[str, Tensor]], truths: Sequence[Tenso
         truths: One entry per image: (t, 4) float xyxy.
         thresholds: (T,) IoU in (0, 1].
 
+    Raises:
+        ValueError: A box or score that is not finite (:func:`has_numbers`).
+
     Example:
         >>> import torch
         >>> square = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
@@ -45,6 +59,8 @@ def match_boxes(predictions: Sequence[dict[str, Tensor]], truths: Sequence[Tenso
         >>> match_boxes([twice], [square], np.array([0.5])).hit  # a true box is found once, by the more confident one
         array([[ True, False]])
     """
+    if not all(map(has_numbers, predictions)):
+        raise ValueError("boxes and scores must be finite: others cannot be ranked")
     images, scores, hits = [], [], []
     for index, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
         order = prediction["scores"].argsort(descending=True, stable=True)

@@ -10,7 +10,6 @@ from torchmetrics import Metric
 
 from explain.decision import Decision
 from metrics.exact import exact_mean, exact_sum
-from metrics.intervals import wilson
 
 
 class PredictionInstability(Metric):
@@ -19,7 +18,7 @@ class PredictionInstability(Metric):
     .. math:: \text{PI score} = \frac{100}{N} \sum_i^N 1\big(y(x_i) \neq y(R(x_i))\big)
 
     Where :math:`x_i` is an original, :math:`R(x_i)` the image that the phone received, and :math:`y` the decision
-    (COVIDMT paper, section "The prediction instability problem", Eq. 2). A pair whose probability is NaN on either side
+    (COVIDMT paper, section "The prediction instability problem", Eq. 2). A pair without a finite number on either side
     has no decision: it is left out of N and counted as ``undefined``.
 
     As input to ``forward`` and ``update`` the metric accepts
@@ -29,7 +28,7 @@ class PredictionInstability(Metric):
 
     As output of ``forward`` and ``compute`` it returns a dictionary of
 
-    - ``score``: PI score in [0, 100], with ``ci_low`` and ``ci_high``, Wilson's 95 % interval;
+    - ``score``: PI score in [0, 100]; its interval needs the pairs' patients, :func:`metrics.intervals.share_interval`;
     - ``flips_pos_to_neg``, ``flips_neg_to_pos``: numbers of pairs; with ``..._percent`` behind, in percent of N;
     - ``argmax``: percent of pairs whose most probable label changes; 0 for a task of one label;
     - ``mean_abs_change``: mean absolute change of the label's probability, in [0, 1];
@@ -49,8 +48,6 @@ class PredictionInstability(Metric):
         >>> scores = metric.compute()
         >>> scores["score"], scores["flips_pos_to_neg"], scores["flips_neg_to_pos"], scores["n"]
         (25.0, 1, 0, 4)
-        >>> round(scores["ci_low"], 1), round(scores["ci_high"], 1)
-        (4.6, 69.9)
     """
 
     is_differentiable = False
@@ -73,11 +70,12 @@ class PredictionInstability(Metric):
         """Add pairs: both sides' logits, (N, number of labels) each, pair by pair."""
         before, after = self.decision.probability(original), self.decision.probability(received)
         defined = ~(before.isnan() | after.isnan())
-        was_positive, is_positive = before >= self.decision.threshold, after >= self.decision.threshold
+        was_positive, is_positive = self.decision.positive(original), self.decision.positive(received)
 
         self.pos_to_neg += (was_positive & ~is_positive & defined).sum()
         self.neg_to_pos += (~was_positive & is_positive & defined).sum()
-        self.argmax += ((original.argmax(dim=1) != received.argmax(dim=1)) & defined).sum()
+        ranked = defined & original.isfinite().all(dim=1) & received.isfinite().all(dim=1)
+        self.argmax += ((original.argmax(dim=1) != received.argmax(dim=1)) & ranked).sum()
         self.change += exact_sum((before - after).abs())
         self.n += defined.sum()
         self.undefined += (~defined).sum()
@@ -85,12 +83,9 @@ class PredictionInstability(Metric):
     def compute(self) -> dict[str, float]:
         """Return the scores over all pairs of all processes."""
         n, pos_to_neg, neg_to_pos = int(self.n), int(self.pos_to_neg), int(self.neg_to_pos)
-        low, high = wilson(pos_to_neg + neg_to_pos, n)
         percent = 100 / n if n else nan
         return {
             "score": percent * (pos_to_neg + neg_to_pos),
-            "ci_low": 100 * low,
-            "ci_high": 100 * high,
             "flips_pos_to_neg": pos_to_neg,
             "flips_neg_to_pos": neg_to_pos,
             "flips_pos_to_neg_percent": percent * pos_to_neg,

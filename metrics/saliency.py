@@ -40,6 +40,40 @@ def iol(region: Tensor, lung: Tensor) -> Tensor:
     return torch.where(lung.flatten(1).any(dim=1), inside.float() / area.float(), nan)
 
 
+class MeanIol(Metric):
+    """Compute the mean IOL over images (:func:`iol`); NaN where none has one.
+
+    ``update`` takes ``region`` and ``lung``, (N, H, W) bool; images without a region or without lungs are left out.
+
+    Example:
+        >>> metric = MeanIol()
+        >>> metric.update(torch.ones(2, 2, 2, dtype=torch.bool), torch.eye(2, dtype=torch.bool).repeat(2, 1, 1))
+        >>> metric.compute()
+        0.5
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    total: Tensor
+    n: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "n"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, region: Tensor, lung: Tensor) -> None:
+        """Add images: their heat-map regions and lung masks, (N, H, W) bool each."""
+        values = iol(region, lung)
+        self.total += exact_sum(values)
+        self.n += (~values.isnan()).sum()
+
+    def compute(self) -> float:
+        """Return the mean over all images of all processes."""
+        return exact_mean(self.total, int(self.n))
+
+
 class OutOfLungSaliency(Metric):
     r"""Compute the OLS score and the distribution of IOL over images.
 

@@ -74,23 +74,9 @@ def average_precision(weights: np.ndarray, truth: np.ndarray, score: np.ndarray)
     return _ratio((np.nan_to_num(precision) * positive).sum(axis=1), positive.sum(axis=1))
 
 
-def calibration_error(weights: np.ndarray, truth: np.ndarray, probability: np.ndarray, bins: int = 15) -> np.ndarray:
-    """Return the expected calibration error of (N,) probabilities, equal-width bins (Guo et al., ICML 2017).
-
-    The mean over the images of ``|share of positives in its bin - mean probability in its bin|``.
-
-    Example:
-        >>> calibration_error(np.ones((1, 2)), np.array([True, False]), np.array([0.75, 0.75]))
-        array([0.25])
-    """
-    index = np.minimum((probability * bins).astype(int), bins - 1)
-    member = (index[:, None] == np.arange(bins)).astype(float)
-    gap = weights @ (member * (truth.astype(float) - probability)[:, None])  # per bin: weight x (observed - promised)
-    return _ratio(np.abs(gap).sum(axis=1), weights.sum(axis=1))
-
-
 def _weights_by_score(weights: np.ndarray, truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weight of the positives and of the negatives at every distinct score, highest first: (R, number of scores)."""
+    _require_finite(score)
     order = np.argsort(-score, kind="stable")
     starts = np.flatnonzero(np.diff(score[order], prepend=np.inf))
     sorted_weights, sorted_truth = weights[:, order], truth[order].astype(float)
@@ -98,6 +84,12 @@ def _weights_by_score(weights: np.ndarray, truth: np.ndarray, score: np.ndarray)
         np.add.reduceat(sorted_weights * sorted_truth, starts, axis=1),
         np.add.reduceat(sorted_weights * (1 - sorted_truth), starts, axis=1),
     )
+
+
+def _require_finite(score: np.ndarray) -> None:
+    """Refuse to rank what is no number: it would get the rank of its place in the file."""
+    if not np.isfinite(score).all():
+        raise ValueError("scores must be finite: NaN and infinity cannot be ranked")
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

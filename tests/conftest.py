@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two pytest workers share two co
 
 settings.register_profile("fuzz", max_examples=1400)  # make fuzz; else 100
 
+# What starts the tests in the background (a shell's &, nohup) has them ignore these; tests send them to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# This process's folder for sockets, made once: a test that has temporary files elsewhere would give it a path too long.
+multiprocessing.util.get_temp_dir()
+
 REPO = Path(__file__).parents[1]
 
 
@@ -26,6 +35,15 @@ def mini_cxr() -> Path:
     root = REPO.parent / "shared" / "mini-cxr"
     if not root.is_dir():
         pytest.skip("the real X-rays (../shared/mini-cxr) are not on this machine")
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Cases and real X-rays beside the project; not part of it."""
+    root = REPO.parent / "shared"
+    if not root.is_dir():
+        pytest.skip("the cases (../shared) are not on this machine")
     return root
 
 

@@ -23,22 +23,25 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datamodules import lungs
 from datamodules.images.decode import decode
+from datamodules.lungs import read_lung_folder
+from datamodules.reading.labels import label_key
 from datamodules.sources.covidx import LABELS as COVIDX_LABELS
 from datamodules.sources.covidx import read_covidx
+from datamodules.sources.files import _BLANK
 from datamodules.sources.nih import LABELS as NIH_LABELS
 from datamodules.sources.nih import NO_FINDING, read_nih
+from datamodules.sources.notes import SourceNotes
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.rsna import LABELS as RSNA_LABELS
 from datamodules.sources.rsna import read_boxes, read_rsna
 from datamodules.sources.user_csv import read_user_csv
 from datamodules.sources.user_folder import read_user_folder
-from datamodules.sources.wacxr import LABEL as WACXR_LABEL
 from datamodules.sources.wacxr import read_wacxr
 from experiments.errors import UserError
 from experiments.load import SHIPPED, from_dict, load_experiment, to_dict
 from experiments.lungs_schema import LungFolder
+from experiments.names import name_key
 from experiments.schema import Experiment
 from experiments.source_schema import CovidxSource, CsvSource, FolderSource, NihSource, RsnaSource, WacxrSource
 from lightning_modules.checkpoint import read_checkpoint
@@ -47,7 +50,7 @@ from lightning_modules.multitask import MultiTaskModule
 from tests.helpers.tiny_experiment import experiment
 from tests.test_bad_inputs import dicom
 
-pytestmark = pytest.mark.fuzz
+pytestmark = [pytest.mark.fuzz, pytest.mark.slow]
 CASES = settings.default.max_examples  # 100, or those of --hypothesis-profile=fuzz
 fuzz = settings(max_examples=CASES // 2, deadline=None, suppress_health_check=list(HealthCheck))
 slow_fuzz = settings(fuzz, max_examples=CASES // 5)  # reading an experiment with all that it extends takes a while
@@ -108,12 +111,23 @@ def write(path: Path, text: str) -> bool:
 def rows(text: str) -> list[dict[str, str]]:
     """An independent reading of a CSV."""
     text = text.removeprefix("\ufeff")
-    return [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""), restkey="more") if any(row.values())]
+    found = [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""), restkey="more") if any(row.values())]
+    return [{str(key).strip(): str(value or "").strip() for key, value in row.items()} for row in found]
+
+
+def loose(name: object) -> str:
+    """A file's name, whatever its case and blanks."""
+    return name_key(str(name).replace(" ", ""))
+
+
+def distinct(boxes: list[list[float]]) -> list[tuple[float, ...]]:
+    """Identical rows are one box."""
+    return list(dict.fromkeys(tuple(np.float32(box).tolist()) for box in boxes))
 
 
 def number(text: str | None) -> float:
     """NaN where it is blank."""
-    return math.nan if text is None or text.strip() in ("", "NA", "nan", "NaN") else float(text)
+    return math.nan if text is None or text.strip() in _BLANK else float(text)
 
 
 def same(first: float, second: float) -> bool:
@@ -134,7 +148,7 @@ def test_own_table(root: Path, text: str):
     source = CsvSource(root=str(root), table="own.csv", labels={"normal": "normal", "COVID-19": "covid"})
     source.box_columns = ["x1", "y1", "x2", "y2"]
     try:
-        table = read_user_csv(source, "own", PatientRegistry(), [])
+        table = read_user_csv(source, "own", PatientRegistry(), SourceNotes())
     except UserError:
         assert text != OWN
         return
@@ -144,11 +158,14 @@ def test_own_table(root: Path, text: str):
         expected.setdefault(row["image"], []).append(row)
     assert all(Path(image).parent.samefile(root) or Path(image).is_relative_to(root) for image in table["image"])
     for _, got in table.iterrows():
-        (name,) = {name for name in expected if (root / name).resolve() == Path(got["image"]).resolve()}
+        image = loose(Path(got["image"]).resolve())
+        of_image = [row for name, some in expected.items() if loose((root / name).resolve()) == image for row in some]
+        assert of_image
         for label, column in source.labels.items():
-            assert all(same(got[label], number(row[column])) for row in expected[name])
-        boxes = [[number(row[c]) for c in source.box_columns] for row in expected[name]]
-        assert np.array_equal(got["boxes"], np.float32([box for box in boxes if not math.isnan(box[0])]).reshape(-1, 4))
+            assert all(same(got[label], number(row[column])) for row in of_image)
+        boxes = [[number(row[c]) for c in source.box_columns] for row in of_image]
+        known = distinct([box for box in boxes if not math.isnan(box[0])])
+        assert np.array_equal(got["boxes"], np.float32(known).reshape(-1, 4))
 
 
 BOXES = "patientId,x,y,width,height,Target\n" + "".join(
@@ -175,7 +192,7 @@ def test_rsna_boxes(root: Path, text: str):
             found.append([x, y, x + width, y + height])
     assert set(boxes.index) == set(expected)
     for name, some in boxes.items():
-        assert np.allclose(some, np.reshape(expected[str(name)], (-1, 4)))
+        assert np.allclose(some, np.reshape(distinct(expected[str(name)]), (-1, 4)))
         assert (some[:, 2:] > some[:, :2]).all()
 
 
@@ -197,7 +214,7 @@ def test_rsna_classes_and_mapping(root: Path, text: str, junk: object):
         return
     source = RsnaSource(root=str(root), labels="labels.csv", class_info="classes.csv", mapping="mapping.json")
     try:
-        table = read_rsna(source, "rsna", PatientRegistry(), [])
+        table = read_rsna(source, "rsna", PatientRegistry(), SourceNotes())
     except UserError:
         assert (text, junk) != (CLASSES, "0")
         return
@@ -205,8 +222,8 @@ def test_rsna_classes_and_mapping(root: Path, text: str, junk: object):
     classes = {row["patientId"]: row["class"] for row in rows(text)}
     for _, got in table.iterrows():
         named = [label for label in RSNA_LABELS if got[label] == 1]
-        told = (classes.get(Path(got["image"]).stem) or "").strip()
-        assert named == ([told] if told in RSNA_LABELS else [])
+        told = label_key(classes.get(Path(got["image"]).stem) or "")
+        assert list(map(label_key, named)) == ([told] if told in map(label_key, RSNA_LABELS) else [])
 
 
 ENTRIES = "Image Index,Finding Labels,Follow-up #\n" + "".join(
@@ -224,7 +241,7 @@ def test_nih(root: Path, text: str, listed: str):
     (root / "test.txt").write_text("00000006_000.png\n00000007_000.png\n")
     source = NihSource(root=str(root), entries="entries.csv", train_val_list="train.txt", test_list="test.txt")
     try:
-        table = read_nih(source, "nih", PatientRegistry(), [])
+        table = read_nih(source, "nih", PatientRegistry(), SourceNotes())
     except UserError:
         assert (text, listed) != (ENTRIES, LISTED)
         return
@@ -233,7 +250,8 @@ def test_nih(root: Path, text: str, listed: str):
     assert not table["image"].duplicated().any()
     for _, got in table.iterrows():
         name = Path(got["image"]).name
-        assert {label for label in NIH_LABELS if got[label] == 1} == set(findings[name].split("|")) - {NO_FINDING}
+        told = {label_key(finding) for finding in findings[name].split("|")} - {"", label_key(NO_FINDING)}
+        assert {label_key(label) for label in NIH_LABELS if got[label] == 1} == told
         assert got["split"] == ("test" if name in ("00000006_000.png", "00000007_000.png") else "train_val")
 
 
@@ -250,7 +268,7 @@ def test_covidx(root: Path, text: str):
         return
     source = CovidxSource(root=str(root), train_list="train_list.txt", val_list=None, test_list=None)
     try:
-        table = read_covidx(source, "covidx", PatientRegistry(), [])
+        table = read_covidx(source, "covidx", PatientRegistry(), SourceNotes())
     except UserError:
         assert text != LIST
         return
@@ -264,7 +282,7 @@ def test_covidx(root: Path, text: str):
     }
     for _, got in table.iterrows():
         name = Path(got["image"]).name
-        lines = [line.split() for line in text.removeprefix("\ufeff").splitlines() if name in line.replace(" ", "")]
+        lines = [line.split() for line in text.removeprefix("\ufeff").splitlines() if loose(name) in loose(line)]
         told = {classes[word.lower()] for words in lines for word in words[-2:] if word.lower() in classes}
         found = {label for label in COVIDX_LABELS if got[label] == 1}
         assert found <= told
@@ -284,7 +302,7 @@ def test_lung_table(root: Path, text: str):
     if not write(root / "pairs.csv", text):
         return
     try:
-        table = lungs._read_folder("own", LungFolder(root=str(root), table="pairs.csv"))
+        table = read_lung_folder("own", LungFolder(root=str(root), table="pairs.csv"))
     except UserError:
         assert text != PAIRS
         return
@@ -321,13 +339,14 @@ NAMES = st.lists(
 def test_class_folders(names: list[str]):
     for folder in folders(names):
         with suppress(UserError):
-            table = read_user_folder(FolderSource(root=str(folder / "o")), "own", PatientRegistry(), [])
+            table = read_user_folder(FolderSource(root=str(folder / "o")), "own", PatientRegistry(), SourceNotes())
             for _, row in table.iterrows():
                 assert row[Path(row["image"]).parent.name] == 1
         with suppress(UserError):
             source = WacxrSource(root=str(folder), originals="o", received="o")
-            table = read_wacxr(source, "wacxr", PatientRegistry(), [])
-            assert [Path(path).parent.name[0] for path in table["image"]] == [str(int(v)) for v in table[WACXR_LABEL]]
+            table = read_wacxr(source, "wacxr", PatientRegistry(), SourceNotes())
+            truth = [str(int(value)) for value in table[source.label]]
+            assert [Path(path).parent.name[0] for path in table["image"]] == truth
 
 
 def saved(picture: Image.Image, kind: str, **options: object) -> bytes:

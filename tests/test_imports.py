@@ -86,6 +86,7 @@ def library_names() -> list[str]:
     return sorted(name for name in others if importlib.util.find_spec(name.partition(".")[0]))
 
 
+@pytest.mark.slow
 def test_importing_a_module_changes_nothing():
     modules = module_names()
     assert len(modules) > 100

@@ -3,8 +3,10 @@
 import ast
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -12,12 +14,19 @@ import torch
 
 from covidmt.comparison.panel import predictor_of
 from covidmt.rooms import ROOMS
+from covidmt.sweeps.folder import SweepFolder
+from covidmt.tracking.folders import RunFolder
+from covidmt.tracking.spool import Spool
+from covidmt.tracking.store import Store as TrackingStore
 from datamodules.demo.write import write_demo
 from experiments.errors import UserError
 from experiments.load import to_dict
+from lightning_modules.checkpoint import read_checkpoint
 from lightning_modules.multitask import MultiTaskModule
+from lightning_modules.networks.weights import read_weights
 from tests.conftest import REPO
 from tests.helpers.tiny_experiment import experiment
+from tests.helpers.trials import submitted, write_sweep
 
 # Each can run code of whoever wrote the file that it reads.
 UNSAFE = {"load_from_checkpoint", "read_pickle", "unsafe_load", "full_load", "eval", "exec", "Unpickler"}
@@ -84,6 +93,116 @@ def test_a_checkpoint_has_no_segmenter_trained(
     assert "trainer.callbacks" in capfd.readouterr().err
     assert (tmp_path / "run").exists()  # what is given by hand is run
     assert not (tmp_path / "elsewhere").exists()
+
+
+SECRET = "hunter2-Zq9"
+
+
+def test_no_secret_is_logged_saved_or_printed(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+):
+    """Planted in settings, in the environment, in what fails; sought in all that is written, and on the terminal."""
+    monkeypatch.setenv("ARCHIVE_TOKEN", SECRET)
+    logger = (
+        f"{{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {{save_dir: logs, version: pwd={SECRET}}}}}"
+    )
+    planted = [
+        f"tracking.tags={{archive: 'https://{SECRET}@archive.org', by_name: 'api_key={SECRET}'}}",
+        "tracking.run_name=from_${oc.env:ARCHIVE_TOKEN}",
+        f"model.weights=package:nowhere/me:{SECRET}",  # refused, with its name
+        f"trainer.callbacks=[{{class_path: tests.helpers.failing.Fails, init_args: {{text: 'db://me:p@/{SECRET}@db'}}}}]",
+    ]
+    small = ["active_tasks=[covidx]", "data.image_size=32", "data.num_workers=0", "data.pairs.test=null"]
+    small += ["model.backbone=timm:test_resnet", "model.transition_channels=8", f"data.root={demo_data}"]
+    assert covidmt("train", "experiments/demo.yaml", *small, *planted) == 2
+    with pytest.raises(ValueError, match="no route to db"):
+        covidmt("train", "experiments/demo.yaml", *small, *planted[:2], planted[3], "trainer.accelerator=cpu")
+    assert covidmt("train", "experiments/demo.yaml", *small, f"trainer.logger={logger}", "--print-config") == 0
+    assert covidmt("train", "experiments/demo.yaml", f"seed=https://me:{SECRET}@server") == 2
+    said = "".join(capfd.readouterr())
+    assert said.count("***") >= 3
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"experiment.yaml", "traceback.txt", "mlflow.db"} <= {path.name for path in written}
+    assert SECRET not in said
+    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+    assert not [path for path in tmp_path.rglob("*") if SECRET in path.name]
+
+
+def test_a_checkpoint_tells_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ARCHIVE_TOKEN", SECRET)
+    callback = f"{{class_path: some.Logger, init_args: {{api_key: abc, url: 'http://me:{SECRET}@server'}}}}"
+    settings = ["data.root=/data/${oc.env:ARCHIVE_TOKEN}", f"trainer.callbacks=[{callback}]"]
+    checkpoint: dict[str, Any] = {}
+    MultiTaskModule(experiment("active_tasks=[covidx]", *settings), pretrained=False).on_save_checkpoint(checkpoint)
+    assert checkpoint["experiment"]["data"]["root"] == "/data/***"
+    assert checkpoint["experiment"]["trainer"]["callbacks"][0]["init_args"] == {
+        "api_key": "***",
+        "url": "http://me:***@server",
+    }
+    assert SECRET not in str(checkpoint)
+
+
+def test_a_sweep_tells_no_secret_but_to_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("experiments.plugins.imports._chosen", set())  # what other tests have named of this folder
+    monkeypatch.setattr("covidmt.sweeps.runs.code_diff", lambda: f"+    password = '{SECRET}'\n")
+    points = [{"tracking.tags": {"archive": f"https://me:{SECRET}@archive.org"}}]
+    path = write_sweep(
+        tmp_path / "s.yaml", tmp_path / "data", list=points, launcher={"setup": [f"export A_TOKEN={SECRET}"]}
+    )
+    path.rename(tmp_path / ".s.yaml")  # a person's own file
+    (tmp_path / "s.yaml").symlink_to(tmp_path / ".s.yaml")
+    folder, trials = submitted(tmp_path / "s.yaml")
+    assert len(trials) == 1
+    for file in (tmp_path / "mlruns").rglob("*"):
+        if file.is_file() and SECRET.encode() in file.read_bytes():
+            assert file.parent == folder.path, file
+            assert file.stat().st_mode & 0o077 == 0, file  # what its jobs need
+    assert [file.name for file in (tmp_path / "mlruns" / "artifacts").rglob("code.diff")] == ["code.diff"]
+
+
+LEADING_OUT = ["../../x", "/etc", "..", ".hidden", "a/b", "a\nb", "", "x" * 201, "a b", "$(x)"]
+
+
+@pytest.mark.parametrize("name", LEADING_OUT)
+def test_ids_and_names_of_others_lead_nowhere_else(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for make in (RunFolder, SweepFolder.named, SweepFolder(tmp_path).trial):
+        with pytest.raises(UserError, match="is no name of a folder"):
+            make(name)
+
+
+def test_a_spool_sends_and_removes_nothing_outside_of_itself(tmp_path: Path):
+    """Its events may come from elsewhere: from a broken disk, or another person's folder."""
+    store = TrackingStore(f"sqlite:///{tmp_path}/mlflow.db")
+    store.prepare()
+    run_id = store.client.create_run(store.open_experiment("..")).info.run_id
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "key").write_text(SECRET)
+    spool = Spool(tmp_path / "spool" / run_id, store)
+    for file in ("../../../private/key", f"{tmp_path}/private/key"):
+        spool.append("artifact", file=file, path=None)
+    while spool.send(store.client):
+        pass
+    assert spool.rejected
+    assert store.client.list_artifacts(run_id) == []
+    assert (tmp_path / "private" / "key").exists()
+    uri = store.client.get_run(run_id).info.artifact_uri
+    assert Path(str(uri)).is_relative_to(tmp_path / "artifacts")
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_it_is(tmp_path: Path):
+    path = tmp_path / "bomb.ckpt"
+    torch.save({"state_dict": {"w": torch.zeros(2**20)}}, path)
+    with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "small.ckpt", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in stored.namelist():
+            bomb.writestr(name, stored.read(name))
+    assert (tmp_path / "small.ckpt").stat().st_size < 2**16
+    for read in (lambda file: read_checkpoint(file, "covidmt train"), lambda file: read_weights(str(file))):
+        read(path)
+        with pytest.raises(UserError, match="it is compressed, as no checkpoint is"):
+            read(tmp_path / "small.ckpt")
 
 
 WHO = {

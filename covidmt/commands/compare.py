@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from covidmt.commands.options import TrackingUri
+from covidmt.commands.options import RUN, TrackingUri, Trust
 
 
 def report(
-    names: Annotated[list[str], typer.Argument(metavar="SWEEP|RUN...", help="Sweep names, or ids of runs.")],
-    out: Annotated[Path, typer.Option(help="Folder for the HTML page, tables and figures.")] = Path("report"),
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="SWEEP|RUN", help=f"Sweeps by name; or runs. {RUN}."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for page, tables and figures.")] = Path("report"),
     uri: TrackingUri = None,
 ) -> None:
     """Report which configuration is more stable, by how much, and how sure that is, beside the paper's figures."""
@@ -27,15 +30,20 @@ def panel(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep that varies data.view.")],
     images: Annotated[list[str] | None, typer.Argument(help="Images; none: test images drawn by seed.")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture.")] = Path("panel.png"),
-    network: Annotated[str | None, typer.Option(help="Base network; default: the first of the sweep.")] = None,
+    network: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Base network; default: the sweep's first.")
+    ] = None,
     seed: Annotated[
-        str | None, typer.Option(help="Seed of the trainings; default: the lowest with most representations.")
+        str | None,
+        typer.Option(metavar="N", help="Seed; default: the lowest with most representations."),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Number of images of each class, if none are named.")] = 1,
     segmenter: Annotated[
-        str | None, typer.Option(help="What finds the lungs; default: each network's own masks (data.masks).")
+        str | None,
+        typer.Option(metavar="NAME|CHECKPOINT", help="What finds the lungs; default: as data.masks."),
     ] = None,
     uri: TrackingUri = None,
+    trust: Trust = False,
 ) -> None:
     """Draw ROI Hide-and-Seek: images in their representations, each with its network's answer and Grad-CAM."""
     from covidmt.comparison.panel import draw_representations

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from covidmt.commands.options import ExperimentFile, Overrides, Processes
+from covidmt.commands.options import AsJson, ExperimentFile, Overrides, Processes
 from experiments.errors import UserError
 
 app = typer.Typer(help="Look at data sets, or make made-up ones.", no_args_is_help=True)
@@ -18,20 +18,39 @@ def check(
     experiment: ExperimentFile,
     overrides: Overrides = None,
     limit: Annotated[int | None, typer.Option(help="Open at most this many files of each class.")] = None,
+    poses: Annotated[int, typer.Option(help="Ask the segmenter how so many images of each source lie; 0: none.")] = 100,
+    as_json: AsJson = False,
 ) -> None:
     """Check a data set: counts per split and class, problems, leakage between splits, shortcut risks."""
-    from rich.console import Console
     from rich.progress import track
 
+    from covidmt.tracking.folders import mlruns_dir
     from datamodules.checks.check import check_data
-    from datamodules.checks.text import print_report
+    from datamodules.checks.text import print_report, report_json
+    from experiments.files import replace_file
     from experiments.load import load_experiment
+    from experiments.names import Terminal, printable
 
     def progress(files, total):
         return track(files, total=total, description="Opening images")
 
+    if as_json:
+        report = check_data(load_experiment(experiment, overrides or []), limit=limit)
+        typer.echo(report_json(report))
+        raise typer.Exit(2 if report.errors else 0)
     report = check_data(load_experiment(experiment, overrides or []), limit=limit, progress=progress)
-    print_report(report, Console())
+    print_report(report, Terminal())
+    for name, files in report.missing.items():
+        path = mlruns_dir() / "missing" / f"{name}.txt"
+        with replace_file(path) as new:
+            new.write_text("".join(f"{printable(file)}\n" for file in files))
+        typer.echo(f"all {len(files)} listed images of {name} that are not there: {path}")
+    if poses:
+        from covidmt.lungs.poses import describe_poses
+
+        lines = describe_poses(load_experiment(experiment, overrides or []), poses)
+        for line in lines or ["all look like upright frontal films"]:
+            Terminal(markup=False).print(f"Poses (up to {poses} images a source): {line}", soft_wrap=True)
     if report.errors:
         raise UserError(f"{len(report.errors)} problem(s) that would stop or spoil a training; they are listed above")
 
@@ -53,7 +72,8 @@ def cache(
     loaded = load_experiment(experiment, overrides or [])
     if loaded.data.cache is None:
         raise UserError("data.cache is null: name a folder for the cache, e.g. data.cache=mlruns/images")
-    groups = batch_groups(loaded.active, load_tables(loaded.data, {task.source for task in loaded.active}))
+    tables = load_tables(loaded.data, {task.source for task in loaded.active}, loaded.active)
+    groups = batch_groups(loaded.active, tables)
     for cached in fill_cache(loaded.data, groups, processes=processes, verify=verify) or []:
         typer.echo(f"{cached.path}: {len(cached)} images, complete")
 

@@ -23,7 +23,7 @@ def train(experiment: ExperimentFile, overrides: Overrides = None, print_config:
 
     loaded = load_lungs_experiment(experiment, overrides or [])
     if print_config:
-        from covidmt.trainer import check_arguments
+        from experiments.trainer.arguments import check_arguments
 
         check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
@@ -48,16 +48,30 @@ def cross_validate(
 
 @app.command("score")
 def score(
-    experiment: ExperimentFile,
-    overrides: Overrides = None,
+    images: Annotated[str, typer.Argument(metavar="IMAGES|EXPERIMENT", help="A folder of images; or a lung YAML.")],
+    masks: Annotated[list[str], typer.Argument(metavar="MASKS|KEY=VALUE", help="Folders of masks; or overrides.")],
     segmenter: LungSegmenter = "covidmt",
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Of an experiment: train, val or test.")] = "test",
+    suffix: Annotated[str, typer.Option(help="What a mask's name has behind its image's, such as _mask.")] = "",
+    levels: Annotated[str | None, typer.Option(help="Grey levels of the masks: '{lungs: [1, 2], heart: 3}'.")] = None,
+    hearts: Annotated[Path | None, typer.Option(help="A folder of heart masks, named as the lung masks.")] = None,
+    drawn: Annotated[str, typer.Option(help="in: the masks hold the part behind the heart. out: they do not.")] = "in",
+    out: Annotated[Path | None, typer.Option(help="A CSV file with a row for each image.")] = None,
 ) -> None:
-    """Score a segmenter on the masks of a lung experiment: mean Dice per image and its interval."""
-    from covidmt.lungs.scores import score_segmenter
-    from experiments.load import load_lungs_experiment
+    """Score a segmenter on any folder of images and masks, or on a split of a lung experiment.
 
-    score_segmenter(load_lungs_experiment(experiment, overrides or []), segmenter, split)
+    Dice of each image, with and without the heart, and their means with intervals. Two folders of masks (the left and
+    the right lung) are joined.
+    """
+    from covidmt.lungs.scores import MaskOptions, score_folder, score_segmenter
+
+    if Path(images).is_dir():
+        options = MaskOptions(suffix, levels, hearts, drawn)
+        score_folder(segmenter, Path(images), [Path(mask) for mask in masks], options, out)
+    else:
+        from experiments.load import load_lungs_experiment
+
+        score_segmenter(load_lungs_experiment(images, masks), segmenter, split, out)
 
 
 @app.command("masks")
@@ -65,11 +79,12 @@ def masks(
     images: Annotated[Path, typer.Argument(help="An image or a folder of images.")],
     out: Annotated[Path, typer.Argument(help="Folder for the masks, <image stem>.png.")],
     segmenter: LungSegmenter = "covidmt",
+    heart: Annotated[str, typer.Option(help="in: lungs hold the part behind the heart. out: they stop at it.")] = "in",
 ) -> None:
     """Write a lung mask for every image of a folder."""
     from covidmt.lungs.segment import write_masks
 
-    write_masks(segmenter, images, out)
+    write_masks(segmenter, images, out, heart)
 
 
 @app.command("export")

@@ -14,7 +14,7 @@ app = typer.Typer(
 )
 
 Positive = Annotated[
-    str, typer.Option(metavar="CLASS", help="The class folder that is COVID-19, where the names lack 0_ and 1_.")
+    str, typer.Option(metavar="CLASS", help="The class folder that has the disease, where the names lack 0_ and 1_.")
 ]
 Link = Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying them (on one file system).")]
 
@@ -32,6 +32,33 @@ def make(
     from covidmt.pairs.make import make_pairs
 
     make_pairs(source, out, channel, positive=positive, link=link, processes=processes)
+
+
+@app.command("compare")
+def compare(
+    originals: Annotated[Path, typer.Argument(help="What was sent: a folder of images, with subfolders or not.")],
+    received: Annotated[Path, typer.Argument(help="What was received of it, by the same names.")],
+    channel: Annotated[
+        list[str] | None, typer.Option(help="A simulated channel to compare with; may be repeated.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what was measured, for the channel fitted:FILE."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=32, help="Side of the input at which grey levels are compared.")] = 512,
+    processes: Processes = None,
+) -> None:
+    """Tell what a route did to images, and which simulated channel does most nearly the same."""
+    from covidmt.pairs.compare import CHANNELS, compare_route, describe_route, print_comparison
+    from datamodules.channels.fitted import write_route
+    from experiments.names import Terminal
+
+    chosen = channel or CHANNELS
+    comparison = compare_route(originals, received, channels=chosen, size=size, processes=processes)
+    print_comparison(comparison, Terminal())
+    if out is not None:
+        write_route(out, describe_route(comparison))
+        typer.echo(f"the same again: --channel fitted:{out}")
 
 
 @app.command("match")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from covidmt.commands.options import Overrides
+from covidmt.commands.options import AsJson, Overrides
 
 app = typer.Typer(help="An experiment many times: on this machine's GPUs, or on SLURM.", no_args_is_help=True)
 
@@ -40,18 +40,31 @@ def status(
     sweep: SweepName,
     watch: Annotated[bool, typer.Option("--watch", help="Repeat until all trials have ended.")] = False,
     interval: Annotated[float, typer.Option(min=1, help="Seconds between two updates.")] = 10,
+    as_json: AsJson = False,
 ) -> None:
     """Show state, epoch, PI, OLS, node, time and log of every trial, and why one failed."""
     from covidmt.sweeps.folder import SweepFolder
     from covidmt.sweeps.show import print_status
 
-    print_status(SweepFolder.named(sweep), interval if watch else None)
+    print_status(SweepFolder.named(sweep), interval if watch else None, as_json=as_json)
+
+
+@app.command("worker")
+def worker(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's YAML file, name or folder.")],
+    overrides: Overrides = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Take trials that failed too, each once.")] = False,
+) -> None:
+    """Train the next trial that is not finished and nobody has, until there is none: in jobs of any cluster."""
+    from covidmt.sweeps.worker import work
+
+    work(sweep, overrides or [], failed=failed)
 
 
 @app.command("cancel")
 def cancel(
     sweep: SweepName,
-    trials: Annotated[list[str] | None, typer.Argument(metavar="[TRIAL]...", help="Only these trials.")] = None,
+    trials: Annotated[list[str] | None, typer.Argument(metavar="TRIAL", help="Only these trials.")] = None,
 ) -> None:
     """Stop trials; `covidmt sweep run` resumes them."""
     from covidmt.sweeps.cancel import cancel_trials

@@ -20,13 +20,16 @@ def train(
             help="auto: resume the newest run of the same settings in this folder that did not finish, if any.",
         ),
     ] = "auto",
+    resume_changed_data: Annotated[
+        bool, typer.Option("--resume-changed-data", help="Resume also where the data have changed since.")
+    ] = False,
 ) -> None:
     """Train an experiment; PI, OLS and Grad-CAM pictures go to MLflow at every validation epoch."""
     from experiments.load import load_experiment, to_yaml
 
     loaded = load_experiment(experiment, overrides or [])
     if print_config:
-        from covidmt.trainer import check_arguments
+        from experiments.trainer.arguments import check_arguments
 
         check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
@@ -36,7 +39,7 @@ def train(
     from covidmt.training.train import train
 
     try:
-        train(loaded, resume)
+        train(loaded, resume, changed_data=resume_changed_data)
     except Preempted as stop:
         if global_rank() == 0:
             typer.secho(f"covidmt: {stop}; the same command resumes it.", err=True)

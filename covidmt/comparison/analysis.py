@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from covidmt.comparison.comparisons import Comparison, PairedResults, compare
+from covidmt.comparison.comparisons import Comparison, PairedResults, compare, with_pair_intervals
 from covidmt.comparison.configurations import Configuration, group_configurations, main_line
 from covidmt.comparison.hide_and_seek import RepresentationRow, hide_and_seek_rows
 from covidmt.comparison.trained_runs import TrainedRuns
@@ -41,7 +41,7 @@ class Analysis:
 
 def analyse(collected: TrainedRuns) -> Analysis:
     """Group the runs, find what is compared with what, compare."""
-    configurations = group_configurations(collected)
+    configurations = [with_pair_intervals(c) for c in group_configurations(collected)]
     ranking = sorted(configurations, key=lambda c: c.scores["pi"].value)
 
     # each base network alone, and with most tasks

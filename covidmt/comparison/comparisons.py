@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import nan, sqrt
+from math import isnan, nan
 
 import numpy as np
-from scipy.stats import norm, ttest_ind
-from scipy.stats import t as student
+from scipy.stats import ttest_ind
 
 from covidmt.comparison.configurations import ROBUSTNESS, Configuration
 from covidmt.comparison.trained_runs import TrainedRun
-from metrics.bootstrap import PatientBootstrap
-from metrics.intervals import wilson
-from metrics.paired import SIDES, flips, holm, mcnemar, out_of_lungs
+from covidmt.pages.numbers import relative_change
+from metrics.inference.differences import FEW_PATIENTS, LIKELY, paired_difference, verdict
+from metrics.intervals import Estimate, share_interval
+from metrics.paired import SIDES, flips, holm, out_of_lungs
 
-ALPHA = 0.05
-RESAMPLES = 2000
+# What an interval and a p-value speak of.
+CONFIGURATIONS, TRAININGS, IMAGES = "patients and seeds", "patients, of these trainings", "seeds, on these images"
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,18 @@ class Comparison:
         values: The first's mean over seeds, and the second's, percent; with tables of pairs on those that all have.
         low: 95 % interval of the difference; NaN where it cannot be told.
         high: Its upper end.
-        basis: What the interval was drawn from: ``patients and seeds``, ``patients and the seeds of one`` (the other
-            has a single one), ``patients``, ``seeds``; or empty.
-        discordant: Pairs with the event in more seeds of the first, and in more of the second; None without tables.
-        p: McNemar's, or Welch's without tables; NaN where it cannot be told.
+        basis: What interval and p are about: other patients and seeds; other patients of these very trainings, where
+            one of the two has a single seed; other seeds on these very images, without tables of pairs; or empty.
+        patients: Number of patients; of a comparison without tables of pairs 0.
+        p: Of no difference, for the same question as the interval; NaN where it cannot be told, as with fewer than 20
+            patients.
         p_adjusted: Adjusted for the number of comparisons in the same table (Holm).
 
     Example:
-        >>> from covidmt.comparison.comparisons import Comparison
-        >>> interval = {"low": -4.5, "high": -1.1, "basis": "patients"}
-        >>> row = Comparison("pi", None, None, values=(7.0, 4.2), p_adjusted=0.01, **interval)
+        >>> from covidmt.comparison.comparisons import TRAININGS, Comparison
+        >>> row = Comparison("pi", None, None, (7.0, 4.2), -4.5, -1.1, TRAININGS, patients=200, p_adjusted=0.001)
         >>> round(row.difference, 1), round(row.relative), row.verdict
-        (-2.8, -40, 'clear')
+        (-2.8, -40, 'these trainings only')
     """
 
     score: str
@@ -54,7 +53,7 @@ class Comparison:
     low: float = nan
     high: float = nan
     basis: str = ""
-    discordant: tuple[int, int] | None = None
+    patients: int = 0
     p: float = nan
     p_adjusted: float = nan
 
@@ -65,23 +64,16 @@ class Comparison:
 
     @property
     def relative(self) -> float:
-        """The difference in percent of the first's value; NaN where that is 0."""
-        return 100 * self.difference / self.values[0] if self.values[0] else nan
+        """The difference in percent of the first's value; NaN where either is 0."""
+        return relative_change(*self.values)
 
     @property
     def verdict(self) -> str:
-        """``clear``: interval and test agree; ``likely``: one of them; ``not shown``; ``unknown``: neither is there.
-
-        McNemar's test knows nothing of what another training would give: where there are seeds to tell, the interval
-        must leave out zero.
-        """
-        if np.isnan(self.low) and np.isnan(self.p_adjusted):
-            return "unknown"
-        excludes_zero = self.low > 0 or self.high < 0
-        significant = self.p_adjusted < ALPHA
-        if "seeds" in self.basis and not excludes_zero:
-            return "not shown"
-        return ("not shown", "likely", "clear")[excludes_zero + significant]
+        """One of :data:`metrics.inference.differences.VERDICTS`; without tables of pairs no more than ``likely``."""
+        if self.basis == IMAGES and not isnan(self.p_adjusted):
+            return "likely" if self.p_adjusted < LIKELY else "not shown"  # it tells nothing of other patients
+        seeds = min(len(self.first.runs), len(self.second.runs)) if self.basis == CONFIGURATIONS else 1
+        return verdict(self.p_adjusted, seeds, self.patients)
 
 
 class PairedResults:
@@ -102,89 +94,63 @@ class PairedResults:
         indices = [set(table.index) for table in tables.values()]
         ids = sorted(set.intersection(*indices)) if indices else []
         self.n_pairs, self.left_out = len(ids), len(set().union(*indices)) - len(ids)
+        self.n_patients, self._patients = 0, np.zeros(0, int)
+        if ids:
+            names, self._patients = np.unique(next(iter(tables.values())).loc[ids, "patient"], return_inverse=True)
+            self.n_patients = len(names)
 
         # what happened on each of them
         runs = [run for c in configurations for run in c.runs if run.run_id in tables]
         self.events = {run.run_id: _events(run, ids) for run in runs if ids}
-        self.n_patients = 0
-        self._draws: dict[tuple[str, str], np.ndarray] = {}
-        if not ids:
-            return
 
-        # each run's scores for every draw of patients, the same patients for all runs
-        bootstrap = PatientBootstrap(tables[runs[0].run_id].loc[ids, "patient"].to_numpy(), RESAMPLES)
-        self.n_patients = bootstrap.n_patients
-        for row, score in enumerate(ROBUSTNESS):
-            events = np.stack([self.events[run.run_id][row] for run in runs])
-            happened, defined = np.nan_to_num(events), (~np.isnan(events)).astype(float)
-            with np.errstate(invalid="ignore"):
-                values = bootstrap.values(lambda w, h=happened, d=defined: 100 * (w @ h.T) / (w @ d.T))
-            self._draws |= {(score, run.run_id): column for run, column in zip(runs, values.T, strict=True)}
-
-    def draw_means(self, configuration: Configuration, score: str, freedom: int) -> np.ndarray | None:
-        """Return the mean over seeds for every draw of patients and seeds; None: a run has no table of pairs.
-
-        Seeds are drawn with replacement and their spread enlarged by sqrt(n / (n - 1)), the factor by which a bootstrap
-        of n underestimates it, and by Student's quantile over the normal one, for the degrees of freedom that the two
-        configurations of a comparison have together.
-
-        Returns:
-            (1 + resamples,) percent; the first is what was measured.
-        """
-        if any((score, run.run_id) not in self._draws for run in configuration.runs):
+    def compare(self, score: str, first: Configuration, second: Configuration) -> Comparison | None:
+        """Return the comparison on the same pairs; None: a run has no table of pairs."""
+        events = [self._events_of(configuration, score) for configuration in (first, second)]
+        if events[0] is None or events[1] is None:
             return None
-        values = np.array([self._draws[score, run.run_id] for run in configuration.runs])
-        n, draws = values.shape
-        mean = values.mean(axis=0)
-        if n == 1:
-            return mean
+        row = paired_difference(events[0], events[1], self._patients, scale=100)
+        means = [100 * float(np.nanmean(rows, axis=1).mean()) for rows in (events[0], events[1])]
+        return Comparison(
+            score, first, second, (means[0], means[1]),
+            low=row.low, high=row.high, p=nan if row.patients < FEW_PATIENTS else row.p, patients=row.patients,
+            basis="" if isnan(row.low) else CONFIGURATIONS if row.seeds > 1 else TRAININGS,
+        )  # fmt: skip
 
-        # the spread over seeds, beside that over patients
-        chosen = np.random.default_rng(zlib.crc32(configuration.label.encode())).integers(n, size=(n, draws))
-        chosen[:, 0] = np.arange(n)
-        wider = sqrt(n / (n - 1)) * student.ppf(1 - ALPHA / 2, freedom) / norm.ppf(1 - ALPHA / 2)
-        return mean + wider * (np.take_along_axis(values, chosen, axis=0).mean(axis=0) - mean)
+    def interval(self, configuration: Configuration, score: str) -> Estimate | None:
+        """Return a score with its interval over patients and seeds; None: a run has no table of pairs."""
+        events = self._events_of(configuration, score)
+        return None if events is None else share_interval(events, self._patients, scale=100)
+
+    def _events_of(self, configuration: Configuration, score: str) -> np.ndarray | None:
+        """(seeds, pairs): 1 / 0 / NaN."""
+        if not all(run.run_id in self.events for run in configuration.runs):
+            return None
+        rows = np.stack([self.events[run.run_id][ROBUSTNESS.index(score)] for run in configuration.runs])
+        return None if np.isnan(rows).all(axis=1).any() else rows
 
 
 def compare(couples: Sequence[tuple[Configuration, Configuration]], paired: PairedResults) -> list[Comparison]:
     """Compare (first, second) couples on every robustness score both have; one table, so Holm over its couples."""
     table = []
     for score in ROBUSTNESS:
-        rows = [_compare(score, *couple, paired) for couple in couples if all(score in c.scores for c in couple)]
+        shared = [couple for couple in couples if all(score in c.scores for c in couple)]
+        rows = [paired.compare(score, *couple) or _compare_seeds(score, *couple) for couple in shared]
         adjusted = holm([row.p for row in rows])
         table += [replace(row, p_adjusted=p) for row, p in zip(rows, adjusted, strict=True)]
     return table
 
 
-def _compare(score: str, first: Configuration, second: Configuration, paired: PairedResults) -> Comparison:
-    freedom = len(first.runs) + len(second.runs) - 2
-    first_draws = paired.draw_means(first, score, freedom)
-    second_draws = paired.draw_means(second, score, freedom)
-    if first_draws is None or second_draws is None:
-        return _compare_seeds(score, first, second)
+def with_pair_intervals(configuration: Configuration) -> Configuration:
+    """Return a configuration whose PI and OLS have intervals over the patients of its tables of pairs, and over seeds.
 
-    # the interval, over patients and whatever seeds there are
-    low, high = np.nanpercentile((second_draws - first_draws)[1:], [2.5, 97.5]).tolist()
-    if low == high:  # the same in every draw, as where no pair ever changes: that is no certainty
-        half = 100 * wilson(0, paired.n_patients)[1]
-        low, high = low - half, high + half
-    several = (len(first.runs) > 1) + (len(second.runs) > 1)
-
-    # the test, over the seeds that both have
-    row = ROBUSTNESS.index(score)
-    matched = _match_seeds(first.runs, second.runs)
-    test = mcnemar(*(np.stack([paired.events[run.run_id][row] for run in side]) for side in matched))
-    return Comparison(
-        score,
-        first,
-        second,
-        values=(float(first_draws[0]), float(second_draws[0])),
-        low=low,
-        high=high,
-        basis=("patients", "patients and the seeds of one", "patients and seeds")[several],
-        discordant=(test.first, test.second),
-        p=test.p,
-    )
+    With one seed they are of this training, for other patients. Scores without such tables keep Student's over seeds.
+    """
+    paired, scores = PairedResults([configuration]), dict(configuration.scores)
+    for score in set(ROBUSTNESS) & scores.keys():
+        estimate = paired.interval(configuration, score)
+        if estimate is not None and np.isclose(estimate.value, scores[score].value, atol=1e-3):
+            scores[score] = scores[score]._replace(low=estimate.low, high=estimate.high)
+    return replace(configuration, scores=scores)
 
 
 def _compare_seeds(score: str, first: Configuration, second: Configuration) -> Comparison:
@@ -195,23 +161,14 @@ def _compare_seeds(score: str, first: Configuration, second: Configuration) -> C
         return row
     with warnings.catch_warnings(action="ignore"):  # of seeds that are all equal
         test = ttest_ind(b.values, a.values, equal_var=False)
-    low, high = (float(end) for end in test.confidence_interval(1 - ALPHA))
-    return replace(row, low=low, high=high, basis="seeds", p=float(test.pvalue))
-
-
-def _match_seeds(first: list[TrainedRun], second: list[TrainedRun]) -> tuple[list[TrainedRun], list[TrainedRun]]:
-    """Return equally many runs of both: the seeds they share; where they share none, the first ones."""
-    shared = {run.seed for run in first} & {run.seed for run in second}
-    if shared:
-        return [run for run in first if run.seed in shared], [run for run in second if run.seed in shared]
-    n = min(len(first), len(second))
-    return first[:n], second[:n]
+    low, high = (float(end) for end in test.confidence_interval(0.95))
+    return replace(row, low=max(low, -100.0), high=min(high, 100.0), basis=IMAGES, p=float(test.pvalue))
 
 
 def _events(run: TrainedRun, ids: list[str]) -> np.ndarray:
     """(3, N): the answer changes; the original's, the received image's saliency is out of the lungs; 1 / 0 / NaN."""
     assert run.pairs is not None
     table = run.pairs.loc[ids]
-    changed = flips(table["p_original"].to_numpy(), table["p_received"].to_numpy(), run.robustness.threshold)
+    changed = flips(table["positive_original"].to_numpy(), table["positive_received"].to_numpy())
     outside = (out_of_lungs(table[f"iol_{side}"].to_numpy(), run.robustness.eta) for side in SIDES)
     return np.stack([changed, *outside])

@@ -6,12 +6,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 
-from covidmt.comparison.trained_runs import TrainedRun, TrainedRuns
+from covidmt.comparison.paper import is_of_papers
+from covidmt.comparison.trained_runs import UNKNOWN, TrainedRun, TrainedRuns
+from covidmt.tracking.identity import CONTENT, TASKS, SettingDifference, differences
 from metrics.intervals import t_interval
 
 NETWORKS = {  # the papers' names for base networks
@@ -22,7 +25,7 @@ NETWORKS = {  # the papers' names for base networks
     r"(legacy_)?xception(\..*)?": "Xception",
     r"covid_?net\w*": "COVID-Net",
 }
-NAMED = {"backbone", "tasks", "n_tasks"}  # parameters that a configuration's name has in other words
+NAMED = ("model.backbone", UNKNOWN)  # settings that a configuration's name has in other words
 
 
 class ScoreColumn(NamedTuple):
@@ -70,43 +73,76 @@ class Configuration:
         label: Short and unique: base network, number of tasks, and what else tells it from the others.
         network: The base network's name.
         tasks: The tasks in order.
-        variant: All other settings, the same for the configurations that one line of the task-count figure joins.
+        settings: All settings that make it, see :class:`.TrainedRun`.
         runs: By seed.
         scores: Those of :data:`SCORES` that every run has.
+        of_papers: Trained and tested on the COVIDMT paper's data and tasks, so that its figures may stand beside.
     """
 
     label: str
     network: str
     tasks: list[str]
-    variant: frozenset[tuple[str, str]]
+    settings: Mapping[str, str]
     runs: list[TrainedRun]
     scores: Mapping[str, Mean]
+    of_papers: bool = False
 
 
 def group_configurations(collected: TrainedRuns) -> list[Configuration]:
-    """Group the counted runs by configuration, ordered by base network and number of tasks."""
+    """Group the counted runs by configuration, ordered by base network and number of tasks.
+
+    Runs are one configuration where their resolved experiments, and what they were made of, differ in nothing but the
+    seed and the machine (:mod:`covidmt.tracking.identity`).
+    """
     groups: dict[frozenset[tuple[str, str]], list[TrainedRun]] = defaultdict(list)
     for run in collected.counted:
         groups[frozenset(run.settings.items())].append(run)
-    networks = network_names({dict(settings)["backbone"] for settings in groups})
+    networks = network_names({dict(settings)["model.backbone"] for settings in groups})
 
     unnamed = []
-    for settings, runs in groups.items():
-        values = dict(settings)
-        tasks = values["tasks"].split(",")
+    for items, runs in groups.items():
+        settings = dict(items)
+        tasks = settings[TASKS].split(", ")
         runs.sort(key=lambda run: (len(run.seed), run.seed))
         unnamed.append(
             Configuration(
                 label="",
-                network=networks[values["backbone"]],
+                network=networks[settings["model.backbone"]],
                 tasks=tasks,
-                variant=frozenset(item for item in settings if item[0] not in NAMED),
+                settings=settings,
                 runs=runs,
                 scores=_mean_scores(runs, tasks[0], collected.split),
+                of_papers=is_of_papers(settings, collected.split),
             )
         )
-    unnamed.sort(key=lambda c: (c.network.casefold(), len(c.tasks), c.tasks, sorted(c.variant)))
+    unnamed.sort(key=lambda c: (c.network.casefold(), len(c.tasks), c.tasks, _in_order(c.settings)))
     return [replace(c, label=label) for c, label in zip(unnamed, _labels(unnamed), strict=True)]
+
+
+def _in_order(settings: Mapping[str, str]) -> list[tuple[str, float, str]]:
+    """Return what configurations are ordered by: numbers as numbers."""
+    numbers = {key: float(value) for key, value in settings.items() if re.fullmatch(r"-?\d+(\.\d+)?", value)}
+    return [(key, numbers.get(key, inf), value) for key, value in sorted(settings.items())]
+
+
+def other_differences(first: Configuration, second: Configuration) -> list[SettingDifference]:
+    """Return what two configurations differ in besides their base networks and tasks."""
+    named = ("model.backbone", TASKS)
+    return [each for each in differences(first.settings, second.settings) if each.key not in named]
+
+
+def also_differs(second: Configuration, first: Configuration, most: int | None = None) -> str:
+    """Write what a comparison compares besides networks and tasks: ``; also: 1 epoch against 2``; empty: nothing.
+
+    Args:
+        second: What is compared.
+        first: What it is compared with.
+        most: At most so many differences are written out; None: all.
+    """
+    texts = [str(each) for each in other_differences(second, first)]
+    if most is not None and len(texts) > most:
+        texts = [*texts[:most], f"{len(texts) - most} more settings (comparisons.csv)"]
+    return f"; also: {'; '.join(texts)}" if texts else ""
 
 
 def network_names(backbones: Iterable[str]) -> dict[str, str]:
@@ -129,20 +165,24 @@ def network_names(backbones: Iterable[str]) -> dict[str, str]:
 
 
 def main_line(configurations: Sequence[Configuration], network: str) -> list[Configuration]:
-    """Return the network's configurations that differ in their tasks alone: the variant with most task counts.
+    """Return the network's configurations that differ in their tasks alone: as many task counts as there can be.
 
-    Of several such, one that sees whole images (``data.view``).
+    Of several such lines, one that sees whole images (``data.view``).
     """
-    variants: dict[frozenset[tuple[str, str]], list[Configuration]] = defaultdict(list)
-    for configuration in configurations:
-        if configuration.network == network:
-            variants[configuration.variant].append(configuration)
+    own = [configuration for configuration in configurations if configuration.network == network]
+    lines = []
+    for start in own:
+        line = [start]
+        for other in own:
+            if other is not start and not any(other_differences(member, other) for member in line):
+                line.append(other)
+        lines.append([configuration for configuration in own if configuration in line])
 
     def rank(line: list[Configuration]) -> tuple[int, int, bool]:
-        whole = "view" not in dict(line[0].variant)
+        whole = line[0].settings.get("data.view", "original") == "original"
         return len({len(c.tasks) for c in line}), sum(len(c.runs) for c in line), whole
 
-    return max(variants.values(), key=rank)
+    return max(lines, key=rank)
 
 
 def _mean_scores(runs: Sequence[TrainedRun], primary_task: str, split: str) -> dict[str, Mean]:
@@ -160,7 +200,7 @@ def _mean_scores(runs: Sequence[TrainedRun], primary_task: str, split: str) -> d
 def _labels(configurations: Sequence[Configuration]) -> list[str]:
     """Name base network and number of tasks; where that is not unique, the settings that tell the namesakes apart."""
     bare = [f"{c.network}, {len(c.tasks)} task{'s' if len(c.tasks) > 1 else ''}" for c in configurations]
-    settings = [dict(c.variant) | {"tasks": "+".join(c.tasks)} for c in configurations]
+    settings = [_telling(c) for c in configurations]
     labels = []
     for label, own in zip(bare, settings, strict=True):
         namesakes = [other for name, other in zip(bare, settings, strict=True) if name == label]
@@ -169,10 +209,18 @@ def _labels(configurations: Sequence[Configuration]) -> list[str]:
     return labels
 
 
+def _telling(configuration: Configuration) -> dict[str, str]:
+    """Return the settings that may stand in a name; of a run without ``experiment.yaml`` its id, of contents a part."""
+    settings = {key: value for key, value in configuration.settings.items() if key not in (*NAMED, TASKS)}
+    settings |= {key: value[:8] for key, value in settings.items() if key.endswith(CONTENT)}
+    unknown = {"run": configuration.runs[0].run_id[:8]} if UNKNOWN in configuration.settings else {}
+    return settings | {"tasks": "+".join(configuration.tasks)} | unknown
+
+
 def _telling_keys(settings: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the fewest keys, short ones first, whose values tell the settings apart."""
     chosen: list[str] = []
-    # the parameters, then the sweep's own dotted keys
+    # what is near the top of the schema, then the rest
     for key in sorted({key for values in settings for key in values}, key=lambda key: (key.count("."), key)):
         before = {tuple(values.get(k) for k in chosen) for values in settings}
         after = {tuple(values.get(k) for k in [*chosen, key]) for values in settings}

@@ -64,10 +64,11 @@ def draw_task_count(configurations: Sequence[Configuration]) -> Figure | None:
         _draw_lines(axis, key, lines, configurations)
 
         # the paper's points, of each network and of their mean
-        for number, network in enumerate(lines):
-            _draw_stars(axis, key, [network], _shift(number, len(lines)), _colour(configurations, network))
-        if len(lines) > 1:
-            _draw_stars(axis, key, list(lines), 0, "white")
+        own = {network: line for network, line in lines.items() if all(c.of_papers for c in line)}
+        for number, network in enumerate(own):
+            _draw_stars(axis, key, [network], _shift(number, len(own)), _colour(configurations, network))
+        if len(own) > 1:
+            _draw_stars(axis, key, list(own), 0, "white")
 
         axis.set_title(SCORES[key].title)
         axis.set_xlabel("number of tasks")
@@ -127,12 +128,13 @@ def draw_base_and_covidmt(couples: list[Couple]) -> Figure:
     if averaged:
         groups["mean"] = averaged
     counts = " or ".join(str(count) for count in sorted({len(many.tasks) for _, many in couples}))
+    papers = " (COVIDMT)" if all(many.of_papers for _, many in couples) else ""
 
     figure, axes = figure_row(len(keys), width=WIDTH, height=3.9)
     for axis, key in zip(axes, keys, strict=True):
         axis.set_title(SCORES[key].title)
         for side, colour in enumerate((BASE, COVIDMT)):
-            label = ("1 task (base network)", f"{counts} tasks (COVIDMT)")[side]
+            label = ("1 task (base network)", f"{counts} tasks{papers}")[side]
             for x, members in enumerate(groups.values()):
                 _draw_group(axis, key, members, side, x + 0.4 * (side - 0.5), colour, label if x == 0 else None)
         axis.set_xticks(range(len(groups)), list(groups))
@@ -154,8 +156,9 @@ def _draw_group(
     means = [couple[side].scores[key] for couple in couples]
     value = fmean(mean.value for mean in means)
     top = _draw_bar(axis, place, value, means[0] if len(means) == 1 else None, colour, 0.38, label)
+    own = all(c.of_papers for couple in couples for c in couple)
     fact = paper_value(key, [base.network for base, _ in couples], len(couples[0][side].tasks))
-    if fact is not None:
+    if own and fact is not None:
         axis.plot([place - 0.19, place + 0.19], [fact.value] * 2, color=PAPER, lw=2)
         _write(axis, place + 0.19, fact.value, f"{fact.value:g}", (1, 0), color=PAPER, fontsize=8, va="center")
         top = max(top, fact.value)
@@ -178,7 +181,9 @@ def draw_baselines(configurations: Sequence[Configuration]) -> Figure:
             axis.tick_params(axis="x", rotation=20)
         axis.margins(y=0.12)
         axis.set_ylim(bottom=0)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14 if len(names) <= 3 else -0.24), ncols=2, fontsize=9)
+        if axis.get_legend_handles_labels()[1]:
+            below = (0.5, -0.14 if len(names) <= 3 else -0.24)
+            axis.legend(loc="upper center", bbox_to_anchor=below, ncols=2, fontsize=9)
     return figure
 
 
@@ -194,7 +199,7 @@ def _draw_baseline_bars(axis: Axes, key: str, number: int, count: int, configura
         _write(axis, place, top, f"{mean.value:.{SCORES[key].digits}f}", (0, 3), ha="center", fontsize=8.5)
 
     fact = paper_value(key, BASELINES, 1, "worst" if key == "pi" else "mean")
-    if fact is not None:
+    if fact is not None and all(c.of_papers for c in configurations):
         text = f"paper, {'worst' if key == 'pi' else f'mean, {side}'}: {fact.value:g}"
         axis.axhline(fact.value, color=PAPER, lw=1.2, ls=":" if number else "--", label=text)
 
@@ -214,7 +219,7 @@ def draw_differences(table: Sequence[Comparison]) -> Figure:
             if not isnan(row.low):
                 axis.plot([row.low, row.high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
             axis.plot(row.difference, y, "o", color=colour, ms=7)
-        left, right = ("more stable", "less stable") if key == "pi" else ("inside the lungs", "outside")
+        left, right = ("fewer changes", "more changes") if key == "pi" else ("fewer maps out", "more maps out")
         axis.set_xlabel(f"difference, points\n← {left}       {right} →")
         axis.grid(axis="x", alpha=0.25)
         axis.set_ylim(-0.7, len(couples) - 0.3)

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from covidmt.comparison.analysis import Analysis
+from covidmt.comparison.comparisons import IMAGES as SEEDS_ON_IMAGES
 from covidmt.comparison.comparisons import Comparison
-from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration
+from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration, also_differs
+from covidmt.comparison.pair_words import describe_pairs
 from covidmt.comparison.trained_runs import TrainedRun
-from covidmt.pages.numbers import NBSP, p_value, points, points_interval, relative_percent
+from covidmt.exporting.facts import NO_SHORTCUT, SHORTCUTS
+from covidmt.pages.numbers import NBSP, p_value, points, points_interval, relative_change, relative_percent
+from experiments.lungs.masks import HEARTS
+from metrics.inference.differences import FEW_PATIENTS
 from metrics.paired import SIDES
 
+NEARLY_ALL = 0.95  # share of images with one answer, from which a low PI score is little merit
 IMAGES = {"ols_original": "originals", "ols_received": "received images"}
 MUST_AGREE = {
+    "decision": "when the decision is positive",
+    "target": "which answer their heat maps explain",
     "mask_source": "where their lung masks are from",
+    "mask_heart": "whether their lungs hold the part behind the heart (the convention alone moves OLS)",
     "decoder": "how images are decoded and resized",
     "mlflow.source.git.commit": "the code's version",
+    "git.dirty": "whether the code had changes that no commit has",
+    "versions": "the libraries' versions",
 }
 
 
@@ -27,9 +39,9 @@ class Headline:
 
     Attributes:
         title: What was compared.
-        verdict: ``clear``, ``likely``, ``not shown`` or ``unknown``.
+        verdict: One of :data:`metrics.inference.differences.VERDICTS`.
         statement: The answer in a sentence.
-        lines: How much, how sure, and the reasons outside the lungs.
+        lines: How much, how sure, and the heat maps off the lungs.
     """
 
     title: str
@@ -45,16 +57,18 @@ def headlines(analysis: Analysis) -> list[Headline]:
         rows = {row.score: row for row in analysis.against_base if (row.first, row.second) == (base, many)}
         found.append(_headline(f"{base.network}: {len(many.tasks)} tasks against 1", rows))
 
-    # the most stable of all, or the first comparison that there is
+    # the lowest PI of all, or the first comparison that there is
     if analysis.against_best:
         best, second = analysis.ranking[:2]
         rows = {row.score: row for row in analysis.against_best if row.first is second}
-        title = f"The most stable of {len(analysis.configurations)}: {best.label}; next is {second.label}"
+        title = f"Lowest PI score of {len(analysis.configurations)}: {best.label}; next is {second.label}"
+        title += also_differs(best, second, most=5)
         found.append(_headline(title, rows))
     elif not analysis.couples and analysis.against_base:
         row = analysis.against_base[0]
         rows = {r.score: r for r in analysis.against_base if r.second is row.second}
-        found.append(_headline(f"{row.second.label} against {row.first.label}", rows))
+        also = also_differs(row.second, row.first, most=5)
+        found.append(_headline(f"{row.second.label} against {row.first.label}{also}", rows))
     return found
 
 
@@ -62,62 +76,95 @@ def _headline(title: str, rows: Mapping[str, Comparison]) -> Headline:
     """Put the rows of one couple, by score, into words."""
     pi = rows["pi"]
     better, other = (pi.second, pi.first) if pi.difference <= 0 else (pi.first, pi.second)
-    verdict, statement = pi.verdict, _statement(pi.verdict, better, other)
+    verdict, statement, sure = pi.verdict, _statement(pi, better, other), _how_sure(pi)
     if _runs_with_one_answer(better):
         verdict = "not shown"
         statement = f"{better.label} gives every image the same answer in some trainings: its stability is no merit."
+        sure = "How sure: not shown, whatever the figures: a constant answer cannot change."
+    elif one_sided := _one_sided(better):
+        sure += f" But {one_sided}"
     saliency = [_saliency_words(rows[score], images) for score, images in IMAGES.items() if score in rows]
-    return Headline(title, verdict, statement, [_how_much(pi, better, other), _how_sure(pi), *saliency])
+    return Headline(title, verdict, statement, [_how_much(pi, better, other), sure, *saliency])
 
 
-def _statement(verdict: str, better: Configuration, other: Configuration) -> str:
+def _statement(pi: Comparison, better: Configuration, other: Configuration) -> str:
+    where = " on these very images" if pi.basis == SEEDS_ON_IMAGES else ""
     return {
-        "clear": f"{better.label}: more stable than {other.label}.",
-        "likely": f"{better.label}: probably more stable than {other.label}.",
+        "clear": f"{better.label}: fewer answers change than with {other.label}.",
+        "likely": f"{better.label}: probably fewer answers change than with {other.label}{where}.",
+        "these trainings only": (
+            f"The trainings of {better.label} and {other.label} that were compared differ; "
+            "whether the configurations do cannot be told from a single seed."
+        ),
         "not shown": f"No difference shown between {better.label} and {other.label}.",
-        "unknown": f"{better.label} and {other.label}: too few trainings to tell.",
-    }[verdict]
+        "unknown": f"{better.label} and {other.label}: too few trainings or patients to tell.",
+    }[pi.verdict]
 
 
 def _how_much(pi: Comparison, better: Configuration, other: Configuration) -> str:
     low, high = sorted(pi.values)
     if not pi.difference:
-        return f"How much: {low:.2f}{NBSP}% of the answers change on the way through the channel, the same with both."
+        return f"How much: on these pairs as many answers change with both, {low:.2f}{NBSP}% on average over seeds."
+    fewer = -relative_change(high, low)
+    relative = f" ({fewer:.0f}{NBSP}% fewer)" if isfinite(fewer) else ""
     return (
         f"How much: on the way through the channel {low:.2f}{NBSP}% of the answers change with {better.label}, "
-        f"{high:.2f}{NBSP}% with {other.label}; {high - low:.2f} points fewer "
-        f"({100 * (high - low) / high:.0f}{NBSP}% fewer)."
+        f"{high:.2f}{NBSP}% with {other.label}; {high - low:.2f} points fewer{relative}."
     )
 
 
 def _how_sure(row: Comparison) -> str:
+    # what cannot be told
+    if row.verdict == "unknown" and 0 < row.patients < FEW_PATIENTS:
+        return f"How sure: cannot be told. {row.patients} patients are too few to compare on."
     if row.verdict == "unknown":
         return (
-            "How sure: cannot be told. There are too few trainings and no table of pairs; run more seeds, or test on "
-            "pairs."
+            "How sure: cannot be told. There is no table of pairs, and the seeds' scores alone do not tell; run more "
+            "seeds, or test on pairs."
         )
+
+    # what can
     words = {
-        "clear": "How sure: clear. Interval and test agree",
-        "likely": "How sure: likely, not certain. Interval and test do not agree",
-        "not shown": "How sure: not shown. Chance could make this difference, which is no proof that they are equal",
+        "clear": "How sure: clear",
+        "likely": "How sure: likely, not certain",
+        "these trainings only": "How sure: of these trainings alone",
+        "not shown": "How sure: not shown, which is no proof that they are equal",
     }[row.verdict]
     interval = f"95{NBSP}% interval of the difference {points_interval(row.low, row.high)} points, over {row.basis}"
-    test = f"{'McNemar on the same pairs' if row.discordant else 'Welch over seeds'}: p {p_value(row.p_adjusted)}"
-    once = ""
+    p = f"p{NBSP}{p_value(row.p_adjusted)}" + (
+        ", adjusted for the number of comparisons" if row.p != row.p_adjusted else ""
+    )
+    return f"{words} ({interval}; {p}).{_single_seed_words(row)}"
+
+
+def _single_seed_words(row: Comparison) -> str:
     single = sum(len(c.runs) == 1 for c in (row.first, row.second))
-    if single:
-        which = "One of them was" if single == 1 else "Both were"
-        once = f" {which} trained with a single seed: another training could change this."
-    return f"{words} ({interval}; {test}).{once}"
+    if not single:
+        return ""
+    which = "One of them was" if single == 1 else "Both were"
+    return (
+        f" {which} trained with a single seed: interval and p say what other patients would change, "
+        "and nothing of what another training would."
+    )
 
 
 def _saliency_words(row: Comparison, images: str) -> str:
     first, second = row.values
     return (
-        f"Reasons outside the lungs, {images}: {second:.1f}{NBSP}% of images with {row.second.label}, "
+        f"Heat maps off the lungs (IOL below eta), {images}: {second:.1f}{NBSP}% of images with {row.second.label}, "
         f"{first:.1f}{NBSP}% with {row.first.label} "
-        f"({points(row.difference)} points, {relative_percent(row.relative)}; {row.verdict})."
+        f"({_size(row)})."
     )
+
+
+def _size(row: Comparison) -> str:
+    """Return a difference with its verdict; its interval in place of a relative change where it is not shown."""
+    if row.verdict in ("clear", "likely"):
+        return f"{points(row.difference)} points, {relative_percent(row.relative)}; {row.verdict}"
+    adjusted = "" if row.p == row.p_adjusted else ", not adjusted for the number of comparisons,"
+    ends = points_interval(row.low, row.high)
+    interval = f"; the 95{NBSP}% interval{adjusted} is {ends} points" if isfinite(row.low) else ""
+    return f"{points(row.difference)} points, {row.verdict}{interval}"
 
 
 def _runs_with_one_answer(configuration: Configuration) -> list[TrainedRun]:
@@ -130,13 +177,51 @@ def _runs_with_one_answer(configuration: Configuration) -> list[TrainedRun]:
     ]
 
 
+def _one_sided(configuration: Configuration) -> str:
+    """Say that a training gives nearly all images the same answer; empty where none does."""
+    keys = [f"{split}/pairs/positive/{side}" for split in ("test", "val") for side in SIDES]
+    shares = [run.metrics[key] for run in configuration.runs for key in keys if key in run.metrics]
+    most = max((max(share, 1 - share) for share in shares), default=0.0)
+    if most < NEARLY_ALL:
+        return ""
+    return (
+        f"a training of {configuration.label} gives {100 * most:.1f}{NBSP}% of the images the same answer: with so few "
+        "of the other kind a low PI score is little merit."
+    )
+
+
+def _few_maps(configuration: Configuration) -> list[str]:
+    """Say where the OLS of a training is of few of its images: the others have no heat map, or no lungs."""
+    texts = []
+    for score, images in IMAGES.items():
+        side = score.removeprefix("ols_")
+        counts = [_scored_images(run.metrics, side) for run in configuration.runs]
+        scored, of = min((each for each in counts if each is not None), default=(0, 0))
+        if 2 * scored < of:
+            texts.append(
+                f"{configuration.label}: in a training only {scored} of {of} {images} have a heat map and lungs; "
+                "its OLS is of these alone."
+            )
+    return texts
+
+
+def _scored_images(metrics: Mapping[str, float], side: str) -> tuple[int, int] | None:
+    """Return how many images an OLS is of, and of how many; None where it was not logged."""
+    for split in ("test", "val"):
+        counts = [metrics.get(f"{split}/ols/{side}/{name}") for name in ("n", "no_region", "no_lung")]
+        known = [int(count) for count in counts if count is not None]
+        if len(known) == len(counts):
+            return known[0], sum(known)
+    return None
+
+
 def reservations(analysis: Analysis) -> list[str]:
     """Return what a reader must know before believing the figures."""
     texts = list(analysis.collected.notes)
     if analysis.collected.split == "val":
         texts.append(
-            "No trial was tested on WaCXR: the figures are of the validation pairs (simulated channel) at each run's "
-            "best epoch; the models were selected on the same images."
+            f"No trial was tested: the figures are of {describe_pairs(analysis.collected)} at each run's best epoch; "
+            "the models were selected on the same images."
         )
     for configuration in analysis.configurations:
         texts += _reservations_of(configuration)
@@ -148,12 +233,30 @@ def reservations(analysis: Analysis) -> list[str]:
             counts = "; ".join(f"{value}: {count}" for value, count in values.most_common())
             texts.append(f"The trainings differ in {what} ({tag}; {counts}): a difference may come from that alone.")
 
+    # what gives the classes away
+    told = {line for run in analysis.collected.counted for line in run.tags.get(SHORTCUTS, NO_SHORTCUT).splitlines()}
+    texts += [f"Of the training images: {line}" for line in sorted(told - {NO_SHORTCUT})]
+
+    # what every OLS is of
+    conventions = {run.tags["mask_heart"] for run in analysis.collected.counted if "mask_heart" in run.tags}
+    if len(conventions) == 1:
+        (heart,) = conventions
+        texts.append(f"OLS is measured with {HEARTS.get(heart, heart)} (data.masks.heart={heart}).")
+
     # what is missing
     if analysis.paired.left_out:
         texts.append(f"{analysis.paired.left_out} pairs are not in all trainings; comparisons leave them out.")
+    if analysis.paired.n_pairs > 1 and analysis.paired.n_pairs == analysis.paired.n_patients:
+        texts.append(
+            "Every pair counts as another patient, also where the data set does not say whose it is: if some are of "
+            "the same patient, intervals are too narrow and p-values too small."
+        )
     single = [c.label for c in analysis.configurations if len(c.runs) == 1]
     if single:
-        texts.append(f"A single seed, hence no interval over seeds: {'; '.join(single)}.")
+        texts.append(
+            f"Trained with a single seed, so that the figures are of that one training and say nothing of another: "
+            f"{'; '.join(single)}."
+        )
     runs = analysis.collected.runs
     open_runs = [run for run in runs if run.left_out]
     if open_runs:
@@ -172,6 +275,9 @@ def _reservations_of(configuration: Configuration) -> list[str]:
             f"{label}: {len(same)} of {len(runs)} trainings give every image the same answer; "
             "a PI score of 0 is no merit there."
         )
+    elif one_sided := _one_sided(configuration):
+        texts.append(one_sided[0].upper() + one_sided[1:])
+    texts += _few_maps(configuration)
     lacking = [SCORES[key].title.removesuffix(", %") for key in ROBUSTNESS if key not in configuration.scores]
     if lacking:
         texts.append(
@@ -184,5 +290,5 @@ def _reservations_of(configuration: Configuration) -> list[str]:
     if len(batches) > 1:
         texts.append(f"{label}: its trainings have different global batches ({', '.join(sorted(batches))}).")
     if any(run.pairs is None for run in runs):
-        texts.append(f"{label}: a training has no table of pairs, so it takes no part in tests on the same pairs.")
+        texts.append(f"{label}: a training has no table of pairs, so it is compared by its seeds' scores alone.")
     return texts

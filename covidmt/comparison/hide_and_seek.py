@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from covidmt.comparison.configurations import Configuration
 from covidmt.comparison.style import BASE, COVIDMT, PAPER, styled
 from covidmt.pages.numbers import DASH, estimate
 from covidmt.pages.style import INK, figure_row
+from covidmt.tracking.identity import CONTENT
 from experiments.schema import View
 from metrics.intervals import t_interval, wilson
 
@@ -105,20 +107,30 @@ def hide_and_seek_rows(configurations: Sequence[Configuration], split: str) -> l
                 seeds=len(c.runs),
                 images=fmean(float(matrix.to_numpy().sum()) for matrix in own),
                 scores=_scores(own),
-                paper={name: _paper_scores(name, _view(c)) for name in _NETWORKS.get(c.network, [])},
+                paper={name: _paper_scores(name, _view(c)) for name in _papers_networks(c)},
                 change=change,
             )
         )
     return sorted(rows, key=lambda row: (row.network.casefold(), VIEWS.index(row.view)))
 
 
+def _papers_networks(configuration: Configuration) -> list[str]:
+    """Return the paper's networks that stand for this one; none where data or classes are not the paper's."""
+    task = configuration.tasks[0]
+    settings = configuration.settings
+    kind = settings.get(f"data.sources.{settings.get(f'tasks.{task}.source')}.kind")
+    classes = set(json.loads(settings.get(f"tasks.{task}.labels", "[]")))
+    return _NETWORKS.get(configuration.network, []) if kind == "covidx" and classes == _CLASSES.keys() else []
+
+
 def _view(configuration: Configuration) -> str:
-    settings = dict(configuration.variant)
-    return settings.get("data.view", settings.get("view", "original"))
+    return configuration.settings.get("data.view", "original")
 
 
 def _other_settings(configuration: Configuration) -> frozenset[tuple[str, str]]:
-    return frozenset(item for item in configuration.variant if item[0] not in ("view", "data.view"))
+    """All but the view, and the content of the data: a view leaves out the images in which no lung is found."""
+    settings = configuration.settings.items()
+    return frozenset((key, value) for key, value in settings if key != "data.view" and not key.endswith(CONTENT))
 
 
 def _confusions(metrics: Mapping[str, float], split: str, task: str) -> pd.DataFrame | None:

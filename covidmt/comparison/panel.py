@@ -24,7 +24,9 @@ from covidmt.tracking.store import Store
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.masks import LungMasks
 from experiments.errors import UserError, nearest
-from explain.picture import blend
+from experiments.schema import Target
+from explain.cam import engine_title
+from explain.picture import blend, cells_text
 from lightning_modules.load import load_module
 from lightning_modules.lungs.segmenters import load_segmenter
 from lightning_modules.multitask import MultiTaskModule
@@ -70,7 +72,8 @@ def draw_representations(
         titles = _draw_test_images(next(iter(modules.values())), rows, segmenter)
     columns = {view: _explain(predictor_of(module, segmenter), list(titles)) for view, module in modules.items()}
 
-    figure = _grid(columns, list(titles.values()))
+    engine = next(iter(modules.values())).experiment.robustness.engine
+    figure = _grid(columns, list(titles.values()), engine)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=100)
@@ -93,7 +96,12 @@ def _explain(predictor: Predictor, images: list[str]) -> list[ExplainedImage]:
 
 
 def predictor_of(module: MultiTaskModule, segmenter: str | None) -> Predictor:
-    """Return a predictor with the lungs that the network knows from its training, or by the named segmenter."""
+    """Return a predictor with the lungs that the network knows from its training, or by the named segmenter.
+
+    It explains the class that is named below the image, the most probable one, whatever the experiment's own target is.
+    """
+    robustness = replace(module.experiment.robustness, target=Target.predicted)
+    module.experiment = replace(module.experiment, robustness=robustness)
     if segmenter is not None:
         return Predictor(module.eval(), {}, load_segmenter(segmenter))
     settings = module.experiment.data.masks
@@ -151,7 +159,7 @@ def _draw_test_images(module: MultiTaskModule, rows: int, segmenter: str | None)
     return images
 
 
-def _grid(columns: dict[str, list[ExplainedImage]], titles: Sequence[str]) -> Figure:
+def _grid(columns: dict[str, list[ExplainedImage]], titles: Sequence[str], engine: str) -> Figure:
     """Draw a row an image, a column a representation."""
     figure = Figure(figsize=(2.3 * len(columns), 2.75 * len(titles) + 0.3), layout="constrained")
     axes = figure.subplots(len(titles), len(columns), squeeze=False)
@@ -162,10 +170,10 @@ def _grid(columns: dict[str, list[ExplainedImage]], titles: Sequence[str]) -> Fi
     for row, title in enumerate(titles):
         axes[row, 0].set_ylabel(title, fontsize=11)
 
-    decision = next(iter(columns.values()))[0].prediction.decision
+    cells = " / ".join(dict.fromkeys(cells_text(images[0].cells) for images in columns.values()))
     figure.supxlabel(
-        f"Below each: the answer of the network that was trained on such images. Heat: Grad-CAM of its decision, "
-        f"{decision.label} or not.",
+        "Below each: the most probable class by the network that was trained on such images. Heat: "
+        f"{engine_title(engine)} of that class (robustness.target: predicted), {cells}.",
         fontsize=8.5,
     )
     return figure

@@ -12,25 +12,30 @@ from matplotlib.figure import Figure
 
 from covidmt.comparison import figures
 from covidmt.comparison.analysis import Analysis, analyse
-from covidmt.comparison.configurations import ROBUSTNESS, SCORES
+from covidmt.comparison.configurations import ROBUSTNESS, SCORES, also_differs
 from covidmt.comparison.findings import headlines, reservations
 from covidmt.comparison.hide_and_seek import change_text, draw_hide_and_seek, share_text
+from covidmt.comparison.pair_words import decision_labels, describe_pairs
 from covidmt.comparison.privacy import draw_trade_off
+from covidmt.comparison.stability import STABILITY, draw_stability, stability_rows
 from covidmt.comparison.style import styled
 from covidmt.comparison.tables import (
     baseline_rows,
     beside_paper,
+    configuration_notes,
     csv_tables,
     fact_text,
+    interval_words,
     latex,
     mean_text,
     shown_scores,
 )
-from covidmt.comparison.trained_runs import collect_runs
-from covidmt.pages.html import data_uri, page_environment
+from covidmt.comparison.trained_runs import collect_runs, define_scores
+from covidmt.pages.html import data_uri, fold_sections, page_environment
 from covidmt.pages.numbers import p_value, points, points_interval, relative_percent
 from covidmt.tracking.store import Store
 from experiments.errors import UserError
+from experiments.names import Terminal, harmless_table
 
 
 def report_runs(names: Sequence[str], out: Path, store: Store) -> Path:
@@ -64,6 +69,11 @@ def report_runs(names: Sequence[str], out: Path, store: Store) -> Path:
                 store.client.log_artifacts(parent, new, "report")
         except (MlflowException, OSError) as error:
             raise store.explain(error) from error
+
+    # what a comparison compares, also for who reads no page
+    console = Terminal(markup=False)
+    for note in configuration_notes(analysis):
+        console.print(f"note: {note}", soft_wrap=True, highlight=False)
     return out / "report.html"
 
 
@@ -71,7 +81,7 @@ def _write_files(analysis: Analysis, out: Path) -> None:
     """Write all files of the report."""
     images = {name: _save(figure, out / name) for name, figure in _draw_figures(analysis).items()}
     for name, table in csv_tables(analysis).items():
-        table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
+        harmless_table(table).to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
     (out / "table.tex").write_text(latex(analysis))
     (out / "report.html").write_text(_page(analysis, images))
 
@@ -83,6 +93,7 @@ def _draw_figures(analysis: Analysis) -> dict[str, Figure]:
     drawn = {
         "overview": figures.draw_overview(configurations),
         "task_count": figures.draw_task_count(configurations),
+        "stability": draw_stability(configurations),
         "privacy": draw_trade_off(configurations, analysis.collected.split),
         "base_and_covidmt": figures.draw_base_and_covidmt(analysis.couples) if analysis.couples else None,
         "hide_and_seek": draw_hide_and_seek(hidden) if hidden else None,
@@ -114,18 +125,28 @@ def _page(analysis: Analysis, images: Mapping[str, str]) -> str:
         "fact": fact_text,
         "share": share_text,
         "change": change_text,
+        "also": lambda row: also_differs(row.second, row.first).removeprefix("; "),
     }
 
-    return environment.get_template("report.html").render(
+    page = environment.get_template("report.html").render(
         analysis=analysis,
         collected=analysis.collected,
         images=images,
         SCORES=SCORES,
         ROBUSTNESS=ROBUSTNESS,
         headlines=headlines(analysis),
-        reservations=reservations(analysis),
+        reservations=[*reservations(analysis), *configuration_notes(analysis)],
+        pairs=describe_pairs(analysis.collected),
+        label=decision_labels(analysis.collected),
+        differ_more=any(also_differs(c, analysis.single[0]) for c in analysis.single[1:]),
+        of_papers=any(c.of_papers for c in analysis.configurations),
+        definitions=define_scores(analysis.collected.counted),
         shown=shown_scores(analysis.configurations),
         beside=beside_paper(analysis),
         baselines=baseline_rows(analysis),
         hidden=analysis.representations,
+        stability=stability_rows(analysis.configurations),
+        STABILITY=STABILITY,
+        interval_words=interval_words(analysis),
     )
+    return fold_sections(page)

@@ -9,10 +9,10 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from covidmt.comparison.configurations import Mean
-from covidmt.pages.style import AMBER, COLOURS, GREEN, GREY, PALE, RED, page_style
+from covidmt.pages.style import AMBER, COLOURS, GREEN, GREY, INK, PALE, RED, page_style
 
 BASE, COVIDMT, ORIGINAL, RECEIVED, PAPER = PALE, COLOURS[0], COLOURS[5], COLOURS[0], RED
-VERDICTS = {"clear": GREEN, "likely": AMBER, "not shown": GREY, "unknown": GREY}
+VERDICTS = {"clear": GREEN, "likely": AMBER, "these trainings only": INK, "not shown": GREY, "unknown": GREY}
 WIDTH = 10.5  # inches
 
 STYLE = {
@@ -39,5 +39,5 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 
 def error_bars(mean: Mean) -> np.ndarray:
-    """Return (2, 1) lengths from the mean to both ends; 0 where a single seed has no interval."""
+    """Return (2, 1) lengths from the mean to both ends; 0 where there is no interval."""
     return np.nan_to_num([[mean.value - mean.low], [mean.high - mean.value]])

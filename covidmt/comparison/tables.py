@@ -11,10 +11,12 @@ from statistics import fmean
 import pandas as pd
 
 from covidmt.comparison.analysis import Analysis, couples_with_mean
-from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration, Mean
+from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration, Mean, also_differs, other_differences
 from covidmt.comparison.hide_and_seek import hide_and_seek_table
+from covidmt.comparison.pair_words import describe_pairs
 from covidmt.comparison.paper import BASELINES, Fact, paper_value
-from covidmt.pages.numbers import DASH, estimate, points, relative_percent
+from covidmt.comparison.stability import stability_rows, stability_table
+from covidmt.pages.numbers import DASH, estimate, points, relative_change, relative_percent
 
 NOT_IN_TEXT = Fact(nan, "")
 
@@ -37,8 +39,7 @@ class TaskCountChange:
     @property
     def percent(self) -> str:
         """The difference relative to the first value."""
-        before, after = self.values
-        return relative_percent(100 * (after - before) / before if before else nan)
+        return relative_percent(relative_change(*self.values))
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def fact_text(fact: Fact) -> str:
 
 
 def mean_text(mean: Mean | None, key: str) -> str:
-    """Write ``4.20 [3.10, 5.30]``; without an interval for a single seed; a dash where there is none.
+    """Write ``4.20 [3.10, 5.30]``; without an interval where it cannot be told; a dash where there is no mean.
 
     Example:
         >>> from covidmt.comparison.configurations import Mean
@@ -101,13 +102,41 @@ def mean_text(mean: Mean | None, key: str) -> str:
     return DASH if mean is None else estimate(mean.value, mean.low, mean.high, SCORES[key].digits)
 
 
+def interval_words(analysis: Analysis) -> str:
+    """Return what the intervals are over, of the configurations that there are."""
+    configurations = analysis.configurations
+    paired = [c for c in configurations if all(run.pairs is not None for run in c.runs)]
+    seeds = {len(c.runs) > 1 for c in paired}
+    over = {
+        frozenset({True}): "over patients and seeds",
+        frozenset({False}): "over patients, of each configuration's single training alone",
+        frozenset({True, False}): "over patients and seeds, with one seed over patients of that training alone",
+    }
+
+    # PI and OLS, then what has no table of pairs
+    texts = [f"Intervals of PI and OLS are {over[frozenset(seeds)]}" if seeds else ""]
+    if seeds and len(paired) < len(configurations):
+        texts[0] += " (without tables of pairs as those of the other scores)"
+    if any(len(c.runs) > 1 for c in configurations):
+        which = "those of other scores are" if seeds else "Intervals are"
+        texts.append(f"{which} Student's over seeds, on the same images")
+    else:
+        texts.append(
+            "a single training has no interval of the other scores" if seeds else "A single training has no interval"
+        )
+    return "; ".join(text for text in texts if text) + "."
+
+
 def shown_scores(configurations: Sequence[Configuration]) -> list[str]:
     """Return the scores that any configuration has."""
     return [key for key in SCORES if any(key in c.scores for c in configurations)]
 
 
 def beside_paper(analysis: Analysis) -> list[BesidePaper]:
-    """Return base network against most tasks beside the paper's, networks one by one and their mean."""
+    """Return base network against most tasks beside the paper's, networks one by one and their mean.
+
+    Of data and tasks that are not the paper's, its figures are not in the text.
+    """
     rows = []
     groups = [[couple] for couple in analysis.couples]
     averaged = couples_with_mean(analysis.couples)
@@ -122,7 +151,8 @@ def beside_paper(analysis: Analysis) -> list[BesidePaper]:
             networks = [base.network for base, _ in couples]
             before, after = (fmean(couple[side].scores[score].value for couple in couples) for side in (0, 1))
             base, many = couples[0]
-            facts = (paper_value(score, networks, len(c.tasks)) or NOT_IN_TEXT for c in (base, many))
+            own = all(c.of_papers for couple in couples for c in couple)
+            facts = ((own and paper_value(score, networks, len(c.tasks))) or NOT_IN_TEXT for c in (base, many))
             rows.append(
                 BesidePaper(
                     score=score,
@@ -142,13 +172,13 @@ def baseline_rows(analysis: Analysis) -> list[BaselineRow]:
             name=c.network,
             values={score: c.scores[score].value for score in ROBUSTNESS if score in c.scores},
             texts={score: mean_text(c.scores.get(score), score) for score in ROBUSTNESS},
-            paper={score: paper_value(score, [c.network], 1) or NOT_IN_TEXT for score in ROBUSTNESS},
+            paper={score: (c.of_papers and paper_value(score, [c.network], 1)) or NOT_IN_TEXT for score in ROBUSTNESS},
         )
         for c in analysis.single
     ]
 
     # mean and worst of those that the paper has
-    members = [c for c in analysis.single if c.network in BASELINES]
+    members = [c for c in analysis.single if c.network in BASELINES and c.of_papers]
     if len(members) < 2:
         return rows
     names = "the five" if len(members) == 5 else f"{len(members)} of the paper's five"
@@ -167,24 +197,44 @@ def baseline_rows(analysis: Analysis) -> list[BaselineRow]:
     return rows
 
 
+def configuration_notes(analysis: Analysis) -> list[str]:
+    """Return what a reader must know of the configurations that are compared: all that differs, and what is unknown."""
+    rows = [*analysis.against_base, *analysis.against_best]
+    couples = {(row.second.label, row.first.label): also_differs(row.second, row.first, most=12) for row in rows}
+    notes = [f"{second} against {first}{also}." for (second, first), also in couples.items() if also]
+
+    unknown = [run.name for run in analysis.collected.counted if not run.is_known]
+    if unknown:
+        notes.append(
+            f"{len(unknown)} of the trainings have no experiment.yaml ({', '.join(unknown[:5])}"
+            f"{', ...' if len(unknown) > 5 else ''}): what they were trained with is unknown, so each is a "
+            "configuration of its own."
+        )
+    return notes
+
+
 def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     """Return the report's numbers by file name, of those that have rows."""
     tables = {
         "trials": _trials(analysis),
         "configurations": _configurations(analysis),
         "comparisons": _comparisons(analysis),
-        "paper": _paper(analysis),
+        "paper": _paper(analysis) if any(c.of_papers for c in analysis.configurations) else [],
         "hide_and_seek": hide_and_seek_table(analysis.representations),
+        "stability": stability_table(stability_rows(analysis.configurations)),
     }
     return {name: pd.DataFrame(rows) for name, rows in tables.items() if rows}
 
 
 def _trials(analysis: Analysis) -> list[dict[str, object]]:
-    split = f"{analysis.collected.split}/"
+    split, runs = f"{analysis.collected.split}/", analysis.collected.runs
+    keys = sorted({key for run in runs for key in run.settings})
+    varied = [key for key in keys if len({run.settings.get(key) for run in runs}) > 1]
     return [
         {
             "run_id": run.run_id, "trial": run.name, "status": run.status, "left_out": run.left_out, "seed": run.seed,
-            **run.settings,
+            **run.params,
+            **{key: run.settings.get(key, "") for key in varied},
             **{key: value for key, value in run.metrics.items() if key.startswith(split)},
         }
         for run in analysis.collected.runs
@@ -209,8 +259,8 @@ def _comparisons(analysis: Analysis) -> list[dict[str, object]]:
             "first_mean": row.values[0], "second_mean": row.values[1],
             "difference": row.difference, "low": row.low, "high": row.high, "interval_over": row.basis,
             "relative_percent": row.relative, "p": row.p, "p_holm": row.p_adjusted, "verdict": row.verdict,
-            "pairs_more_in_first": row.discordant and row.discordant[0],
-            "pairs_more_in_second": row.discordant and row.discordant[1],
+            "seeds_first": len(row.first.runs), "seeds_second": len(row.second.runs), "patients": row.patients or None,
+            "also_differs": "; ".join(map(str, other_differences(row.second, row.first))),
         }
         for row in [*analysis.against_base, *analysis.against_best]
     ]  # fmt: skip
@@ -239,7 +289,7 @@ def _paper(analysis: Analysis) -> list[dict[str, object]]:
 
 
 def latex(analysis: Analysis) -> str:
-    """Return the configurations' table, for booktabs: mean and 95 % interval over seeds."""
+    """Return the configurations' table, for booktabs: means with 95 % intervals; their caption says over what."""
     shown = shown_scores(analysis.configurations)
     frame = pd.DataFrame(
         [
@@ -248,8 +298,11 @@ def latex(analysis: Analysis) -> str:
             for c in analysis.configurations
         ]
     )
-    pairs = "WaCXR" if analysis.collected.split == "test" else "validation pairs, simulated channel"
-    note = f"{analysis.collected.title}: mean over seeds [95 % Student interval], {pairs}."
+    pairs = describe_pairs(analysis.collected)
+    note = f"{analysis.collected.title}: mean over seeds [95 % interval], {pairs}. {interval_words(analysis)}"
+    varied = {each.key for c in analysis.configurations for each in other_differences(c, analysis.configurations[0])}
+    if varied:
+        note += f" Configurations differ in more than networks and tasks: {', '.join(sorted(varied))}."
     caption = re.sub(r"([&%$#_{}])", r"\\\1", note)  # the Styler leaves it alone
     style = frame.style.format(escape="latex").format_index(escape="latex", axis="columns").hide(axis="index")
     return style.to_latex(hrules=True, caption=caption, column_format="lr" + "r" * len(shown))

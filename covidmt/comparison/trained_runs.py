@@ -5,23 +5,36 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import yaml
 
+from covidmt.tracking.identity import TASKS, identity
+from covidmt.tracking.runs.naming import NoSuchRun, find_run
 from covidmt.tracking.store import Store
 from experiments.errors import UserError, nearest
-from experiments.keys import flatten
+from experiments.keys import Values, parse_yaml
+from experiments.load import from_dict
 from experiments.schema import Robustness
-from metrics.paired import PAIR_COLUMNS, SIDES, TEST_PAIRS, VAL_PAIRS
+from explain.cam import engine_title
+from explain.decision import Decision
+from metrics.paired import PAIR_COLUMNS, SIDES, TEST_PAIRS, VAL_PAIRS, decide
+from metrics.tasks.localisation import LOCALISED_IOU
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
+
+UNKNOWN = "experiment.yaml"  # among a run's settings where it has no such artifact: what it was trained with is unknown
+LARGEST = 1e300  # MLflow keeps an infinity as the largest float
+_MADE_OF = {"mask_source": "data.masks.source", "weights": "model.weights.content"}  # tag -> key among the settings
+
+
+# Of the robustness section: what a score is a score of. Runs that differ in one are not compared without a word.
+DEFINITIONS = ("label", "decision", "threshold", "target", "engine", "layer", "region_threshold", "eta")
 
 
 @dataclass(frozen=True)
@@ -34,10 +47,12 @@ class TrainedRun:
         status: MLflow's: SCHEDULED, RUNNING, FINISHED, FAILED, KILLED.
         params: Parameters, as logged.
         tags: Tags, as logged.
-        overrides: The value of every key that a sweep of the report sets, also where the run is of no sweep.
+        settings: What makes its configuration (:func:`.identity`), and what the data, masks and weights were made of
+            (``data.sources.<name>.content``, a digest). A run without ``experiment.yaml`` has
+            its parameters and :data:`UNKNOWN`, which no other run shares: it is nobody's seed.
         metrics: Newest value of every metric; of ``val/`` metrics the best epoch's.
         pairs: The table of the split's pairs by id, in ``val`` of the best epoch; or None.
-        robustness: Eta and threshold that hold for ``pairs``.
+        robustness: The definitions that hold for ``pairs``.
         left_out: Why the report does not count it; empty: it does.
 
     Example:
@@ -46,8 +61,8 @@ class TrainedRun:
         ...     "4f2a", "resnet50, 1 task", "FINISHED", {"backbone": "resnet50", "seed": "3", "git_commit": "a"}, {},
         ...     {"model.backbone": "resnet50", "optimizer.lr": "0.1"}, {"test/pi_score": 4.2}, None, Robustness(), "",
         ... )
-        >>> run.seed, run.settings
-        ('3', {'backbone': 'resnet50', 'optimizer.lr': '0.1'})
+        >>> run.seed, run.is_known
+        ('3', True)
     """
 
     run_id: str
@@ -55,7 +70,7 @@ class TrainedRun:
     status: str
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    overrides: Mapping[str, str]
+    settings: Mapping[str, str]
     metrics: Mapping[str, float]
     pairs: pd.DataFrame | None
     robustness: Robustness
@@ -64,16 +79,12 @@ class TrainedRun:
     @property
     def seed(self) -> str:
         """The seed, as logged."""
-        return self.params.get("seed", self.overrides.get("seed", ""))
+        return self.params.get("seed", "")
 
     @property
-    def settings(self) -> dict[str, str]:
-        """What makes the configuration: parameters and overrides, without the seed and the code's version.
-
-        ``backbone`` and ``tasks`` are parameters; the overrides that made them say the same once more.
-        """
-        ignored = ("seed", "git_commit", "model.backbone", "active_tasks")
-        return {key: value for key, value in {**self.params, **self.overrides}.items() if key not in ignored}
+    def is_known(self) -> bool:
+        """Whether the run tells what it was trained with."""
+        return UNKNOWN not in self.settings
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,45 @@ def collect_runs(names: Sequence[str], store: Store) -> TrainedRuns:
         return _collect(store, names)
 
 
+def define_scores(runs: Sequence[TrainedRun]) -> str:
+    """Return what PI and OLS of these runs are scores of, in words; for a figure's caption.
+
+    Args:
+        runs: One or more.
+    """
+    names_by_words: dict[str, list[str]] = {}
+    for run in runs:
+        names_by_words.setdefault(_definition_words(run.robustness), []).append(run.name)
+    if len(names_by_words) == 1:
+        return next(iter(names_by_words))
+    return " ".join(f"{', '.join(names)}: {words}" for words, names in names_by_words.items())
+
+
+def stability_key(score: str, task: str) -> str:
+    """Return the metric of a task's PI or LI, without the split.
+
+    Example:
+        >>> stability_key("pi", "nodule"), stability_key("li", "rsna_boxes")
+        ('pi/nodule', 'li/rsna_boxes/0.5')
+    """
+    return f"pi/{task}" if score == "pi" else f"li/{task}/{LOCALISED_IOU[1]:g}"
+
+
+def stability_keys(tasks: Iterable[str]) -> list[str]:
+    """Return the metrics of all that some tasks may have."""
+    return [stability_key(score, task) for task in tasks for score in ("pi", "li")]
+
+
+def _definition_words(robustness: Robustness) -> str:
+    decision = Decision(robustness.label, 0, threshold=robustness.threshold, rule=robustness.decision)
+    layer = f" of {robustness.layer}" if robustness.layer else ""
+    return (
+        f"PI: {decision.words}. OLS: {engine_title(robustness.engine)}{layer} explains "
+        f"{decision.explained(robustness.target)} (robustness.target: {robustness.target.value}); region from "
+        f"{robustness.region_threshold:g} of its maximum; out of the lungs: IOL below {robustness.eta:g}."
+    )
+
+
 def _collect(store: Store, names: Sequence[str]) -> TrainedRuns:
     # a sweep's name stands for its children, a run for itself
     logged: dict[str, Run] = {}
@@ -133,8 +183,7 @@ def _collect(store: Store, names: Sequence[str]) -> TrainedRuns:
     # the test's figures, or else the validation's
     ordered = sorted(logged.values(), key=lambda run: (run.info.start_time, run.info.run_id))
     split = "test" if any("test/pi_score" in run.data.metrics for run in ordered) else "val"
-    varied = {key for run in ordered for key in _sweep_overrides(run)}
-    runs = _without_repeats([_read_run(store.client, run, split, varied) for run in ordered])
+    runs = _without_repeats([_read_run(store.client, run, split) for run in ordered])
 
     collected = TrainedRuns(", ".join(dict.fromkeys(titles)), split, tuple(runs), tuple(parents), tuple(notes))
     if not collected.counted:
@@ -147,8 +196,6 @@ def _collect(store: Store, names: Sequence[str]) -> TrainedRuns:
 
 def _resolve(store: Store, name: str) -> tuple[Run, list[str]]:
     """Return the run that an argument means, and a note where several sweeps have the name."""
-    from mlflow.exceptions import MlflowException
-
     client = store.client
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     sweeps = list(store.search_runs(experiments, "tags.`covidmt.kind` = 'sweep'"))
@@ -158,18 +205,13 @@ def _resolve(store: Store, name: str) -> tuple[Run, list[str]]:
         note = f"{len(named)} sweeps are called {name}; this is the newest, {newest.info.run_id}."
         return newest, [note] if len(named) > 1 else []
     try:
-        return client.get_run(name), []
-    except MlflowException:
+        return find_run(name, store), []
+    except NoSuchRun:
         sweep_names = {run.data.tags.get("sweep", "") for run in sweeps} - {""}
         raise UserError(f"{name!r}: no sweep and no run of {store}{nearest(name, sweep_names)}") from None
 
 
-def _sweep_overrides(run: Run) -> dict[str, Any]:
-    return json.loads(run.data.tags.get("trial_overrides", "{}"))
-
-
-def _read_run(client: MlflowClient, run: Run, split: str, varied: set[str]) -> TrainedRun:
-    """Read one run; ``varied``: the keys that any sweep of the report sets."""
+def _read_run(client: MlflowClient, run: Run, split: str) -> TrainedRun:
     data, run_id = run.data, run.info.run_id
     best_epoch = int(data.tags.get("best_epoch", -1))
 
@@ -178,26 +220,30 @@ def _read_run(client: MlflowClient, run: Run, split: str, varied: set[str]) -> T
     if split == "val" and run.info.status == "FINISHED" and best_epoch >= 0:
         keys = [key for key in metrics if key.startswith("val/")]
         metrics |= _metrics_at(client, run_id, keys, best_epoch)
+    elif run.info.status == "FINISHED" and best_epoch >= 0:
+        named = [f"val/{key}" for key in stability_keys(data.params.get("tasks", "").split(","))]
+        metrics |= _metrics_at(client, run_id, [key for key in named if key in metrics], best_epoch)
     left_out = _why_left_out(client, run, metrics, split)
 
     # settings
-    resolved = yaml.safe_load(_artifact(client, run_id, "experiment.yaml") or "{}")
-    settings = _sweep_overrides(run) | flatten(resolved)
+    resolved = parse_yaml(_artifact(client, run_id, "experiment.yaml") or "{}", f"run {run_id}: experiment.yaml")
+    if not isinstance(resolved, dict):
+        raise UserError(f"run {run_id}: its experiment.yaml is no mapping of keys to values, so no experiment")
     chosen = resolved.get("robustness", {})
-    robustness = Robustness(**{key: chosen[key] for key in ("eta", "threshold") if key in chosen})
+    robustness = from_dict(Robustness, {key: chosen[key] for key in DEFINITIONS if key in chosen})
 
     # what happened to each pair
     path = TEST_PAIRS if split == "test" else VAL_PAIRS.format(best_epoch)
-    pairs = None if left_out else _read_pairs(client, run_id, path)
+    pairs = None if left_out else _read_pairs(client, run_id, path, robustness.threshold)
     if pairs is not None:
-        metrics |= _shares_of_pairs(pairs, robustness.threshold, split)
+        metrics |= _shares_of_pairs(pairs, split)
     return TrainedRun(
         run_id=run_id,
         name=run.info.run_name or run_id,
         status=run.info.status,
         params=data.params,
         tags=data.tags,
-        overrides={key: str(value) for key, value in settings.items() if key in varied},
+        settings=_settings(run, resolved),
         metrics=metrics,
         pairs=pairs,
         robustness=robustness,
@@ -205,11 +251,30 @@ def _read_run(client: MlflowClient, run: Run, split: str, varied: set[str]) -> T
     )
 
 
+def _settings(run: Run, resolved: Values) -> dict[str, str]:
+    """Return what makes the run's configuration, with the content of what it read."""
+    params, tags = run.data.params, run.data.tags
+    if not resolved:
+        given = {key: value for key, value in params.items() if key not in ("seed", "git_commit")}
+        overrides = {key: str(value) for key, value in json.loads(tags.get("trial_overrides", "{}")).items()}
+        names = {"model.backbone": params.get("backbone", ""), TASKS: ", ".join(params.get("tasks", "").split(","))}
+        return overrides | given | names | {UNKNOWN: f"not logged by run {run.info.run_id}"}
+
+    # what was read, by its content
+    settings = identity(resolved, int(tags["processes"]) if "processes" in tags else None)
+    settings |= {key: tags[tag] for tag, key in _MADE_OF.items() if tag in tags}
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return settings | {f"data.sources.{entry.dataset.name}.content": entry.dataset.digest for entry in inputs}
+
+
 def _why_left_out(client: MlflowClient, run: Run, metrics: Mapping[str, float], split: str) -> str:
     if run.info.status != "FINISHED":
         traceback = (_artifact(client, run.info.run_id, "traceback.txt") or "").strip()
-        last_line = traceback.splitlines()[-1] if traceback else ""
+        last_line = traceback.splitlines()[-1].removeprefix(f"{UserError.__module__}.UserError: ") if traceback else ""
         return run.data.tags.get("failure") or last_line or run.info.status.lower()
+    broken = [key for key, value in metrics.items() if key.startswith(f"{split}/") and not abs(value) < LARGEST]
+    if broken:
+        return f"its network gives no finite numbers ({broken[0]} is {metrics[broken[0]]:g})"
     if f"{split}/pi_score" not in metrics:
         return f"has no {split}/pi_score"
     if not {"backbone", "tasks"} <= run.data.params.keys():
@@ -223,21 +288,24 @@ def _metrics_at(client: MlflowClient, run_id: str, keys: list[str], step: int) -
     return {key: point.value for key, history in points.items() for point in history if point.step == step}
 
 
-def _read_pairs(client: MlflowClient, run_id: str, path: str) -> pd.DataFrame | None:
+def _read_pairs(client: MlflowClient, run_id: str, path: str, threshold: float) -> pd.DataFrame | None:
     text = _artifact(client, run_id, path)
     if text is None:
         return None
     table = pd.read_csv(io.StringIO(text), dtype={"id": str, "patient": str})
     table["patient"] = table["patient"].fillna(table["id"])
+    for side in SIDES:
+        if f"positive_{side}" not in table:  # of runs from before the rule `argmax`
+            table[f"positive_{side}"] = decide(table[f"p_{side}"].to_numpy(), threshold)
     return table[PAIR_COLUMNS].drop_duplicates("id").set_index("id")
 
 
-def _shares_of_pairs(pairs: pd.DataFrame, threshold: float, split: str) -> dict[str, float]:
+def _shares_of_pairs(pairs: pd.DataFrame, split: str) -> dict[str, float]:
     """Return how often the decision is right on pairs of known label, and how often it is positive; in [0, 1]."""
     shares = {}
     for side in SIDES:
-        rows = pairs.dropna(subset=["label", f"p_{side}"])
-        positive = rows[f"p_{side}"] >= threshold
+        rows = pairs.dropna(subset=["label", f"positive_{side}"])
+        positive = rows[f"positive_{side}"] == 1
         if len(rows):
             shares[f"{split}/pairs/accuracy/{side}"] = float((positive == (rows["label"] == 1)).mean())
             shares[f"{split}/pairs/positive/{side}"] = float(positive.mean())
@@ -259,7 +327,7 @@ def _without_repeats(runs: list[TrainedRun]) -> list[TrainedRun]:
     kept = []
     for run in reversed(runs):  # in the order of their start
         if not run.left_out:
-            repeated = newest.setdefault(frozenset((run.settings | {"seed": run.seed}).items()), run.run_id)
+            repeated = newest.setdefault(frozenset({**run.settings, "seed": run.seed}.items()), run.run_id)
             if repeated != run.run_id:
                 run = replace(run, left_out=f"run again as {repeated}")
         kept.append(run)

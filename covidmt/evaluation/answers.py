@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple, cast
@@ -15,10 +15,14 @@ from torch import Tensor
 
 from callbacks.pair_maps import PairMaps
 from covidmt.evaluation.perturbations import blacked_out, change_inside, inner_square, white_noise
+from covidmt.evaluation.tasks.answers import BoxRows, LabelRows, PairAsker, join_rows
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.pairs import ChannelBatch
-from experiments.batch import Batch, Pair
+from experiments.batch import Batch, Pair, TaskPairs
+from experiments.lungs.masks import OTHER_HEART
+from experiments.schema import Target, TaskKind
 from explain.decision import Decision
+from explain.task_decisions import TaskDecisions
 from lightning_modules.heads import BoxHead, BoxOutput
 from lightning_modules.multitask import MultiTaskModule
 from metrics.controls import pack
@@ -39,6 +43,7 @@ class TaskAnswers:
         logits: (n, labels) float32; (n, 0) for boxes.
         detections: For boxes, the detections of each image.
         truths: For boxes, the true boxes of each image, (t, 4).
+        scores: Of a class of the user's own, its scores of each image, (n,) float32 by name.
     """
 
     patients: np.ndarray
@@ -46,6 +51,7 @@ class TaskAnswers:
     logits: np.ndarray
     detections: list[dict[str, Tensor]] = field(default_factory=list)
     truths: list[Tensor] = field(default_factory=list)
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,17 @@ class Answers:
         patients: (N,) ids.
         labels: (N,) 1 / 0 / NaN.
         logits: Side or variant -> (N, labels) float32; NaN where a variant needs lungs and there are none.
-        maps: Side -> (N, h, w) float32 raw maps.
+        maps: Target of an explanation -> side -> (N, h, w) float32 raw maps.
+        target: The one that the settings name.
         lungs: (N, words) packed lungs, see :func:`metrics.controls.pack`.
+        heart: The convention of ``lungs``, see :class:`~experiments.lungs.masks.Masks`.
+        other_lungs: (N, words) the lungs in the other convention; none where they are unknown.
         size: Side S of the input.
         channel_rows: (M,) the pairs that went through the channels.
         channel_logits: Channel -> (M, labels).
         tasks: Task -> its split.
+        stability: Task -> answers to the pairs of its own source; of the deciding task to the pairs above.
+        decisions: How each classification task decides.
     """
 
     decision: Decision
@@ -71,16 +82,25 @@ class Answers:
     patients: np.ndarray
     labels: np.ndarray
     logits: dict[str, np.ndarray]
-    maps: dict[str, np.ndarray]
+    maps: dict[Target, dict[str, np.ndarray]]
+    target: Target
     lungs: np.ndarray
+    heart: str
+    other_lungs: np.ndarray
     size: int
     channel_rows: np.ndarray
     channel_logits: dict[str, np.ndarray]
     tasks: dict[str, TaskAnswers]
+    stability: dict[str, LabelRows | BoxRows] = field(default_factory=dict)
+    decisions: Mapping[str, TaskDecisions] = field(default_factory=dict)
 
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Return the probability of the decision's label, (n,) float32, of (n, labels) logits."""
         return self.decision.probability(torch.from_numpy(logits)).numpy()
+
+    def decided(self, logits: np.ndarray) -> np.ndarray:
+        """Return the decision, (n,) float32 1 / 0 / NaN, of (n, labels) logits."""
+        return self.decision.decided(torch.from_numpy(logits)).numpy()
 
 
 class PairRows(NamedTuple):
@@ -88,7 +108,7 @@ class PairRows(NamedTuple):
 
     ids: list[str]
     logits: dict[str, np.ndarray]
-    maps: dict[str, np.ndarray]
+    maps: dict[Target, dict[str, np.ndarray]]
     lungs: np.ndarray
 
 
@@ -111,6 +131,7 @@ class TaskRows(NamedTuple):
     logits: np.ndarray
     detections: list[dict[str, Tensor]]
     truths: list[Tensor]
+    scores: dict[str, np.ndarray]
 
 
 class Collector(L.LightningModule):
@@ -133,11 +154,16 @@ class Collector(L.LightningModule):
         experiment = module.experiment
         self.maps = PairMaps(experiment.robustness, experiment.tasks[experiment.robustness.task])
         self.maps.cam.check(module)
+        self.asker = PairAsker(module)
 
-    def test_step(self, batch: Pair | ChannelBatch | Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def test_step(
+        self, batch: Pair | TaskPairs | ChannelBatch | Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         """Answer a batch of pairs, of originals after the channels, or of tasks."""
         if isinstance(batch, Pair):
             rows = self._answer_pairs(batch)
+        elif isinstance(batch, TaskPairs):
+            rows = self.asker.ask(batch)
         elif isinstance(batch, ChannelBatch):
             rows = self._answer_channels(batch)
         else:
@@ -145,10 +171,10 @@ class Collector(L.LightningModule):
         self.rows[dataloader_idx].append(rows)
 
     def _answer_pairs(self, pair: Pair) -> PairRows:
-        # both sides, with heat maps
-        cam = self.maps.explain(self.module, torch.cat([pair.original, pair.received]))
-        logits = dict(zip(SIDES, cam.logits.chunk(2), strict=True))
-        raw_maps = cam.map.cpu().numpy().reshape(2, len(pair.id), *cam.map.shape[1:])
+        # both sides, with the heat maps of every answer that can be explained
+        cams = self.maps.explain_all(self.module, torch.cat([pair.original, pair.received]))
+        logits = dict(zip(SIDES, cams[self.maps.target].logits.chunk(2), strict=True))
+        halves = {target: cam.map.cpu().numpy().reshape(2, -1, *cam.map.shape[1:]) for target, cam in cams.items()}
 
         # the originals, changed; where there are no lungs, what needs them is undefined
         lung, has_lung = pair.lung, pair.lung.flatten(1).any(dim=1)
@@ -166,7 +192,7 @@ class Collector(L.LightningModule):
         return PairRows(
             ids=pair.id,
             logits={name: values.cpu().numpy() for name, values in logits.items()},
-            maps=dict(zip(SIDES, raw_maps, strict=True)),
+            maps={target: dict(zip(SIDES, maps, strict=True)) for target, maps in halves.items()},
             lungs=pack(lung),
         )
 
@@ -178,18 +204,20 @@ class Collector(L.LightningModule):
         maps, rows = self.module.features(batch.images), {}
         for name, share in batch.tasks.items():
             task, targets = self.module.tasks[name], share.targets.cpu().numpy()
-            output = task([m[share.rows] for m in maps])
+            output, none = task([m[share.rows] for m in maps]), np.empty((len(targets), 0), np.float32)
+            if task.task.kind is TaskKind.custom:
+                scores = task.image_scores(output, share)
+                own = {key: value.float().cpu().numpy() for key, value in scores.items()}
+                rows[name] = TaskRows(targets, none, [], [], own)
+                continue
             if not isinstance(output, BoxOutput):
-                rows[name] = TaskRows(targets, output.float().cpu().numpy(), [], [])
+                rows[name] = TaskRows(targets, output.float().cpu().numpy(), [], [], {})
                 continue
 
-            # boxes without a score cannot be ranked
-            detections, truths = [], []
-            if output.objectness is not None:
-                decoded = cast(BoxHead, task.head).decode(output)
-                detections = [{key: value.cpu() for key, value in image.items()} for image in decoded]
-                truths = [boxes.cpu() for boxes in share.boxes]
-            rows[name] = TaskRows(targets, np.empty((len(targets), 0), np.float32), detections, truths)
+            decoded = cast(BoxHead, task.head).decode(output)
+            detections = [{key: value.cpu() for key, value in image.items()} for image in decoded]
+            truths = [boxes.cpu() for boxes in share.boxes]
+            rows[name] = TaskRows(targets, none, detections, truths, {})
         return rows
 
     def _logits(self, images: Tensor) -> Tensor:
@@ -210,10 +238,18 @@ def collect_answers(trainer: L.Trainer, module: MultiTaskModule, data: Evaluatio
     order = np.argsort([position[name] for name in pairs.ids])
     rows = np.array([position[name] for name in pairs.ids])[order]
 
+    # the other tasks' pairs, and the deciding task's own
+    others = data.has_other_pairs
+    stability = join_rows([batch for share in shares for batch in share[1]]) if others else {}
+    patients, ids = np.array(dataset.patients, dtype=np.str_)[rows], [dataset.ids[row] for row in rows]
+    own = {name: pairs.logits[name][order] for name in (*SIDES, "noise")}
+    deciding = LabelRows(ids, patients.tolist(), own, {}, {}, pairs.lungs[:0])
+    stability = {module.experiment.robustness.task: deciding} | stability
+
     # the originals after the channels
     channel_rows, channel_logits = np.empty(0, np.int64), {}
     if data.channels:
-        channels = cast(ChannelRows, _join_rows(shares, 1))
+        channels = cast(ChannelRows, _join_rows(shares, 1 + others))
         by_row = np.argsort(channels.rows)
         channel_rows = np.searchsorted(rows, channels.rows[by_row])
         channel_logits = {name: channels.logits[by_row, index] for index, name in enumerate(data.channels)}
@@ -221,22 +257,28 @@ def collect_answers(trainer: L.Trainer, module: MultiTaskModule, data: Evaluatio
     # the tasks, a loader for each group that has images in the split
     groups = [index for index, group in enumerate(data.groups) if len(group.rows(data.split))]
     tasks: dict[str, TaskAnswers] = {}
-    for loader, group in enumerate(groups, 1 + bool(data.channels)):
+    for loader, group in enumerate(groups, 1 + others + bool(data.channels)):
         tasks |= _join_tasks([share[loader] for share in shares], data.patients(group))
 
-    experiment = module.experiment
+    experiment, heart = module.experiment, data.masks.heart
+    other = np.concatenate([pack(torch.from_numpy(lung)[None]) for lung in dataset.lungs_of_all(OTHER_HEART[heart])])
     return Answers(
         decision=Decision.of(experiment.tasks[experiment.robustness.task], experiment.robustness),
-        ids=[dataset.ids[row] for row in rows],
-        patients=np.array(dataset.patients, dtype=np.str_)[rows],
+        ids=ids,
+        patients=patients,
         labels=dataset.labels[rows],
         logits={name: values[order] for name, values in pairs.logits.items()},
-        maps={name: values[order] for name, values in pairs.maps.items()},
+        maps={target: {side: maps[order] for side, maps in by_side.items()} for target, by_side in pairs.maps.items()},
+        target=experiment.robustness.target,
         lungs=pairs.lungs[order],
+        heart=heart,
+        other_lungs=other[rows],
         size=dataset.size,
         channel_rows=channel_rows,
         channel_logits=channel_logits,
         tasks={name: tasks[name] for name in module.tasks if name in tasks},
+        stability={name: stability[name] for name in module.tasks if name in stability},
+        decisions=collector.asker.decisions,
     )
 
 
@@ -275,6 +317,7 @@ def _join_tasks(shares: Sequence[list[dict[str, TaskRows]]], patients: np.ndarra
             logits=values.logits[order],
             detections=[values.detections[i] for i in order] if values.detections else [],
             truths=[values.truths[i] for i in order] if values.truths else [],
+            scores={key: column[order] for key, column in values.scores.items()},
         )
         for name, values in joined.items()
     }

@@ -4,42 +4,41 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lightning as L
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from covidmt.evaluation.answers import Answers, collect_answers
 from covidmt.evaluation.files import write_files
-from covidmt.evaluation.networks import RUNS_ON, Network, caution_notes, load_networks, named_store
+from covidmt.evaluation.membership import membership_scores
+from covidmt.evaluation.networks import RUNS_ON, Network, caution_notes, difference_notes, load_networks, named_store
 from covidmt.evaluation.report import write_report
 from covidmt.evaluation.result import Evaluation, build_evaluation, task_notes
+from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.table import print_table
 from covidmt.lungs.masks import prepare_masks
 from covidmt.tracking.checkpoints import FoundCheckpoint, find_checkpoint
 from covidmt.tracking.folders import mlruns_dir
 from covidmt.tracking.history import training_history
 from covidmt.tracking.logger import global_rank
+from covidmt.tracking.records import record_findings
 from covidmt.tracking.store import Store
 from covidmt.trainer import make_trainer
 from datamodules.evaluation import EvaluationDataModule
-from experiments.errors import UserError
+from experiments.errors import UserError, first_line
+from experiments.names import Terminal
+from experiments.schema import TaskKind
 from lightning_modules.strategies import refuse_sharding
 from metrics.paired import SIDES
-
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
 
 log = logging.getLogger("covidmt")
 
 QUALITIES = (95, 85, 75, 70, 60, 50, 40, 30, 20, 10, 5)
 HEADLINES = [
-    *("pi/score", "pi/noise", "pi/logit_change"),
+    *("pi/score", "pi/noise", "pi/logit_change", "membership/advantage", "membership/auroc"),
     *(f"ols/{side}/{name}" for side in SIDES for name in ("score", "shuffled", "mean_iol", "energy")),
 ]
 WRITTEN = ("evaluation.json", "pairs.csv", "report.html", "figures")
@@ -53,7 +52,9 @@ def evaluate(
     split: str = "test",
     channels: Sequence[str] = (),
     channel_limit: int = 500,
+    draws: int | None = None,
     against: Sequence[str] = (),
+    membership: bool = False,
     resamples: int = 2000,
     out: Path | None = None,
 ) -> Path:
@@ -66,7 +67,9 @@ def evaluate(
         split: ``test``, or ``val``: the validation images through the simulated channel.
         channels: Simulated channels to measure PI through besides; PI over JPEG quality is always measured.
         channel_limit: At most so many originals go through channels and qualities.
+        draws: Of each random channel; None: ``data.pairs.draws``.
         against: Other runs or checkpoints, on the same images.
+        membership: Attack the network too: does its loss tell which images it was trained on?
         resamples: Number of the bootstrap's resamples.
         out: Folder; None: below ``mlruns/evaluations``.
 
@@ -78,12 +81,13 @@ def evaluate(
     """
     # a dead server is met before anything is computed
     checkpoint = find_checkpoint(reference, named_store(overrides))
-    checkpoint.store.prepare()
+    networks = load_networks([reference, *against], overrides, pairs)
+    if networks[0].experiment.tracking.enabled:
+        checkpoint.store.prepare()
     if global_rank() != 0:
         log.setLevel(logging.ERROR)
 
     # every network's answers
-    networks = load_networks([reference, *against], overrides, pairs)
     trainer = _make_trainer(networks[0])
     simulated = [*channels, *(f"jpeg:{quality}" for quality in QUALITIES)]
     segmenter_given = any(text.startswith("data.masks.segmenter=") for text in overrides)
@@ -91,10 +95,10 @@ def evaluate(
     modules: list[EvaluationDataModule] = []
     notes: list[str] = []
     for network in networks:
-        data = EvaluationDataModule(network.experiment, split, simulated, channel_limit)
+        data = EvaluationDataModule(network.experiment, split, simulated, channel_limit, draws)
         data.trainer = trainer
         data.setup()
-        prepare_masks(network.experiment, data, [split], may_train=segmenter_given)
+        prepare_masks(network.experiment, data, [split], may_train=segmenter_given, both=True)
         modules.append(data)
         _require_same_pairs(networks[0], modules[0], network, data)
         notes += caution_notes(network, data)
@@ -108,18 +112,35 @@ def evaluate(
     complete = [each for each in answers if each is not None]
     if len(complete) < len(answers):
         return folder
+    for network, said in zip(networks, complete, strict=True):
+        notes += undefined_notes(network, said)
 
     # what they are worth
     history, reason = read_history(networks[0], checkpoint.store)
-    notes += [*task_notes(networks, complete), *([reason] if reason else [])]
-    evaluation = build_evaluation(networks, complete, data, resamples=resamples, notes=notes, history=history)
+    notes += [
+        *difference_notes(networks),
+        *_silent_tasks(networks, complete),
+        *task_notes(networks, complete),
+        *([reason] if reason else []),
+    ]
+    audits: list[dict[str, ResampledScore]] = []
+    for network in networks if membership else ():
+        scores, about = membership_scores(network, resamples)
+        audits.append(scores)
+        notes += about
+    evaluation = build_evaluation(
+        networks, complete, data, resamples=resamples, notes=notes, history=history, audits=audits
+    )
     write_files(folder, evaluation)
     write_report(folder / "report.html", evaluation, data)
-    console = Console(markup=False)
+    console = Terminal(markup=False)
     print_table(console, evaluation)
     console.print(f"report      {folder / 'report.html'}", soft_wrap=True, highlight=False)
-    run_id = _log(folder, evaluation, checkpoint.store, f"evaluation/{subset}")
-    console.print(f"logged to   run {run_id}, artifacts evaluation/{subset}", soft_wrap=True, highlight=False)
+    where = "nowhere (tracking.enabled=false)"
+    if networks[0].experiment.tracking.enabled:
+        run_id = _log(folder, evaluation, checkpoint.store, f"evaluation/{subset}")
+        where = f"run {run_id}, artifacts evaluation/{subset}"
+    console.print(f"logged to   {where}", soft_wrap=True, highlight=False)
     return folder
 
 
@@ -141,6 +162,33 @@ def _require_same_pairs(
         raise UserError(f"--against {network.name}: its pairs are not those of {first.name}{left_out}; see data.pairs")
 
 
+def undefined_notes(network: Network, answers: Answers) -> list[str]:
+    """Return how many pairs a network gave no number for, if any.
+
+    Raises:
+        UserError: It gave none at all: then there is nothing to score.
+    """
+    original, received = (np.isfinite(answers.probability(answers.logits[side])) for side in SIDES)
+    missing, n = int((~(original & received)).sum()), len(answers.ids)
+    if missing == n:
+        raise UserError(
+            f"{network.name}: its network gives no finite number for any of the {n} pairs, so there is nothing to "
+            "score; its weights or the precision it runs in (trainer.precision) are broken"
+        )
+    count = f"{missing} of {n} pairs: {network.name} gives no finite number; they are left out of its scores"
+    return [count] if missing else []
+
+
+def _silent_tasks(networks: Sequence[Network], answers: Sequence[Answers]) -> list[str]:
+    """Return which tasks of classes of the user's own have no scores of images."""
+    return [
+        f"task {name} of {network.name} has no scores here: its class has no method image_scores (docs/extending.md)"
+        for network, said in zip(networks, answers, strict=True)
+        for name, split in said.tasks.items()
+        if network.experiment.tasks[name].kind is TaskKind.custom and not split.scores
+    ]
+
+
 def _folder_name(checkpoint: FoundCheckpoint) -> str:
     """Return the run's id, and the checkpoint's name where it is not the best one."""
     stem = checkpoint.path.stem
@@ -158,53 +206,27 @@ def read_history(network: Network, store: Store) -> tuple[dict[str, pd.Series], 
     Returns:
         See :func:`covidmt.tracking.history.training_history`; and a sentence where it is empty.
     """
-    from mlflow.exceptions import MlflowException
-
     history, why = {}, "it is a checkpoint file of no known run"
-    if network.run_id is not None:
+    if network.run_id is not None and network.experiment.tracking.enabled:
+        from mlflow.exceptions import MlflowException
+
         why = f"run {network.run_id} has no metric history in {store}"
         try:
             history = training_history(store, network.run_id, network.experiment.robustness.task)
         except MlflowException as error:
-            why += f" ({str(error).splitlines()[0]})"
+            why += f" ({first_line(error)})"
     return history, None if history else f"{network.name}: no curves over the epochs of its training: {why}"
 
 
 def _log(folder: Path, evaluation: Evaluation, store: Store, prefix: str) -> str:
     """Log the headlines and the files to the network's run, or to a new one where no run is known; return its id."""
-    from mlflow.entities import Metric
-    from mlflow.exceptions import MlflowException
-
-    first, client, now = evaluation.first, store.client, time.time_ns() // 1_000_000
-    try:
-        run_id = first.network.run_id
-        if run_id is None or not _is_active(client, run_id):
-            experiment_id = store.open_experiment(first.network.experiment.tracking.experiment)
-            run_id = client.create_run(experiment_id, run_name=f"evaluate {first.name}").info.run_id
-            client.set_terminated(run_id)
-
-        values = {key: first.scores[key].estimate.value for key in HEADLINES if key in first.scores}
-        metrics = [Metric(f"{prefix}/{key}", value, now, 0) for key, value in values.items() if np.isfinite(value)]
-        client.log_batch(run_id, metrics=metrics)
-
-        # --out may be a folder with other things in it
-        for path in (folder / name for name in WRITTEN):
-            if path.is_dir():
-                client.log_artifacts(run_id, str(path), f"{prefix}/{path.name}")
-            elif path.exists():
-                client.log_artifact(run_id, str(path), prefix)
-    except (MlflowException, OSError) as error:
-        raise UserError(
-            f"the evaluation is complete in {folder}, but could not be logged to {store}: {str(error).splitlines()[0]}"
-        ) from error
-    return run_id
-
-
-def _is_active(client: MlflowClient, run_id: str) -> bool:
-    """Return whether the store has the run, and has not deleted it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
-        return False
+    first = evaluation.first
+    return record_findings(
+        store,
+        first.network.run_id,
+        {key: first.scores[key].estimate.value for key in HEADLINES if key in first.scores},
+        [folder / name for name in WRITTEN],  # --out may be a folder with other things in it
+        prefix=prefix,
+        experiment=first.network.experiment.tracking.experiment,
+        run_name=f"evaluate {first.name}",
+    )

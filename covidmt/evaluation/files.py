@@ -11,6 +11,8 @@ import numpy as np
 
 from covidmt.evaluation.result import Evaluation, RunEvaluation
 from experiments.errors import UserError
+from experiments.names import harmless_table
+from metrics.inference.differences import PairedDifference
 
 
 def write_files(folder: Path, evaluation: Evaluation) -> None:
@@ -22,7 +24,7 @@ def write_files(folder: Path, evaluation: Evaluation) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "evaluation.json").write_text(json.dumps(_with_nulls(to_json(evaluation)), indent=1))
-        evaluation.first.table.to_csv(folder / "pairs.csv", index=False)
+        harmless_table(evaluation.first.table).to_csv(folder / "pairs.csv", index=False)
     except OSError as error:
         raise UserError(
             f"{folder}: the evaluation cannot be written ({error.strerror}); choose another --out"
@@ -31,10 +33,13 @@ def write_files(folder: Path, evaluation: Evaluation) -> None:
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return an evaluation as plain containers; NaN where a number is undefined."""
+    robustness = evaluation.first.network.experiment.robustness
     return {
         "pairs": asdict(evaluation.pairs),
         "settings": asdict(evaluation.settings),
         "class_by_source": evaluation.class_by_source,
+        "class_by_source_of": f"{evaluation.pairs.split} images of task {robustness.task}",
+        "pairs_by_source": evaluation.pairs_by_source,
         "notes": list(evaluation.notes),
         "runs": [_run(run, first=run is evaluation.first) for run in evaluation.runs],
     }
@@ -51,7 +56,9 @@ def _run(run: RunEvaluation, *, first: bool) -> dict[str, Any]:
         "tasks": [task.name for task in experiment.active],
         "image_size": experiment.data.image_size,
         "scores": {
-            key: {**score.estimate._asdict(), "n": score.n, "whole": score.whole} for key, score in run.scores.items()
+            key: {**score.estimate._asdict(), "n": score.n, "whole": score.whole}
+            | ({"no_interval": score.reason} if score.reason else {})
+            for key, score in run.scores.items()
         },
         "curves": {
             name: {"x": list(curve.x)}
@@ -63,8 +70,14 @@ def _run(run: RunEvaluation, *, first: bool) -> dict[str, Any]:
     # how it differs from the first
     if not first:
         entry["other_seed"] = run.other_seed
-        entry["difference"] = {key: estimate._asdict() for key, estimate in run.differences.items()}
+        entry["difference"] = {key: _difference(difference) for key, difference in run.differences.items()}
     return entry
+
+
+def _difference(difference: PairedDifference) -> dict[str, Any]:
+    entry = {key: value for key, value in asdict(difference).items() if key != "why"}
+    reason = {"reason": difference.reason} if difference.reason else {}
+    return entry | {"verdict": difference.verdict} | reason
 
 
 def _with_nulls(value: Any) -> Any:

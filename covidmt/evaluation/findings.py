@@ -1,9 +1,4 @@
-"""What an evaluation found, in plain sentences that say how sure they are, by simple rules: :data:`RULES`.
-
-The second condition on an OLS is for scores near 0 or 100 %: the fewer the images that differ, the less a bootstrap of
-the difference to the control knows of its spread. A score of exactly 0 or 100 % is so in every resample; it has no such
-interval at all, and its own one, Wilson's, decides alone.
-"""
+"""What an evaluation found, in plain sentences that say how sure they are, by simple rules: :data:`RULES`."""
 
 from __future__ import annotations
 
@@ -16,21 +11,24 @@ import pandas as pd
 
 from covidmt.evaluation.result import Evaluation, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
-from covidmt.pages.numbers import interval, number, signed_number
-from datamodules.checks.shortcuts import giveaways
-from metrics.bootstrap import Estimate
-from metrics.intervals import wilson
-from metrics.paired import SIDES, mcnemar, out_of_lungs
+from covidmt.pages.numbers import interval, number, share, signed_number
+from datamodules.checks.shortcuts import find_giveaways
+from experiments.lungs.masks import OTHER_HEART
+from experiments.schema import Target
+from metrics.inference.differences import FEW_PATIENTS, PairedDifference
+from metrics.intervals import Estimate
+from metrics.paired import SIDES, out_of_lungs
 
-FEW = 20  # patients below which a bootstrap's interval is not to be trusted
 COARSE = 200  # pairs below which a reader is told what a single one is worth
 RULES = (
-    "Two scores are said to differ only where the 95 % interval of their difference on the same images leaves out zero "
-    "and, for shares of images, McNemar's exact test agrees (p < 0.05); an OLS differs from that of other patients' "
-    "maps only where these also lie outside its own interval, which decides alone where all images score alike; an "
-    "AUROC is above chance only where its whole interval is (Wilson's over the rarer class where all resamples agree). "
-    f"With fewer than {FEW} patients nothing is said to differ. That two scores cannot be told apart does not make "
-    "them equal."
+    "Two scores are said to differ only where the 95 % interval of their difference on the same patients leaves out "
+    "zero; `covidmt report` also adjusts for the number of comparisons. Where all images score alike, an OLS differs "
+    "from that of other patients' maps only where the two intervals are apart; an AUROC is "
+    "above chance only where its whole interval is. "
+    f"With fewer than {FEW_PATIENTS} patients, and where there is no interval, that is not "
+    "judged. That two scores cannot be told apart does not make them equal. "
+    "Each network is one training: what differs, differs between these trainings, and another seed of "
+    "either may answer otherwise."
 )
 COMPARED = {
     "pi/score": "PI score, %",
@@ -56,27 +54,53 @@ def describe_findings(evaluation: Evaluation) -> list[Finding]:
     """Return the report's opening, of the first network; :func:`beside_others` compares it."""
     cards = [
         Finding("Does the answer survive the channel?", _instability(evaluation)),
-        Finding("Does the network look at the lungs?", _saliency(evaluation)),
+        Finding("Does the heat map lie on the lungs?", _saliency(evaluation)),
         Finding("Is the answer right?", _decision(evaluation)),
-        Finding("Could it be right for a wrong reason?", _shortcuts(evaluation)),
+        Finding("Could it be right for a wrong reason?", _shortcuts(evaluation) + source_sentences(evaluation)),
+        Finding("Can it be told who was trained on?", _membership(evaluation)),
     ]
     return [card for card in cards if card.sentences]
 
 
-def class_sentences(class_by_source: dict[str, dict[str, int]]) -> list[str]:
-    """Return which class the origin of the images gives away.
+def source_sentences(evaluation: Evaluation) -> list[str]:
+    """Return whether the origin of the evaluated pairs, and of the deciding task's images, gives the class away."""
+    pairs, label = evaluation.pairs, evaluation.settings.label
+    network = evaluation.first.network.experiment
+    task = network.tasks[network.robustness.task]
 
-    Args:
-        class_by_source: Class -> origin -> number of images.
+    # the pairs themselves
+    found = find_giveaways(_counts(evaluation.pairs_by_source))
+    own = next((each for each in found if each.label == label), None)
+    sentences = []
+    if own is not None:
+        whole = own.inside == own.images and not own.outside
+        others = next((each for each in found if each.label != label), None)
+        where = f"from {others.values}" if whole and others is not None else f"not from {own.values}"
+        are = (
+            f"all {own.images} labelled {label} are from {own.values} and all {own.others} others {where}"
+            if whole
+            else f"{own.inside} of {own.images} labelled {label} are from {own.values}, and {own.outside} of "
+            f"{own.others} others"
+        )
+        tell = "cannot tell" if whole else "hardly tell"
+        sentences.append(
+            f"Of these {own.images + own.others} pairs, {are}: these figures {tell} the disease from the source."
+        )
 
-    Example:
-        >>> for sentence in class_sentences({"normal": {"RSNA": 10}, "COVID-19": {"RSNA": 2, "Cohen": 9}}):
-        ...     print(sentence)
-        normal is given away by source: 100% of its images are RSNA, but 18% of the others. ...
-        COVID-19 is given away by source: 82% of its images are Cohen, but 0% of the others. ...
-    """
-    counts = pd.DataFrame.from_dict(class_by_source, orient="index").fillna(0).astype(int)
-    return giveaways("source", counts)
+    # the task's own images, which the pairs need not be among
+    of_task = find_giveaways(_counts(evaluation.class_by_source))
+    which = f"The {pairs.split} images of task {task.name}"
+    for each in of_task:
+        shares = f"{each.inside} of {each.images} labelled {label} and {each.outside} of {each.others} others"
+        if own is not None and (each.label, each.values) == (label, own.values):
+            sentences.append(f"Of the {pairs.split} images of task {task.name}, {shares} are from {own.values}.")
+        else:
+            sentences.append(f"{which}: {each.sentence('source')}")
+    return sentences
+
+
+def _counts(class_by_source: dict[str, dict[str, int]]) -> pd.DataFrame:
+    return pd.DataFrame.from_dict(class_by_source, orient="index").fillna(0).astype(int)
 
 
 def _instability(evaluation: Evaluation) -> list[str]:
@@ -87,43 +111,44 @@ def _instability(evaluation: Evaluation) -> list[str]:
 
     # how many decisions change, in which direction
     lost, gained = (_count(first.scores[f"pi/{name}"]) for name in ("positive_to_negative", "negative_to_positive"))
-    directions = f": {lost} lose the positive decision, {gained} gain it" if lost + gained else ""
+    loses, gains = "loses" if lost == 1 else "lose", "gains" if gained == 1 else "gain"
+    directions = f": {lost} {loses} the positive decision, {gained} {gains} it" if lost + gained else ""
     verb = "changes" if _count(pi) == 1 else "change"
-    sentences = [f"{_count_of(pi, 'decision')} {verb} on the way ({_percent(pi)}){directions}."]
-    p = first.table["p_original"].dropna().to_numpy()
-    positive = p >= np.float32(first.answers.decision.threshold)
+    where = "in the simulated channel" if pairs.is_simulated else "on the way"
+    sentences = [f"{_count_of(pi, 'decision')} {verb} {where} ({_percent(pi)}){directions}."]
+    positive = first.table["positive_original"].dropna().to_numpy() == 1
     if positive.all() or not positive.any():
         answer = "positive" if positive.all() else "negative"
         sentences.append(f"But the network calls every original {answer}: then a low PI is no merit.")
 
     # what that is worth
     if noise.n:
-        verdict = _verdict(pi.minus(noise), pairs.patients, first.flips(), first.flips("p_noise"))
-        words = _words(verdict, "the channel does more than that", "the channel does less than that")
+        words = _words(pi.minus(noise), "the channel changes more", "the channel changes fewer")
         sentences.append(f"White noise of the same strength changes {_percent(noise, brief=True)}; {words}.")
     seeds = [run for run in evaluation.others if run.other_seed]
     if seeds:
-        sentences.append(_noise_floor(first, seeds, pairs.patients))
+        sentences.append(_noise_floor(first, seeds))
     if pairs.n < COARSE:
         sentences.append(f"With {pairs.n} pairs a single one is worth {100 / pairs.n:.1f} points: PI is coarse here.")
     return sentences
 
 
-def _noise_floor(first: RunEvaluation, seeds: list[RunEvaluation], patients: int) -> str:
-    """Say how PI stands to the disagreement with other seeds of the same experiment."""
+def _noise_floor(first: RunEvaluation, seeds: list[RunEvaluation]) -> str:
+    """Say how PI stands to the disagreement with other trainings of the same experiment."""
     pi, shares = first.scores["pi/score"], [run.scores["disagreement"] for run in seeds]
-    verdicts = [
-        _verdict(pi.minus(share), patients, first.flips(), first.disagreements(run))
-        for run, share in zip(seeds, shares, strict=True)
-    ]
+    names = ", ".join(str(run.network.experiment.seed) for run in seeds)
+    differences = [pi.minus(each) for each in shares]
     if len(seeds) == 1:
-        words = _words(verdicts[0], "PI lies above this noise floor", "PI lies below this noise floor")
-        return f"Another seed decides {_percent(shares[0], brief=True)} of the same originals differently; {words}."
-    low, high = min(share.estimate.value for share in shares), max(share.estimate.value for share in shares)
+        words = _words(differences[0], "PI lies above this share", "PI lies below this share", "PI and this share")
+        ends = _percent(shares[0]).replace("95 % interval ", "")
+        decided = f"decides {_count_of(shares[0], 'original')} differently ({ends})"
+        return f"One other training (seed {names}) {decided}; {words}. A third may decide more or fewer otherwise."
+    low, high = min(each.estimate.value for each in shares), max(each.estimate.value for each in shares)
+    signs = [_sign(each) for each in differences]
     return (
-        f"{len(seeds)} other seeds decide {low:.1f} to {high:.1f} % of the same originals differently; PI lies above "
-        f"this noise floor for {verdicts.count(1)} of them, below for {verdicts.count(-1)}; else they cannot be told "
-        "apart."
+        f"{len(seeds)} other trainings (seeds {names}) decide {low:.1f} to {high:.1f} % of the same originals "
+        f"differently; PI is shown to lie above this share for {signs.count(1)} of them, below for {signs.count(-1)}; "
+        "for the others that is not shown, or not judged."
     )
 
 
@@ -136,12 +161,16 @@ def _saliency(evaluation: Evaluation) -> list[str]:
     # how many maps lie outside
     places = {"original": "On originals", "received": "As received"}
     sides = [side for side in SIDES if counted[side]]
-    sentences = []
+    eta, sentences = evaluation.settings.eta, []
     for side in sides:
-        score = scores[f"ols/{side}/score"]
-        lie = "lies" if _count(score) == 1 else "lie"
-        outside = f"{_count_of(score, 'heat map')} {lie} mostly outside the lungs ({_percent(score)})"
-        sentences.append(f"{places[side]}, {outside}.")
+        score, energy = scores[f"ols/{side}/score"], scores[f"ols/{side}/energy"]
+        have = "has" if _count(score) == 1 else "have"
+        sentences.append(
+            f"{places[side]}, {_count_of(score, 'heat map')} {have} less than {100 * eta:g} % (eta) of their hottest "
+            f"region inside the lungs ({_percent(score)}); on average {100 * energy.estimate.value:.0f} % of all heat "
+            "is inside."
+        )
+    sentences += _other_conventions(evaluation)
 
     # what that is worth
     controls = {side: scores[f"ols/{side}/shuffled"] for side in sides if _is_defined(scores[f"ols/{side}/shuffled"])}
@@ -162,8 +191,8 @@ def _saliency(evaluation: Evaluation) -> list[str]:
         sentences += [f"{places[side]}, with other patients' maps: {shares[side]}; {words[side]}." for side in words]
     disc = scores["ols/original/centre_disc"]
     if _is_defined(disc):
-        share = _percent(disc, brief=True)
-        sentences.append(f"A disc in the middle of the image, which never looks at it, would score {share}.")
+        would = _percent(disc, brief=True)
+        sentences.append(f"A disc in the middle of the image, whatever the image, would score {would}.")
 
     n = counted["original"]
     if n < pairs.n:
@@ -171,17 +200,60 @@ def _saliency(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
+def _other_conventions(evaluation: Evaluation) -> list[str]:
+    """Say what the OLS of originals would be with other lungs and another explained answer, and who drew the masks."""
+    settings, pairs, scores = evaluation.settings, evaluation.pairs, evaluation.first.scores
+    lungs = scores[f"ols/original/heart_{OTHER_HEART[settings.heart]}"]
+    positive = scores[f"ols/original/target_{Target.positive.value}"]
+    parts = []
+    if _is_defined(lungs):
+        where = {"in": "with the part behind the heart", "out": "with lungs that stop at the heart"}
+        parts.append(f"{where[OTHER_HEART[settings.heart]]} it would be {_of_images(lungs)}")
+    if _is_defined(positive) and settings.target != Target.positive.value:
+        would = "" if parts else "it would be "
+        parts.append(
+            f"with maps that explain the positive answer {would}{_of_images(positive)}{_of_the_same(evaluation)}"
+        )
+    sentences = [f"On originals, {'; '.join(parts)}."] if parts else []
+    if pairs.masks_drawn:
+        were, masks = ("was", "mask") if pairs.masks == 1 else ("were", "masks")
+        sentences.append(f"{pairs.masks_drawn} of {pairs.masks} lung {masks} {were} drawn by a segmentation network.")
+    return sentences
+
+
+def _of_the_same(evaluation: Evaluation) -> str:
+    """Say what the OLS is of the originals that have a map of the positive answer; nothing where those are all."""
+    table = evaluation.first.table
+    has_map = table[f"iol_original:{Target.positive.value}"].notna()
+    own = table["iol_original"]
+    both = own[has_map].dropna()
+    if len(both) == own.notna().sum() or both.empty:
+        return ""
+    out = 100 * float(np.mean(out_of_lungs(both.to_numpy(), evaluation.settings.eta)))
+    return f"; of these, {len(both)} have a map of {evaluation.settings.explained} too, and {out:.1f} % with it"
+
+
+def _of_images(score: ResampledScore) -> str:
+    return f"{score.estimate.value:.1f} % (of {score.n} image{'s' if score.n != 1 else ''})"
+
+
 def _beside_shuffled(score: Estimate, control: Estimate, difference: Estimate, patients: int) -> str:
     """Say how an OLS stands to that of other patients' maps, the control."""
+    if patients < FEW_PATIENTS:
+        return f"whether that differs from its own is not judged ({patients} patients, {FEW_PATIENTS} are needed)"
+    if isfinite(difference.low):
+        shown = not difference.low <= 0 <= difference.high
+    else:  # all images score alike: the two scores' own intervals are apart
+        low, high = control[1:] if isfinite(control.low) else (control.value, control.value)
+        shown = score.high < low or high < score.low
     verdict = 0
-    if not score.low <= control.value <= score.high:
-        value = difference.value
-        alike = Estimate(value, value, value)  # all images score alike
-        verdict = _verdict(difference if isfinite(difference.low) else alike, patients)
+    if shown:
+        verdict = 1 if difference.value > 0 else -1
     return {
-        -1: "more than with its own, so the maps follow the individual image's lungs",
+        -1: "more than with its own: the maps go with this image's lungs; that the network decides by them is not "
+        "shown",
         0: "that cannot be told from its own, so the score may say no more than where maps lie on average",
-        1: "less than with its own, so the maps avoid the individual image's lungs",
+        1: "less than with its own: the maps lie less in this image's lungs than others' do",
     }[verdict]
 
 
@@ -194,8 +266,7 @@ def _decision(evaluation: Evaluation) -> list[str]:
     sentences = []
     original, received = (scores.get(f"decision/{side}/auroc") for side in SIDES)
     if original is not None and received is not None and _is_defined(original) and _is_defined(received):
-        chance = "" if _is_above_chance(original) else " That is not shown to be better than chance."
-        sentences.append(f"AUROC {_share(original)} on originals, {_share(received)} as received.{chance}")
+        sentences.append(_both_aurocs(original, received))
 
     # at the one that is used
     labels = first.table.dropna(subset=["label", "p_original"])["label"]
@@ -207,24 +278,37 @@ def _decision(evaluation: Evaluation) -> list[str]:
     if n > positive:
         right = round(scores["decision/original/specificity"].estimate.value * (n - positive))
         rates.append(f"{right} of {n - positive} labelled negatives are left alone")
-    threshold = evaluation.settings.threshold
-    sentences.append(f"At the threshold of {threshold:g}, on originals, {' and '.join(rates)}.")
-    share, most = _share(scores["decision/original/accuracy"]), max(positive, n - positive) / n
-    sentences.append(f"Accuracy {share}; always giving the more frequent answer would reach {most:.2f}.")
-    return sentences
+    sentences.append(f"On originals, called {evaluation.settings.decision}, {' and '.join(rates)}.")
+    accuracy, most = scores["decision/original/accuracy"], first.most_frequent("original")
+    included = ", which the interval includes" if accuracy.estimate.low <= most <= accuracy.estimate.high else ""
+    sentences.append(
+        f"Accuracy {_share(accuracy)}; always giving the more frequent answer would reach {most:.2f}{included}."
+    )
+    return sentences + [each for each in source_sentences(evaluation) if each.startswith("Of these")]
+
+
+def _both_aurocs(original: ResampledScore, received: ResampledScore) -> str:
+    """Say the AUROC of both sides, and whether that of originals is above chance."""
+    if original.few:
+        few, needed = original.few.split(", ")
+        values = f"AUROC {share(original.estimate.value)} on originals, {share(received.estimate.value)} as received"
+        number_needed = needed.removeprefix("at least ")
+        return (
+            f"{values}; with {few} ({number_needed}) no interval is given, so whether that is above chance is not "
+            "judged here."
+        )
+    chance = "" if original.estimate.low > 0.5 else " On originals that is not shown to be better than chance."
+    return f"AUROC {_share(original)} on originals, {_share(received)} as received.{chance}"
 
 
 def _shortcuts(evaluation: Evaluation) -> list[str]:
     variants = {
-        "lungs_removed": ("With the lungs blacked out", "what is not lung"),
-        "border_only": (
-            "With nothing but the image's border, without lungs",
-            "what stands there, as markers or letters",
-        ),
+        "lungs_removed": "With the lungs blacked out, as the masks draw them",
+        "border_only": "With nothing but the image's border, without the lungs as the masks draw them",
     }
 
-    sentences = []
-    for name, (change, cause) in variants.items():
+    sentences, patients, above = [], evaluation.pairs.patients, False
+    for name, change in variants.items():
         score = evaluation.first.scores.get(f"shortcut/{name}/auroc")
         if score is None:
             continue
@@ -232,10 +316,34 @@ def _shortcuts(evaluation: Evaluation) -> list[str]:
             sentences.append(f"{change}: cannot be told, for only one class has images that this can be done to.")
             continue
         words = "not shown to be above chance (0.5)"
-        if _is_above_chance(score) and evaluation.pairs.patients >= FEW:
-            words = f"above chance, so {cause}, or the outline of the lungs, gives the label away"
-        sentences.append(f"{change} the AUROC is {_share(score)}: {words}.")
-    return sentences + class_sentences(evaluation.class_by_source)
+        if score.few:
+            words = "whether that is above chance is not judged"
+        elif patients < FEW_PATIENTS:
+            words = f"whether that is above chance is not judged ({patients} patients, {FEW_PATIENTS} are needed)"
+        elif score.estimate.low > 0.5:
+            words, above = "above chance", True
+        sentences.append(f"{change}, the AUROC is {_share(score)}: {words}.")
+    if above:
+        sentences.append(
+            "Without the lungs the network still ranks positives above negatives more often than chance; markers, "
+            "crops, contrast, the lungs' outline, the source's processing, or lung that the masks miss may be why, "
+            "which is not told apart here."
+        )
+    return sentences
+
+
+def _membership(evaluation: Evaluation) -> list[str]:
+    """Say what a loss-threshold attack gains; nothing where none was made."""
+    advantage = evaluation.first.scores.get("membership/advantage")
+    if advantage is None:
+        return []
+    low, patients = advantage.estimate.low, advantage.bootstrap.n_patients
+    if patients < FEW_PATIENTS or not isfinite(low):
+        why = f"{patients} patients, {FEW_PATIENTS} are needed" if patients < FEW_PATIENTS else "no interval"
+        shown = f"whether that is more than chance (0) is not judged ({why})"
+    else:
+        shown = "more than chance (0)" if low > 0 else "not shown to be more than chance (0)"
+    return [f"An attacker who knows the loss has an advantage of {_share(advantage)}: {shown}."]
 
 
 class Beside(NamedTuple):
@@ -245,18 +353,20 @@ class Beside(NamedTuple):
         value: The other run's.
         difference: First minus other, with interval.
         shown: By the rules, a difference is shown.
+        reason: Why that is not judged; empty where it is.
     """
 
     value: str
     difference: str
     shown: bool
+    reason: str = ""
 
 
 def beside_others(evaluation: Evaluation) -> list[dict[str, Beside]]:
     """Return for each other run: score of :data:`COMPARED` -> its value beside the first run's."""
     return [
         {
-            key: _beside(evaluation.first, other, key, evaluation.pairs.patients)
+            key: _beside(other, key)
             for key in COMPARED
             if key in other.differences and isfinite(other.differences[key].value)
         }
@@ -264,41 +374,51 @@ def beside_others(evaluation: Evaluation) -> list[dict[str, Beside]]:
     ]
 
 
-def _beside(first: RunEvaluation, other: RunEvaluation, key: str, patients: int) -> Beside:
-    events = []
-    if key == "pi/score":
-        events = [first.flips(), other.flips()]
-    elif key.startswith("ols/"):
-        column, eta = f"iol_{key.split('/')[1]}", first.network.experiment.robustness.eta
-        events = [out_of_lungs(run.table[column].to_numpy(), eta) for run in (first, other)]
+def is_shown(difference: PairedDifference) -> bool:
+    """Return whether a difference is shown by :data:`RULES`."""
+    return difference.verdict not in ("not shown", "unknown")
+
+
+def bold_words(evaluation: Evaluation) -> str:
+    """Say what a bold difference is worth, beside how many are bold and how many would be by chance alone."""
+    differences = [
+        each for other in evaluation.others for each in other.differences.values() if each.verdict != "unknown"
+    ]
+    if not differences:
+        return "no difference is judged here, see its reason"
+    n, shown = len(differences), sum(map(is_shown, differences))
+    are = "is" if shown == 1 else "are"
+    return (
+        f"bold: these two trainings differ (the 95 % interval leaves out zero); on the page {shown} of {n} judged "
+        f"differences {are} bold. Were both trainings equal on all patients like these, about {round(0.05 * n)} would "
+        "be; two seeds of one configuration need not be equal, so more are no sign of anything but these trainings. "
+        "Many rows measure the same, and are bold together"
+    )
+
+
+def _beside(other: RunEvaluation, key: str) -> Beside:
     score, difference = other.scores[key], other.differences[key]
     text = partial(signed_number, whole=score.whole)
     return Beside(
         number(score.estimate.value, score.whole),
         text(difference.value) + interval(difference.low, difference.high, text, " to "),
-        _verdict(difference, patients, *events) != 0,
+        is_shown(difference),
+        difference.reason,
     )
 
 
-def _verdict(difference: Estimate, patients: int, *events: np.ndarray) -> int:
-    """Return +1, -1: the first is shown to be more, less; 0: they cannot be told apart. See :data:`RULES`."""
-    if patients < FEW or not isfinite(difference.low) or difference.low <= 0 <= difference.high:
-        return 0
-    if events and mcnemar(*(event[None] for event in events)).p >= 0.05:
+def _sign(difference: PairedDifference | None) -> int:
+    """Return +1, -1: the first is shown to be more, less; 0: it is not shown, or not judged. See :data:`RULES`."""
+    if difference is None or not is_shown(difference):
         return 0
     return 1 if difference.value > 0 else -1
 
 
-def _words(verdict: int, more: str, less: str) -> str:
-    return {1: more, -1: less, 0: "the two cannot be told apart on these pairs"}[verdict]
-
-
-def _is_above_chance(auroc: ResampledScore) -> bool:
-    """Wilson's interval stands in where all resamples agree, as where all positives are above all negatives."""
-    value, low, _ = auroc.estimate
-    if not isfinite(low):
-        low = wilson(round(value * auroc.n), auroc.n)[0]
-    return low > 0.5
+def _words(difference: PairedDifference | None, more: str, less: str, both: str = "the two") -> str:
+    if difference is None or difference.verdict == "unknown":
+        why = f" ({difference.reason})" if difference is not None else ""
+        return f"whether {both} differ is not judged{why}"
+    return {1: more, -1: less, 0: f"{both} cannot be told apart on these pairs"}[_sign(difference)]
 
 
 def _is_defined(score: ResampledScore) -> bool:
@@ -322,4 +442,4 @@ def _percent(score: ResampledScore, *, brief: bool = False) -> str:
 
 def _share(score: ResampledScore) -> str:
     value, low, high = score.estimate
-    return f"{value:.2f}" + interval(low, high, join=" to ")
+    return share(value) + (f" ({score.missing})" if score.missing else interval(low, high, share, " to "))

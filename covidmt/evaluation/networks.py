@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
 
 from covidmt.lungs.masks import with_local_cache
 from covidmt.tracking.checkpoints import FoundCheckpoint, find_checkpoint
+from covidmt.tracking.identity import differences, identity
 from covidmt.tracking.store import Store
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.sources.table import load_tables
 from experiments.errors import UserError
 from experiments.load import override, to_dict
 from experiments.paths import expand
-from experiments.schema import Experiment, Tracking, View
+from experiments.schema import Experiment, ThresholdRule, Tracking, View
 from experiments.source_schema import WacxrSource
 from lightning_modules.load import load_module
 from lightning_modules.multitask import MultiTaskModule
@@ -26,6 +27,7 @@ log = logging.getLogger("covidmt")
 
 # Of the trainer section: what says where and in which precision a network runs.
 RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins", "enable_progress_bar")
+MOST = 12  # settings that differ, written out in a note
 _SECTIONS = ("data", "robustness", "tracking", "trainer")
 _NO_PATIENT = pd.DataFrame({"patient": [], "split": []})
 
@@ -37,16 +39,20 @@ class Network:
     Attributes:
         name: As a person knows it: the experiment's name and the run's first digits.
         run_id: The run that made it; None where that is not known.
-        own: Its experiment, with the data sets where they are now.
+        trained: Its experiment, as it was trained.
+        own: The same, with the data sets where they are now.
         experiment: The same, on the data that all are evaluated on.
         module: The network.
+        checkpoint: The file that it was loaded from.
     """
 
     name: str
     run_id: str | None
+    trained: Experiment
     own: Experiment
     experiment: Experiment
     module: MultiTaskModule
+    checkpoint: Path | None = None
 
 
 def load_networks(references: Sequence[str], overrides: Sequence[str], pairs: str | None) -> list[Network]:
@@ -72,8 +78,14 @@ def load_networks(references: Sequence[str], overrides: Sequence[str], pairs: st
             own, experiment = _like_first(module.experiment, networks[0].experiment, reference)
         else:
             own, experiment = _as_first(module.experiment, overrides, pairs, reference)
-        module.experiment = experiment
-        networks.append(Network(_network_name(own, checkpoint), checkpoint.run_id, own, experiment, module))
+        if experiment.robustness.thresholds is not ThresholdRule.fixed and not module.label_thresholds:
+            raise UserError(
+                f"robustness.thresholds={experiment.robustness.thresholds.value}: {reference} has no thresholds of its "
+                "labels: they are chosen while it is trained with this setting; use robustness.thresholds=fixed"
+            )
+        trained, module.experiment = module.experiment, experiment
+        name = _network_name(own, checkpoint)
+        networks.append(Network(name, checkpoint.run_id, trained, own, experiment, module, checkpoint.path))
     return networks
 
 
@@ -139,7 +151,8 @@ def _with_pairs(experiment: Experiment, pairs: str) -> Experiment:
                 "covid_binary_test and one of them, and name that"
             )
         received = WacxrSource.received if WacxrSource.received in folders else folders[0]
-        sources = {**sources, pairs: WacxrSource(root=pairs, received=received)}
+        label = experiment.robustness.label
+        sources = {**sources, pairs: WacxrSource(root=pairs, received=received, label=label)}
     data = experiment.data
     return replace(experiment, data=replace(data, sources=sources, pairs=replace(data.pairs, test=pairs)))
 
@@ -153,7 +166,7 @@ def caution_notes(network: Network, data: EvaluationDataModule) -> list[str]:
     own = network.own
 
     # its patients
-    names = {task.source for task in own.active} | {own.data.pairs.val}
+    names = {task.source for task in own.active} | {own.data.pairs.val_sources[0]}
     present = {name for name in names if own.data.sources[name].folder.exists()}
     tables = load_tables(own.data, present).values()
     split = pd.concat([table[["patient", "split"]] for table in tables] or [_NO_PATIENT])
@@ -178,23 +191,13 @@ def caution_notes(network: Network, data: EvaluationDataModule) -> list[str]:
     return notes
 
 
-def differ_by_seed(first: Experiment, second: Experiment) -> bool:
-    """Return whether two runs are one experiment with two seeds, wherever the data lie and whatever it ran on.
-
-    Example:
-        >>> differ_by_seed(Experiment(seed=0), Experiment(seed=1)), differ_by_seed(Experiment(), Experiment())
-        (True, False)
-    """
-    return first.seed != second.seed and _identity(first) == _identity(second)
-
-
-def _identity(experiment: Experiment) -> dict[str, Any]:
-    """Return the settings that make an experiment what it is."""
-    values = to_dict(experiment)
-    for key in ("name", "seed", "tracking", "trainer", "checkpoint"):
-        del values[key]
-    for key in ("root", "masks", "num_workers"):
-        del values["data"][key]
-    for source in values["data"]["sources"].values():
-        del source["root"]
-    return values
+def difference_notes(networks: Sequence[Network]) -> list[str]:
+    """Return what each other network was trained with in another way than the first, but for seed and machine."""
+    first, *others = [(network.name, identity(to_dict(network.trained))) for network in networks]
+    notes = []
+    for name, settings in others:
+        changed = [str(each) for each in differences(settings, first[1])]
+        more = [f"{len(changed) - MOST} more settings"] if len(changed) > MOST else []
+        if changed:
+            notes.append(f"{name} was trained otherwise than {first[0]}: {'; '.join([*changed[:MOST], *more])}")
+    return notes

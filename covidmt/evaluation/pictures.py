@@ -21,14 +21,14 @@ from datamodules.sampler import Item
 from experiments.batch import Pair
 from experiments.schema import TaskKind
 from explain.heat import heat_map, heat_region
-from explain.picture import Side, draw_pair, overlay
+from explain.picture import Side, cells_text, draw_pair, overlay
 from metrics.controls import unpack
 from metrics.paired import SIDES
 
 WORST, COLUMNS = 6, 4  # pictures of a kind; pairs in the grid
 TILE = 256  # pixels of an X-ray in the grid
 SAMPLES = 6  # pictures in a row of the right and wrong answers
-_STYLE = {"axes.grid": False, "font.size": 8}
+_STYLE = {"axes.grid": False, "font.size": 9}
 
 
 def worst_flips(run: RunEvaluation) -> list[int]:
@@ -88,8 +88,8 @@ def draw_grid(evaluation: Evaluation, dataset: PairDataset, rows: Sequence[int])
     """
     runs = evaluation.runs
     lines, columns = 1 + len(runs), len(SIDES) * len(rows)
-    with page_style({**_STYLE, "axes.titlesize": 8}):
-        figure = Figure((1.45 * columns, 1.72 * lines + 0.4), layout="constrained")
+    with page_style({**_STYLE, "axes.titlesize": 9}):
+        figure = Figure((1.45 * columns, 1.85 * lines + 0.4), layout="constrained")
         axes = figure.subplots(lines, columns, squeeze=False)
         for place, row in enumerate(rows):
             pair = _pair(runs[0], dataset, row)
@@ -99,6 +99,15 @@ def draw_grid(evaluation: Evaluation, dataset: PairDataset, rows: Sequence[int])
         for axis, name in zip(axes[:, 0], names, strict=True):
             axis.set_ylabel(textwrap.fill(short_name(name, 40), 20))
         return pixels(figure)
+
+
+def grid_cells(evaluation: Evaluation) -> str:
+    """Return how fine each run's maps are, in words."""
+    maps = {run.name: run.answers.maps[run.answers.target]["original"] for run in evaluation.runs}
+    texts = {name: cells_text((raw.shape[1], raw.shape[2])) for name, raw in maps.items()}
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{name}: {text}" for name, text in texts.items())
 
 
 def _draw_column(axes: np.ndarray, runs: Sequence[RunEvaluation], pair: Pair, row: int) -> None:
@@ -121,16 +130,18 @@ def _draw_column(axes: np.ndarray, runs: Sequence[RunEvaluation], pair: Pair, ro
 
 
 def _draw_tile(axis: Axes, run: RunEvaluation, side: Side, lung: np.ndarray) -> None:
-    """Draw one image under one run: heat map, outlines and, below, the answer; red: it rests outside the lungs."""
+    """Draw one image under one run: heat map, outlines, IOL, which is red under eta, and, below, the answer."""
     settings = run.network.experiment.robustness
     axis.imshow(overlay(side.image, side.heat, side.region, lung, (TILE, TILE)))
     answer = "no prediction"
     if not np.isnan(side.probability):
-        positive = side.probability >= settings.threshold
-        answer = f"{'positive' if positive else 'negative'}, p {side.probability:.2f}"
-    axis.set_xlabel(answer + ("" if np.isnan(side.iol) else f", IOL {side.iol:.2f}"), fontsize=7.5)
-    if side.iol < settings.eta:
-        axis.xaxis.label.set_color(RED)
+        answer = f"{'positive' if side.positive else 'negative'}, p {side.probability:.2f}"
+    axis.set_xlabel(answer, fontsize=9)
+    if not np.isnan(side.iol):
+        colour = RED if side.iol < settings.eta else "black"
+        text = f"IOL {side.iol:.2f}"
+        back = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+        axis.text(0.03, 0.03, text, transform=axis.transAxes, fontsize=9, color=colour, bbox=back)
 
 
 def draw_samples(run: RunEvaluation, data: EvaluationDataModule) -> Figure | None:
@@ -152,7 +163,7 @@ def draw_samples(run: RunEvaluation, data: EvaluationDataModule) -> Figure | Non
     rng, n = np.random.default_rng(data.experiment.data.split_seed), len(task.labels)
     each = max(1, SAMPLES // n)
 
-    with page_style({**_STYLE, "axes.titlesize": 7}):
+    with page_style({**_STYLE, "axes.titlesize": 8.5}):
         figure = Figure((WIDE, n * (WIDE / (n * each) + 0.5)), layout="constrained")
         axes = figure.subplots(n, n * each, squeeze=False)
         for axis in axes.flat:
@@ -198,12 +209,15 @@ def _sides(run: RunEvaluation, pair: Pair, row: int) -> tuple[Side, Side]:
 
 def _side(run: RunEvaluation, name: str, image: torch.Tensor, row: int) -> Side:
     answers = run.answers
-    heat = heat_map(torch.from_numpy(answers.maps[name][row : row + 1]), (answers.size, answers.size))
+    raw = torch.from_numpy(answers.maps[answers.target][name][row : row + 1])
+    heat = heat_map(raw, (answers.size, answers.size))
     region = heat_region(heat, run.network.experiment.robustness.region_threshold)
     return Side(
         image=image[0].numpy(),
         heat=heat[0].numpy(),
         region=region[0].numpy(),
         probability=float(run.table[f"p_{name}"].iloc[row]),
+        positive=run.table[f"positive_{name}"].iloc[row] == 1,
         iol=float(run.table[f"iol_{name}"].iloc[row]),
+        cells=(raw.shape[1], raw.shape[2]),
     )

@@ -6,26 +6,29 @@ from math import isfinite, isnan
 from pathlib import Path
 from typing import NamedTuple
 
-from covidmt.evaluation.findings import COMPARED, RULES, beside_others, describe_findings
+from covidmt.evaluation.findings import COMPARED, RULES, beside_others, bold_words, describe_findings, is_shown
 from covidmt.evaluation.pictures import (
     WORST,
     draw_grid,
     draw_samples,
+    grid_cells,
     grid_rows,
     lowest_iol,
     pair_picture,
     worst_flips,
 )
 from covidmt.evaluation.plots.draw import draw_plots
-from covidmt.evaluation.result import Evaluation, RunEvaluation
+from covidmt.evaluation.result import Evaluation, PairSet, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
-from covidmt.evaluation.texts import ScoreText, sections
-from covidmt.pages.html import PageFigure, page_environment, save_picture, save_plot
+from covidmt.evaluation.tasks.pictures import draw_unstable, pictures_text
+from covidmt.evaluation.texts import MOST_FREQUENT, ScoreText, sections
+from covidmt.pages.html import PageFigure, fold_sections, page_environment, save_picture, save_plot
 from covidmt.pages.numbers import interval, number, signed_number
 from covidmt.pages.style import pixels
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.pairs import PairDataset
 from experiments.errors import UserError
+from experiments.lungs.masks import HEARTS
 from explain.cam import engine_title
 from metrics.paired import SIDES
 
@@ -46,7 +49,8 @@ class Chapter(NamedTuple):
     plots: tuple[str, ...]
 
 
-STABLE, LUNGS, TASKS = "Does the answer survive the channel?", "Does the network look at the lungs?", "The tasks"
+STABLE, LUNGS, TASKS = "Does the answer survive the channel?", "Does the heat map lie on the lungs?", "The tasks"
+EVERY_TASK = "Is every task stable?"
 CHAPTERS = (
     Chapter(
         STABLE,
@@ -56,9 +60,16 @@ CHAPTERS = (
     ),
     Chapter(
         LUNGS,
-        "Out-of-lung saliency (OLS): how often the heat map of the decision lies mostly outside the lungs.",
+        "Out-of-lung saliency (OLS): how often less than eta of the heat map's region lies inside the lungs.",
         ("Out-of-lung saliency",),
         ("ols_controls", "iol_histogram", "ols_over_eta", "ols_over_region_threshold"),
+    ),
+    Chapter(
+        EVERY_TASK,
+        "The deciding task on the pairs above, every other task on pairs of its own data set: PI counts a pair in "
+        "which any of its labels changes; LI one in which a true box is found on one side only.",
+        ("Stability of ",),
+        (),
     ),
     Chapter(
         "Is the answer right?",
@@ -73,6 +84,12 @@ CHAPTERS = (
         (),
     ),
     Chapter(
+        "Can it be told who was trained on?",
+        "Membership inference: an attacker knows an image, its label and the network's loss on it.",
+        ("Membership",),
+        (),
+    ),
+    Chapter(
         TASKS,
         "Every task on its own images, no channel.",
         ("Task ",),
@@ -83,6 +100,7 @@ CHAPTERS = (
 # Of all figures that a report can have: those that an earlier one left are no part of this one.
 _FIGURES = [name for chapter in CHAPTERS for name in chapter.plots] + ["panel", "samples"]
 _FIGURES += [f"{stem}_{place}" for stem in ("flip", "iol") for place in range(1, WORST + 1)]
+_OF_TASKS = "unstable_*.png"
 
 
 class Gallery(NamedTuple):
@@ -107,14 +125,16 @@ class ReportCell(NamedTuple):
     Attributes:
         value: The value.
         interval: Its interval; empty where it has none.
-        n: Images that count.
-        shown: Of a difference: its interval leaves out zero.
+        n: Images that count; of a difference of different images, each run's.
+        shown: Of a difference: by the rules, it is shown.
+        reason: Of a difference: why that is not judged; empty where it is.
     """
 
     value: str
     interval: str
-    n: int | None = None
+    n: int | str | None = None
     shown: bool = False
+    reason: str = ""
 
 
 class ReportRow(NamedTuple):
@@ -148,6 +168,8 @@ def write_report(path: Path, evaluation: Evaluation, data: EvaluationDataModule)
         folder.mkdir(parents=True, exist_ok=True)
         for stem in _FIGURES:
             (folder / f"{stem}.png").unlink(missing_ok=True)
+        for earlier in folder.glob(_OF_TASKS):
+            earlier.unlink()
         path.write_text(_render(folder, evaluation, data))
     except OSError as error:
         raise UserError(f"{path}: the report cannot be written ({error.strerror}); choose another --out") from error
@@ -173,19 +195,23 @@ def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) ->
     robustness = first.network.experiment.robustness
     environment = page_environment()
     environment.filters["score"] = lambda score: number(score.estimate.value, score.whole)
-    return environment.get_template("evaluation.html").render(
+    page = environment.get_template("evaluation.html").render(
         evaluation=evaluation,
         findings=describe_findings(evaluation),
         rules=RULES,
         compared=COMPARED,
         beside=beside_others(evaluation),
+        bold=bold_words(evaluation),
         chapters=[chapter for chapter in chapters if chapter["plots"] or chapter["tables"]],
         origins=list(dict.fromkeys(origin for counts in by_class for origin in counts)),
         engine=engine_title(robustness.engine),
         robustness=robustness,
-        masks=_mask_words(evaluation.settings.masks),
+        cells=grid_cells(evaluation),
+        masks=f"{_mask_words(evaluation.settings.masks)}; {HEARTS[evaluation.settings.heart]}"
+        + _drawn_words(evaluation.pairs),
         resamples=first.scores["pi/score"].bootstrap.resamples,
     )
+    return fold_sections(page)
 
 
 def score_tables(evaluation: Evaluation) -> list[ReportTable]:
@@ -213,8 +239,8 @@ def _score_table(title: str, by_side: dict[str, dict[str, ScoreText]], evaluatio
     rows = []
     for name, text in row_texts.items():
         cells = [_score_cell(first.scores.get(key)) for key in keys[name]]
-        cells += [_difference_cell(key, other) for other in others for key in keys[name]]
-        rows.append(ReportRow(text, cells))
+        cells += [_difference_cell(key, first, other) for other in others for key in keys[name]]
+        rows.append(ReportRow(text._replace(sentence=_sentence(text, keys[name][0], first)), cells))
     columns = [side or first.name for side in by_side]
     columns += [f"minus {other.name}{side and ', ' + side}" for other in others for side in by_side]
     return ReportTable(title, columns, rows)
@@ -225,21 +251,28 @@ def _score_cell(score: ResampledScore | None) -> ReportCell | None:
         return None
     value, low, high = score.estimate
     whole = score.whole
-    return ReportCell(number(value, whole), interval(low, high, lambda end: number(end, whole)), score.n)
+    ends = f" ({score.missing})" if score.missing else interval(low, high, lambda end: number(end, whole))
+    return ReportCell(number(value, whole), ends, score.n)
 
 
-def _difference_cell(key: str, other: RunEvaluation) -> ReportCell | None:
+def _sentence(text: ScoreText, key: str, run: RunEvaluation) -> str:
+    """Return a text's sentence, with the accuracy of always giving the more frequent answer where it asks for it."""
+    if MOST_FREQUENT not in text.sentence:
+        return text.sentence
+    return text.sentence.replace(MOST_FREQUENT, f"{run.most_frequent(key.split('/')[1]):.2f}")
+
+
+def _difference_cell(key: str, first: RunEvaluation, other: RunEvaluation) -> ReportCell | None:
     """Return first minus other; the runs' disagreement is a difference itself."""
     if key == "disagreement":
         return _score_cell(other.scores[key])
     if key not in other.differences or not isfinite(other.differences[key].value):
         return None
-    value, low, high = other.differences[key]
-    whole = other.scores[key].whole
-    shown = isfinite(low) and not low <= 0 <= high
-    return ReportCell(
-        signed_number(value, whole), interval(low, high, lambda end: signed_number(end, whole)), shown=shown
-    )
+    difference, whole = other.differences[key], other.scores[key].whole
+    ends = interval(difference.low, difference.high, lambda end: signed_number(end, whole))
+    counts = first.scores[key].n, other.scores[key].n
+    n = f"{counts[0]} and {counts[1]}" if counts[0] != counts[1] else None
+    return ReportCell(signed_number(difference.value, whole), ends, n, is_shown(difference), difference.reason)
 
 
 def _draw_galleries(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) -> list[Gallery]:
@@ -249,10 +282,11 @@ def _draw_galleries(folder: Path, evaluation: Evaluation, data: EvaluationDataMo
 
     # the worst pairs
     flips, lowest = worst_flips(first), lowest_iol(first)
+    changed = int((first.table["flip"] == 1).sum())
     if flips:
         text = (
-            f"{len(flips)} of {int((first.table['flip'] == 1).sum())} pairs under {first.name}, the largest change of "
-            "the logit first: the worst cases, not typical ones."
+            f"{len(flips)} of {changed} pairs whose decision changes under {first.name}, the largest change of "
+            f"the logit first{': the worst cases, not typical ones' if len(flips) < changed else ''}."
         )
         pictures = [_worst_pair(folder / f"flip_{i}.png", first, dataset, row) for i, row in enumerate(flips, 1)]
         galleries.append(Gallery(STABLE, "Decisions that change", text, pictures))
@@ -264,16 +298,26 @@ def _draw_galleries(folder: Path, evaluation: Evaluation, data: EvaluationDataMo
         pictures = [_worst_pair(folder / f"iol_{i}.png", first, dataset, row) for i, row in enumerate(lowest, 1)]
         galleries.append(Gallery(LUNGS, "Least of the heat map inside the lungs", text, pictures))
 
+    # other tasks' unstable pairs
+    unstable = list(draw_unstable(first, data))
+    if unstable:
+        pictures = [
+            save_picture(folder / f"unstable_{i}.png", each.pixels, f"{each.task}, {each.title}", each.caption)
+            for i, each in enumerate(unstable, 1)
+        ]
+        galleries.append(Gallery(EVERY_TASK, "Findings that change", pictures_text(unstable), pictures))
+
     # the same pairs under each run
     if evaluation.others:
         grid = draw_grid(evaluation, dataset, grid_rows(evaluation.runs))
         caption = (
-            "Cyan: lungs; white: the heat map's region; red: less of it inside the lungs than eta. Not typical cases: "
+            f"Maps explain {evaluation.settings.explained}; {grid_cells(evaluation)}. Cyan: lungs; white: the heat "
+            "map's region; red: less of it inside the lungs than eta. Not typical cases: "
             "as many with the label as without, first those whose decision changes in most runs, then those whose "
             "logit moves most."
         )
         picture = save_picture(folder / "panel.png", grid, "Columns: pairs; rows: runs", caption, wide=True)
-        text = "As in Figs 2 and 9 of the COVIDMT paper."
+        text = "The same images and lungs in every row."
         galleries.append(Gallery(LUNGS, "The same pairs under each run", text, [picture]))
 
     # right and wrong answers
@@ -302,3 +346,7 @@ def _worst_pair(path: Path, run: RunEvaluation, dataset: PairDataset, row: int) 
 def _mask_words(source: str) -> str:
     brought = "brought by the data set (images without one count as no lung found)"
     return brought if source == "folders" else source
+
+
+def _drawn_words(pairs: PairSet) -> str:
+    return f"; {pairs.masks_drawn} of {pairs.masks} drawn by a segmentation network" if pairs.masks else ""

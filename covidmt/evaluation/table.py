@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from covidmt.evaluation.findings import bold_words, is_shown, source_sentences
 from covidmt.evaluation.result import Evaluation, RunEvaluation
+from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.texts import sections
 from covidmt.pages.numbers import interval, number
-from metrics.bootstrap import Estimate
+from experiments.lungs.masks import HEARTS
+from metrics.inference.differences import PairedDifference
+from metrics.intervals import Estimate
 
 
 def print_table(console: Console, evaluation: Evaluation) -> None:
@@ -22,14 +28,18 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
     # what was evaluated
     first, pairs = evaluation.first, evaluation.pairs
     console.print(
-        f"{first.name} on {pairs.n} pairs of {pairs.source} ({pairs.split}), {pairs.patients} patients, "
-        f"channel: {pairs.channel}; masks: {evaluation.settings.masks}",
+        f"{first.name} on {pairs.n} pairs of {pairs.source} ({pairs.split}), {pairs.people}, "
+        f"channel: {pairs.channel}{' (simulated)' if pairs.is_simulated else ''}; "
+        f"masks: {evaluation.settings.masks}, {HEARTS[evaluation.settings.heart]}; "
+        f"decided: {evaluation.settings.decision}; maps "
+        f"explain {evaluation.settings.explained}",
         soft_wrap=True,
         highlight=False,
     )
 
     # the scores
-    table = Table(title="in brackets: 95 % interval, bootstrap over patients", title_justify="left")
+    of = "these very trainings; another seed may answer otherwise" if evaluation.others else "this training alone"
+    table = Table(title=f"in brackets: 95 % interval over patients, of {of}", title_justify="left")
     table.add_column("")
     table.add_column(first.name, justify="right")
     table.add_column("n", justify="right")
@@ -41,16 +51,24 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
         for key, text in texts.items():
             if text.brief:
                 score = first.scores.get(key)
-                cells = ["", ""] if score is None else [score_text(score.estimate, score.whole), str(score.n)]
+                cells: list[str | Text] = ["", ""] if score is None else [_score_cell(score), str(score.n)]
                 cells += [_difference_text(key, other) for other in evaluation.others]
                 table.add_row(("  " if text.control else "") + text.title, *cells)
     console.print(table)
+    if evaluation.others:
+        console.print(f"{bold_words(evaluation)}.", soft_wrap=True, highlight=False)
+    for sentence in source_sentences(evaluation):
+        console.print(sentence, soft_wrap=True, highlight=False)
 
     for note in evaluation.notes:
         console.print(f"note: {note}", soft_wrap=True, highlight=False)
 
 
-def score_text(score: Estimate, whole: float | None) -> str:
+def _score_cell(score: ResampledScore) -> str:
+    return score_text(score.estimate, score.whole) + (f" ({score.missing})" if score.missing else "")
+
+
+def score_text(score: Estimate | PairedDifference, whole: float | None) -> str:
     """Return a score with its interval.
 
     Args:
@@ -64,7 +82,13 @@ def score_text(score: Estimate, whole: float | None) -> str:
     return number(score.value, whole) + interval(score.low, score.high, lambda end: number(end, whole))
 
 
-def _difference_text(key: str, other: RunEvaluation) -> str:
-    """Return first minus other; the runs' disagreement is a difference itself."""
-    difference = other.estimate(key) if key == "disagreement" else other.differences.get(key)
-    return "" if difference is None else score_text(difference, other.scores[key].whole)
+def _difference_text(key: str, other: RunEvaluation) -> Text:
+    """Return first minus other, bold where it is shown; the runs' disagreement is a difference itself."""
+    whole = other.scores[key].whole if key in other.scores else None
+    if key == "disagreement":
+        return Text(score_text(other.scores[key].estimate, whole))
+    difference = other.differences.get(key)
+    if difference is None:
+        return Text("")
+    judged = f" (not judged: {difference.reason})" if difference.reason and isfinite(difference.value) else ""
+    return Text(score_text(difference, whole) + judged, style="bold" if is_shown(difference) else "")

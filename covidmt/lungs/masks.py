@@ -11,14 +11,16 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 
 from covidmt.tracking.logger import global_rank
-from datamodules.images.masks import cache_path, write_mask
+from datamodules.images.mask_files import cache_path, write_computed
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.files import replace_file
 from experiments.load import load_lungs_experiment, to_dict
+from experiments.lungs.poses import pose_lines
 from experiments.lungs_schema import LungsExperiment
 from experiments.schema import Experiment, Masks, View
 
@@ -34,7 +36,13 @@ _ONE_PROCESS = (
 
 
 def prepare_masks(
-    experiment: Experiment, datamodule: MultiTaskDataModule, splits: Sequence[str], *, may_train: bool = True
+    experiment: Experiment,
+    datamodule: MultiTaskDataModule,
+    splits: Sequence[str],
+    *,
+    may_train: bool = True,
+    both: bool = False,
+    device: torch.device | None = None,
 ) -> None:
     """Fill the mask cache for some splits, and tell the datamodule whose masks to use.
 
@@ -48,17 +56,21 @@ def prepare_masks(
         datamodule: Its data, set up.
         splits: Of ``train``, ``val`` and ``test``.
         may_train: False where a checkpoint names the segmenter, see :func:`resolve_segmenter`.
+        both: The scores are wanted under both conventions of ``data.masks.heart``, as far as masks know them.
+        device: Where the segmenter computes; None: on the GPU if there is one.
 
     Raises:
-        UserError: The segmenter's checkpoint or experiment is missing or broken, or an image cannot be read.
+        UserError: The masks do not know the convention ``data.masks.heart``; the segmenter's checkpoint or experiment
+            is missing or broken; or an image cannot be read.
     """
     masks = experiment.data.masks
     images = datamodule.images(splits) + datamodule.needing_lungs
-    if masks.segmenter is not None and datamodule.masks.missing(images):
+    if masks.segmenter is not None and datamodule.masks.missing(images, both=both):
         try:
-            _fill_cache(experiment, datamodule, images, may_train)
+            _fill_cache(experiment, datamodule, images, may_train, both, device)
         except UserError as error:
             raise UserError(f"data.masks.segmenter ({masks.segmenter}): {error}") from error
+    _describe_masks(datamodule, images)
 
     view = experiment.data.view
     if view is not View.original:
@@ -82,19 +94,51 @@ def with_local_cache(masks: Masks) -> Masks:
     return masks if masks.cache_folder.is_dir() else replace(masks, cache=Masks.cache)
 
 
-def _fill_cache(experiment: Experiment, datamodule: MultiTaskDataModule, images: list[str], may_train: bool) -> None:
+def _describe_masks(datamodule: MultiTaskDataModule, images: list[str]) -> None:
+    """Say how many images have a mask, and refuse a convention that the masks do not know."""
+    images = list(dict.fromkeys(images))
+    masks = datamodule.masks
+    survey = masks.count(images)
+    masks.require_heart(images)
+    if global_rank() != 0 or not images:
+        return
+    if masks.settings.folders:
+        line = f"data.masks.folders: {survey.own} of {survey.images} images have a mask there"
+        if not survey.own:
+            line += "; a mask is found by its image's name, see data.masks.suffix"
+        log.log(logging.INFO if survey.own == survey.images else logging.WARNING, line)
+    if survey.own + survey.computed < survey.images:
+        count = survey.images - survey.own - survey.computed
+        log.warning(f"{count} of {survey.images} images have no lung mask, so no OLS; see data.masks")
+
+
+def _fill_cache(
+    experiment: Experiment,
+    datamodule: MultiTaskDataModule,
+    images: list[str],
+    may_train: bool,
+    both: bool,
+    device: torch.device | None,
+) -> None:
     from covidmt.lungs.segment import segment_files  # segmentation-models-pytorch takes seconds to import
-    from lightning_modules.lungs.segmenters import load_segmenter, segmenter_id
+    from lightning_modules.lungs.segmenters import load_segmenter, require_convention, segmenter_id
 
     cache = experiment.data.masks.cache_folder
     cache.mkdir(parents=True, exist_ok=True)
     segmenter = resolve_segmenter(experiment, cache, may_train=may_train)
     datamodule.segmenter = segmenter_id(segmenter)
     with FileLock(cache / ".lock"):
-        missing = datamodule.masks.missing(images)
+        missing = datamodule.masks.missing(images, both=both)
         if missing:
-            for path, mask in segment_files(load_segmenter(segmenter), [Path(path) for path in missing]):
-                write_mask(cache_path(cache, datamodule.segmenter, path), mask)
+            poses, network = {}, load_segmenter(segmenter)
+            if not datamodule.masks.settings.folders:
+                require_convention(network, datamodule.masks.heart, "data.masks.segmenter")
+            for film in segment_files(network, [Path(path) for path in missing], device=device):
+                write_computed(cache_path(cache, datamodule.segmenter, film.path), film.areas)
+                if film.pose is not None:
+                    poses[film.path.name] = film.pose
+            for line in pose_lines(poses):
+                log.warning(line)
 
 
 def resolve_segmenter(experiment: Experiment, cache: Path, *, may_train: bool = True) -> str | Path:

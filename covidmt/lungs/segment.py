@@ -2,51 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
-from rich.console import Console
 from rich.progress import track
 
 from datamodules.images.decode import decode, resize
-from datamodules.images.masks import write_mask
+from datamodules.images.mask_files import Areas, write_mask
+from datamodules.images.masks import in_convention
 from datamodules.sources.files import list_images
 from experiments.errors import UserError
-from lightning_modules.lungs.segmenters import Segmenter, load_segmenter
+from experiments.lungs.masks import HEARTS
+from experiments.lungs.poses import pose_lines
+from experiments.names import Terminal, printable
+from lightning_modules.lungs.segmentation import mask_at
+from lightning_modules.lungs.segmenters import Segmenter, load_segmenter, native_of, require_convention
 from lightning_modules.lungs.unet import LungUNet
 
+_LISTED = 20  # images that could not be read in the last message
 
-def write_masks(segmenter: str | Path, images: Path, out: Path) -> None:
+
+class DrawnFilm(NamedTuple):
+    """What a segmenter draws on one film.
+
+    Attributes:
+        path: The film's file.
+        areas: Lungs and heart at the film's own size.
+        pose: How the picture lies, of :data:`~experiments.lungs.poses.POSES`; None: the segmenter does not say.
+    """
+
+    path: Path
+    areas: Areas
+    pose: str | None
+
+
+def write_masks(segmenter: str | Path, images: Path, out: Path, heart: str = "in") -> None:
     """Write a lung mask for every image: ``<out>/<image stem>.png``, 0/255, at the image's own size.
+
+    Images that cannot be read are named at the end, when all others are done.
 
     Args:
         segmenter: Of :func:`lightning_modules.lungs.segmenters.load_segmenter`.
         images: An image or a folder of images (PNG, JPEG, DICOM, ...).
         out: Folder, made where it does not exist.
+        heart: ``in``: lung fields with the part behind the heart; ``out``: lungs that stop at the heart.
 
     Raises:
-        UserError: The segmenter or an image cannot be read, there is no image, or two images share a stem.
+        UserError: The segmenter cannot be read or does not know the convention, there is no image, two images share a
+            stem; or, after all others, images cannot be read.
     """
+    # mistakes come before the first image
+    if heart not in HEARTS:
+        raise UserError(f"--heart: takes {' or '.join(HEARTS)}, not {heart!r}")
     network = load_segmenter(segmenter)
+    require_convention(network, heart, "--segmenter")
     paths = sorted(map(Path, list_images(images).values())) if images.is_dir() else [images]
     if not paths:
         raise UserError(f"{images}: no images in this folder")
     _check_names(paths, out)
 
-    without_lungs = []
-    for path, mask in segment_files(network, paths):
-        write_mask(out / f"{path.stem}.png", mask)
-        if not mask.any():
-            without_lungs.append(path.name)
+    # one by one
+    errors: dict[Path, UserError] = {}
+    without_lungs, unknown, poses = [], [], {}
+    for film in segment_files(network, paths, skipped=errors):
+        lungs = in_convention(film.areas, heart)
+        if not film.areas.lungs.any():
+            without_lungs.append(film.path.name)
+            lungs = film.areas.lungs
+        if lungs is None:
+            unknown.append(film.path.name)
+            continue
+        write_mask(out / f"{film.path.stem}.png", lungs)
+        if film.pose is not None:
+            poses[film.path.name] = film.pose
 
-    console = Console(markup=False)
-    console.print(f"{len(paths)} masks in {out}", soft_wrap=True)
-    if without_lungs:
-        names = ", ".join(without_lungs[:5])
-        console.print(f"no lung found in {len(without_lungs)} of them: {names}", soft_wrap=True)
+    # what was written, and what to look at
+    console = Terminal(markup=False)
+    written = len(paths) - len(errors) - len(unknown)
+    console.print(f"{written} masks in {out}: {HEARTS[heart]}", soft_wrap=True)
+    for names, what in ((without_lungs, "no lung found in"), (unknown, f"--heart {heart} is unknown, no mask of")):
+        if names:
+            console.print(
+                f"{what} {len(names)} of {len(paths)}: {', '.join(map(printable, names[:5]))}", soft_wrap=True
+            )
+    for line in pose_lines(poses):
+        console.print(f"Warning: {line}", soft_wrap=True)
+    refuse_unreadable(errors, len(paths))
+
+
+def refuse_unreadable(errors: Mapping[Path, UserError], count: int) -> None:
+    """Raise one error that names the images that could not be read.
+
+    Args:
+        errors: Image -> what is wrong with it.
+        count: Of how many images.
+    """
+    if errors:
+        more = [f"and {len(errors) - _LISTED} more"] if len(errors) > _LISTED else []
+        listed = [str(error) for error in list(errors.values())[:_LISTED]]
+        raise UserError("\n  ".join([f"{len(errors)} of {count} images could not be read:", *listed, *more]))
 
 
 def _check_names(paths: Sequence[Path], out: Path) -> None:
@@ -73,19 +130,44 @@ def export_segmenter(checkpoint: Path, out: Path) -> None:
 
 
 def segment_files(
-    segmenter: Segmenter, paths: Sequence[Path], batch_size: int = 16
-) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yield each image file with its lungs, (H, W) bool at the image's own size; on the GPU if there is one.
+    segmenter: Segmenter,
+    paths: Sequence[Path],
+    batch_size: int = 16,
+    *,
+    skipped: dict[Path, UserError] | None = None,
+    device: torch.device | None = None,
+) -> Iterator[DrawnFilm]:
+    """Yield what is drawn on each image file.
+
+    Args:
+        segmenter: What draws.
+        paths: Image files.
+        batch_size: Images at a time.
+        skipped: Takes the images that cannot be read, with the reason; None: the first one ends it.
+        device: Where the segmenter computes; None: on the GPU if there is one.
 
     Raises:
         UserError: An image cannot be read.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     segmenter.to(device)
     for start in track(range(0, len(paths), batch_size), f"Lung masks of {len(paths)} images"):
-        batch = paths[start : start + batch_size]
-        greys = [decode(path) for path in batch]
-        inputs = torch.from_numpy(np.stack([resize(grey, segmenter.image_size) for grey in greys]))[:, None]
-        masks = segmenter.segment(inputs.to(device)).cpu().numpy()
-        for path, grey, mask in zip(batch, greys, masks, strict=True):
-            yield path, np.asarray(Image.fromarray(mask).resize(grey.shape[::-1], Image.Resampling.NEAREST))
+        greys = dict(_decode_all(paths[start : start + batch_size], skipped))
+        if not greys:
+            continue
+        inputs = torch.from_numpy(np.stack([resize(grey, segmenter.image_size) for grey in greys.values()]))[:, None]
+        drawn = segmenter.segment(inputs.to(device))
+        for row, (path, grey) in enumerate(greys.items()):
+            heart = None if drawn.heart is None else mask_at(drawn.heart[row], grey.shape)
+            areas = Areas(mask_at(drawn.lungs[row], grey.shape), heart, native_of(segmenter))
+            yield DrawnFilm(path, areas, drawn.pose_names[row])
+
+
+def _decode_all(paths: Sequence[Path], skipped: dict[Path, UserError] | None) -> Iterator[tuple[Path, np.ndarray]]:
+    for path in paths:
+        try:
+            yield path, decode(path)
+        except UserError as error:
+            if skipped is None:
+                raise
+            skipped[path] = error

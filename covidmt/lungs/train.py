@@ -6,15 +6,15 @@ import csv
 from pathlib import Path
 
 from lightning.pytorch import seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from callbacks.history import MetricHistory
+from callbacks.nonfinite import BestCheckpoint
 from covidmt.tracking.folders import RunFolder, mlruns_dir
-from covidmt.tracking.logger import MlflowSpoolLogger, tracked
 from covidmt.tracking.provenance import log_code, log_datasets
+from covidmt.tracking.untracked import RunLogger, open_logger, tracked
 from covidmt.trainer import explain_refusals, make_trainer
 from datamodules.images.decode import DECODER
 from datamodules.lungs import LungDataModule
@@ -44,7 +44,7 @@ def train_lungs(experiment: LungsExperiment) -> Path:
     # what a person can get wrong is met before the run is created
     seed_everything(experiment.seed, workers=True, verbose=False)
     history = MetricHistory()
-    checkpoint = ModelCheckpoint(
+    checkpoint = BestCheckpoint(
         filename="lungs",
         monitor=MONITOR if experiment.data.validate else None,
         mode="max",
@@ -58,7 +58,7 @@ def train_lungs(experiment: LungsExperiment) -> Path:
     module = LungUNet(experiment)
 
     # the run
-    logger = MlflowSpoolLogger(experiment.tracking, run_name=experiment.name)
+    logger = open_logger(experiment.tracking, run_name=experiment.name)
     with tracked(logger):
         checkpoint.dirpath = str(RunFolder(str(logger.version)).checkpoints)
         trainer.loggers = [logger, *trainer.loggers]
@@ -75,11 +75,12 @@ def train_lungs(experiment: LungsExperiment) -> Path:
             trainer.test(module, datamodule=datamodule, ckpt_path="best", weights_only=True, verbose=False)
         best = Path(checkpoint.best_model_path)
         _finish_run(experiment, logger, history, best)
+    logger.require_complete()
     return best
 
 
 @rank_zero_only
-def _describe_run(experiment: LungsExperiment, logger: MlflowSpoolLogger, datamodule: LungDataModule) -> None:
+def _describe_run(experiment: LungsExperiment, logger: RunLogger, datamodule: LungDataModule) -> None:
     """Log a few parameters to compare runs by, the experiment, the code, and what the data are."""
     logger.log_hyperparams(
         {
@@ -98,7 +99,7 @@ def _describe_run(experiment: LungsExperiment, logger: MlflowSpoolLogger, datamo
 
 
 @rank_zero_only
-def _finish_run(experiment: LungsExperiment, logger: MlflowSpoolLogger, history: MetricHistory, best: Path) -> None:
+def _finish_run(experiment: LungsExperiment, logger: RunLogger, history: MetricHistory, best: Path) -> None:
     """Log the best checkpoint; print the table, and where everything is."""
     if experiment.tracking.log_checkpoint:
         logger.log_artifact(best, "checkpoints")

@@ -48,6 +48,52 @@ def page_environment() -> Environment:
     )
 
 
+def fold_sections(page: str, opened: int = 2) -> str:
+    r"""Return a page with a table of contents, its sections foldable; the first ones are open.
+
+    A section begins with ``<h2>`` and ends before the next one, ``<footer>`` or the end. A link of the contents opens
+    its section. On paper all are open.
+
+    Args:
+        page: HTML; sections do not stand inside of anything.
+        opened: How many sections are open.
+
+    Example:
+        >>> page = fold_sections("<h1>Report</h1>\n<h2>First</h2>\n<p>a</p>\n<h2>Second</h2>\n<p>b</p>", opened=1)
+        >>> print(page)
+        <h1>Report</h1>
+        <nav><a href="#section-1">First</a> <a href="#section-2">Second</a></nav>
+        <details class="section" open><summary><h2>First</h2></summary>
+        <div id="section-1"></div>
+        <p>a</p>
+        </details>
+        <details class="section"><summary><h2>Second</h2></summary>
+        <div id="section-2"></div>
+        <p>b</p></details>
+    """
+    head, *sections = page.split("<h2>")
+    if not sections:
+        return page
+    sections[-1], mark, end = _split_end(sections[-1])
+
+    links, folded = [], []
+    for number, section in enumerate(sections, start=1):
+        title, _, text = section.partition("</h2>")
+        links.append(f'<a href="#section-{number}">{title}</a>')
+        is_open = " open" if number <= opened else ""
+        summary = f'<details class="section"{is_open}><summary><h2>{title}</h2></summary>'
+        folded.append(f'{summary}\n<div id="section-{number}"></div>{text}</details>')
+    return "".join([head, f"<nav>{' '.join(links)}</nav>\n", "\n".join(folded), mark, end])
+
+
+def _split_end(section: str) -> tuple[str, str, str]:
+    """Return what is of the last section, and what stands behind it."""
+    for mark in ("<footer", "</body>"):
+        if mark in section:
+            return section.partition(mark)
+    return section, "", ""
+
+
 def data_uri(kind: str, content: bytes) -> str:
     """Return a picture as a URI that holds the picture itself.
 

@@ -6,7 +6,7 @@ A number that cannot be told (NaN) is a dash; a minus is a minus and no hyphen; 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite, isnan
+from math import isfinite, isnan, nan
 
 NBSP = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
@@ -27,6 +27,21 @@ def number(value: float, whole: float | None = 1.0) -> str:
     if not isfinite(value):
         return "-"
     return f"{value:.1f}" if whole == 100 else f"{value:.3f}"
+
+
+def share(value: float) -> str:
+    """Write a share with two digits, and with three where two would make 0 or 1 of it.
+
+    Example:
+        >>> from covidmt.pages.numbers import share
+        >>> share(0.974), share(0.9958), share(1.0), share(0.9999)
+        ('0.97', '0.996', '1.00', '> 0.999')
+    """
+    if not (0 < value < 0.005 or 0.995 <= value < 1):
+        return f"{value:.2f}"
+    if value >= 0.9995:
+        return "> 0.999"
+    return "< 0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def signed_number(value: float, whole: float | None = 1.0) -> str:
@@ -74,6 +89,16 @@ def points(value: float) -> str:
     return DASH if isnan(value) else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
+def relative_change(before: float, after: float) -> float:
+    """Return a change in percent of what was before; NaN where either is 0: none seen are not 100 % fewer.
+
+    Example:
+        >>> relative_change(7.0, 3.5), relative_change(7.0, 0.0)
+        (-50.0, nan)
+    """
+    return 100 * (after - before) / before if before and after else nan
+
+
 def relative_percent(value: float) -> str:
     """Write a relative change, in percent with its sign.
 
@@ -101,12 +126,14 @@ def p_value(value: float) -> str:
 
     Example:
         >>> from covidmt.pages.numbers import NBSP, p_value
-        >>> p_value(0.0004).replace(NBSP, " "), p_value(0.0312).replace(NBSP, " ")
-        ('< 0.001', '= 0.031')
+        >>> [p_value(p).replace(NBSP, " ") for p in (0.0004, 0.0055, 0.0312)]
+        ['< 0.001', '= 0.0055', '= 0.031']
     """
     if isnan(value):
         return DASH
-    return f"<{NBSP}0.001" if value < 0.001 else f"={NBSP}{value:.3f}"
+    if value < 0.001:
+        return f"<{NBSP}0.001"
+    return f"={NBSP}{value:.2g}" if value < 0.01 else f"={NBSP}{value:.3f}"
 
 
 def estimate(value: float, low: float, high: float, digits: int) -> str:

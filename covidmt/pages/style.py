@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from metrics.bootstrap import Estimate
+from metrics.intervals import Estimate
 from metrics.paired import SIDES
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
@@ -35,7 +35,7 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": 9,
     "svg.hashsalt": "covidmt",  # the same figure gives the same file
 }
 

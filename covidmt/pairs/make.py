@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from rich.console import Console
 
-from covidmt.pairs.manifest import ManifestRow, describe_pair, read_manifest, write_manifest
+from covidmt.pairs.manifest import ManifestRow, csv_cells, describe_pair, read_manifest, write_manifest
 from covidmt.pairs.originals import (
     ORIGINALS,
     UNLABELLED,
@@ -23,6 +22,7 @@ from datamodules.images.decode import decode
 from datamodules.images.processes import in_processes
 from experiments.errors import UserError
 from experiments.files import replace_file
+from experiments.names import Terminal, printable
 
 SUFFIXES = {b"\xff\xd8": ".jpeg", b"\x89P": ".png", b"RI": ".webp"}  # by a file's first two bytes
 
@@ -92,7 +92,7 @@ def make_pairs(
         source: A folder of images or of class folders, see :func:`~covidmt.pairs.originals.find_originals`.
         out: Made where it does not exist. May hold ``source`` as its ``covid_binary_test``.
         channel: As in :func:`datamodules.channels.registry.get_channel`.
-        positive: The class folder that is COVID-19, where the folders' names do not begin with ``0_`` and ``1_``.
+        positive: The class folder that has the disease, where the folders' names do not begin with ``0_`` and ``1_``.
         link: Hard-link the originals instead of copying them.
         processes: As many at a time; None: as many as there are cores.
 
@@ -169,7 +169,7 @@ def _run_jobs(jobs: list[_Job], manifest: Path, processes: int | None) -> _Run:
             row, is_new = result
             rows[row.original] = row
             made += is_new
-            writer.writerow(astuple(row))
+            writer.writerow(csv_cells(row))
             file.flush()
 
     # in the order of the originals, in which the pairs do not become ready
@@ -190,7 +190,8 @@ def _send(job: _Job) -> tuple[ManifestRow, bool] | str:
         try:
             content = get_channel(job.channel)(grey)
         except Exception as error:  # as of an image that is too large for the format: others are not lost
-            return f"{job.source}: cannot be sent through {job.channel} ({error}); make it smaller, or take it out"
+            name = printable(str(job.source))
+            return f"{name}: cannot be sent through {job.channel} ({error}); make it smaller, or take it out"
 
         copy_or_link(job.source, job.original, job.link)
         received = job.received.with_name(job.received.name + SUFFIXES[content[:2]])
@@ -214,7 +215,7 @@ def _report(run: _Run, out: Path, channel: str, unlabelled: bool) -> None:
     before = sum(row.original_bytes for row in run.rows)
     after = sum(row.received_bytes for row in run.rows)
     there = f", {n - run.made} were there" if run.made < n else ""
-    console = Console(markup=False)
+    console = Terminal(markup=False)
     console.print(
         f"{n} pairs in {out} ({channel}; {run.made} made{there}): mean {before / n / 1e3:,.1f} KB -> "
         f"{after / n / 1e3:,.1f} KB, {before / after:.1f} times smaller in all",
@@ -223,7 +224,7 @@ def _report(run: _Run, out: Path, channel: str, unlabelled: bool) -> None:
     )
     if unlabelled:
         console.print(
-            f"without class folders all images count as not COVID-19 ({UNLABELLED}): good for PI and OLS, not for "
-            "accuracy or flips by class",
+            f"without class folders all images count as without the disease ({UNLABELLED}): good for PI and OLS, not "
+            "for accuracy or flips by class",
             soft_wrap=True,
         )

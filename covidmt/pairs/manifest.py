@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from hashlib import sha256
@@ -14,6 +15,7 @@ from PIL import Image
 from datamodules.images.decode import decode
 from experiments.errors import UserError
 from experiments.files import replace_file
+from experiments.names import harmless_cell, restore_cell
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class ManifestRow:
 
 
 COLUMNS = [column.name for column in fields(ManifestRow)]
-_TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float}
+_TYPES: dict[str, Callable[[str], Any]] = {"str": restore_cell, "int": int, "float": float}
 
 
 def describe_pair(out: Path, original: Path, received: Path) -> ManifestRow:
@@ -83,15 +85,20 @@ def read_manifest(path: Path) -> dict[str, ManifestRow]:
 
     rows = {}
     types = [_TYPES[str(column.type)] for column in fields(ManifestRow)]
-    for line in path.read_bytes().decode("utf-8", "replace").replace("\0", "").splitlines()[1:]:
+    text = path.read_bytes().decode("utf-8", "replace").replace("\0", "")
+    for cells in csv.reader(io.StringIO(text, newline="")):  # a file's name may have line breaks
         try:
-            cells = next(csv.reader([line], strict=True))
             row = ManifestRow(*(convert(cell) for convert, cell in zip(types, cells, strict=True)))
-        except (ValueError, StopIteration, csv.Error):
+        except ValueError:
             continue
         if len(row.original_sha256) == len(row.received_sha256) == 64:
             rows[row.original] = row
     return rows
+
+
+def csv_cells(row: ManifestRow) -> list[str]:
+    """Return a row's cells as they are written; no name in them is a formula."""
+    return [harmless_cell(str(value)) for value in astuple(row)]
 
 
 def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
@@ -102,6 +109,6 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     """
     try:
         with replace_file(path) as new, new.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *map(astuple, rows)])
+            csv.writer(file).writerows([COLUMNS, *map(csv_cells, rows)])
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); make room, then start again") from error

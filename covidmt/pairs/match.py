@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from covidmt.pairs.file_times import sort_by_time
 from covidmt.pairs.look_alikes import Match, dhash, hamming, out_of_order, pair_up
 from covidmt.pairs.originals import ORIGINALS, copy_or_link, find_originals, received_folder
 from datamodules.images.decode import decode
 from datamodules.images.processes import in_processes
-from datamodules.sources.files import list_images
+from datamodules.reading.listing import count_others, scan_folders
 from experiments.errors import UserError
+from experiments.names import Terminal, harmless_cell, printable
 
 
 def match_pairs(
@@ -59,9 +59,12 @@ def match_pairs(
         sent.sort(key=lambda original: original.path.stat().st_mtime_ns)
     if not received.is_dir():
         raise UserError(f"{received}: no such folder")
-    arrived = sort_by_time([Path(path) for path in list_images(received).values()])
-    if not arrived:
+    found = scan_folders(received)
+    if not found.images:
         raise UserError(f"{received}: no images directly in this folder")
+    arrived, note = sort_by_time([Path(path) for path in found.images.values()])
+    notes = [note] if note else []
+    notes += [f"of the files in {received}, {count_others(found.others)}"] if found.others else []
 
     # their hashes
     hashes, problems = _hash_all([*(original.path for original in sent), *arrived], processes)
@@ -93,7 +96,7 @@ def match_pairs(
     alone += [(readable[j], f"received: {reason}") for j, reason in sorted(pairing.lonely_files.items())]
     alone += [(path, problems[path]) for path in arrived if path in problems]
     _write_csv(out / "unmatched.csv", ("file", "reason"), alone)
-    _report(out, pairing.matches, len(disagree), alone)
+    _report(out, pairing.matches, len(disagree), alone, notes)
 
 
 def _hash_all(paths: list[Path], processes: int | None) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
@@ -116,11 +119,14 @@ def _hash(path: Path) -> tuple[Path, np.ndarray | None, str]:
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+        cells = [[harmless_cell(str(value)) for value in row] for row in rows]
+        csv.writer(file).writerows([header, *cells])
 
 
-def _report(out: Path, matches: list[Match], disagree: int, alone: list[tuple[Path, str]]) -> None:
-    console = Console(markup=False)
+def _report(
+    out: Path, matches: list[Match], disagree: int, alone: list[tuple[Path, str]], notes: Sequence[str]
+) -> None:
+    console = Terminal(markup=False)
     by_order = sum(match.by == "order" for match in matches)
     console.print(
         f"{len(matches)} pairs in {out}: {len(matches) - by_order} by hash, {by_order} by order among look-alikes; the "
@@ -128,7 +134,9 @@ def _report(out: Path, matches: list[Match], disagree: int, alone: list[tuple[Pa
         soft_wrap=True,
         highlight=False,
     )
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False)
     if alone:
         console.print(f"{len(alone)} files without a partner, all in {out / 'unmatched.csv'}:", soft_wrap=True)
         for path, reason in alone[:10]:
-            console.print(f"  {path.name}: {reason}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"  {printable(path.name)}: {reason}", soft_wrap=True, highlight=False, markup=False)

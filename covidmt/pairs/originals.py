@@ -9,6 +9,7 @@ from pathlib import Path
 from datamodules.sources.files import abbreviate, list_images
 from experiments.errors import UserError
 from experiments.files import replace_file
+from experiments.names import printable
 from experiments.source_schema import WacxrSource
 
 ORIGINALS = WacxrSource.originals  # covid_binary_test; the received images lie in covid_binary_test_<channel>
@@ -30,7 +31,7 @@ def received_folder(channel: str) -> str:
         >>> received_folder("resize:1600 + jpeg:70")
         'covid_binary_test_resize-1600+jpeg-70'
     """
-    return f"{ORIGINALS}_{channel.replace(' ', '').replace(':', '-')}"
+    return f"{ORIGINALS}_{channel.replace(' ', '').replace(':', '-').replace('/', '-')}"
 
 
 def find_originals(source: Path, positive: str) -> list[Original]:
@@ -42,7 +43,7 @@ def find_originals(source: Path, positive: str) -> list[Original]:
 
     Args:
         source: A folder of class folders with images, or of images.
-        positive: The class folder that is COVID-19, where the names lack ``0_`` and ``1_``.
+        positive: The class folder that has the disease, where the names lack ``0_`` and ``1_``.
 
     Raises:
         UserError: No images, images beside class folders, two images of a class with one stem, or no positive class.
@@ -66,7 +67,8 @@ def find_originals(source: Path, positive: str) -> list[Original]:
             original = Original(Path(path), folder)
             other = originals.setdefault((folder, Path(file).stem), original)
             if other is not original:
-                raise UserError(f"{other.path} and {path} have the same stem, so a pair is not unique; rename one")
+                names = " and ".join(printable(str(name)) for name in (other.path, path))
+                raise UserError(f"{names} have the same stem, so a pair is not unique; rename one")
     return list(originals.values())
 
 
@@ -88,12 +90,12 @@ def _class_folders(source: Path, positive: str) -> list[tuple[str, dict[str, str
     if not classes:
         raise UserError(f"{source}: no images; expected <class>/* or images directly in it")
 
-    # class folders: those without 0_ or 1_ get it, and one must be COVID-19
+    # class folders: those without 0_ or 1_ get it, and one must have the disease
     is_positive = {name: name.casefold() == positive.casefold() for name in classes}
     if not all(map(_has_prefix, classes)) and not any(is_positive[name] or name.startswith("1_") for name in classes):
         raise UserError(
-            f"{source}: no class folder is called {positive}; name the one that is COVID-19 with --positive, or begin "
-            f"the names with 0_ and 1_; found: {abbreviate(list(classes), 5)}"
+            f"{source}: no class folder is called {positive}; name the one that has the disease with --positive, or "
+            f"begin the names with 0_ and 1_; found: {abbreviate(list(classes), 5)}"
         )
     return [
         (name if _has_prefix(name) else f"{int(is_positive[name])}_{name}", files) for name, files in classes.items()

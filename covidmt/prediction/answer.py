@@ -8,6 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from covidmt.prediction.findings import FoundBoxes, LabelFinding, ValueFinding
+from datamodules.images.looks import FEW, FEW_LEVELS, FLAT, NEGATIVE, TURNED, UNLIKE
+from experiments.lungs.masks import HEARTS
+from experiments.lungs.poses import POSES, pose_sentence
+from experiments.schema import DecisionRule
 from explain.decision import Decision
 
 NOTICE = (
@@ -16,6 +21,15 @@ NOTICE = (
 )
 
 PLAUSIBLE_LUNGS = 0.08, 0.8  # share of a chest X-ray that lungs cover; 0.14 to 0.66 in some 200 images
+
+# What is odd about an image at a glance.
+LOOKS = {
+    FLAT: "The image is all one grey: there is nothing to see in it.",
+    FEW: f"The image uses fewer than {FEW_LEVELS} of 256 grey levels: most of the film may be lost.",
+    NEGATIVE: "The image looks like a negative, with black and white exchanged.",
+    TURNED: "The image looks turned: by 90 degrees, or upside down.",
+    UNLIKE: "The image looks unlike a frontal chest X-ray.",
+}
 
 
 class Sentence(NamedTuple):
@@ -30,6 +44,18 @@ class Sentence(NamedTuple):
     warning: str = ""
 
 
+class ChannelAnswer(NamedTuple):
+    """The answer after a channel.
+
+    Attributes:
+        probability: Probability of the decision's label, in [0, 1].
+        positive: The decision.
+    """
+
+    probability: float
+    positive: bool
+
+
 @dataclass(frozen=True)
 class Prediction:
     """The answer for one image, and the checks.
@@ -38,7 +64,8 @@ class Prediction:
         image: The file as the user named it; nothing else in the output tells where an image is from.
         decision: What was asked.
         probability: Probability of the decision's label, in [0, 1].
-        channels: The same after each simulated channel.
+        positive: The decision.
+        channels: Both after each simulated channel.
         lung_share: Share of the image that the lungs cover, 0: none were found; None: they were not looked for.
         heat_found: The heat map is not zero everywhere.
         iol: Share of the heat-map region inside the lungs, in [0, 1]; NaN where one of them is missing.
@@ -46,23 +73,33 @@ class Prediction:
         size: Width and height of the image, pixels.
         input_size: Width and height of what the network reads, pixels.
         coloured: The file is no grey image.
+        notes: What was passed over or is unusual in the file.
+        look: What is odd about the image at a glance (`datamodules.images.looks`), "" for nothing.
+        heart: The convention of the lungs, ``in`` or ``out``, see :class:`experiments.lungs.masks.Masks`.
+        pose: How the picture lies, of :data:`experiments.lungs.poses.POSES`; None: the segmenter does not say.
+        findings: All other labels of all tasks.
+        boxes: Of every box task.
+        values: Of every task of a class of the user's own.
+        top: Rows that are cut off at the image's top.
 
     Example:
         >>> prediction = Prediction(
-        ...     image="a.png", decision=Decision("COVID-19", index=2), probability=0.75, channels={"whatsapp": 0.25},
-        ...     lung_share=0.3, heat_found=True, iol=0.2, eta=0.4, size=(1024, 1024), input_size=512, coloured=False)
-        >>> prediction.answer(prediction.probability)
+        ...     image="a.png", decision=Decision("COVID-19", index=2), probability=0.75, positive=True,
+        ...     channels={"whatsapp": ChannelAnswer(0.25, positive=False)}, lung_share=0.3, heat_found=True, iol=0.2,
+        ...     eta=0.4, size=(1024, 1024), input_size=512, coloured=False)
+        >>> prediction.answer
         'COVID-19'
         >>> prediction.survives("whatsapp")
         False
         >>> [sentence.warning for sentence in prediction.sentences() if sentence.warning]
-        ['other answer after whatsapp', 'looks outside the lungs']
+        ['other answer after whatsapp', 'heat map mostly outside the lungs']
     """
 
     image: str
     decision: Decision
     probability: float
-    channels: dict[str, float]
+    positive: bool
+    channels: dict[str, ChannelAnswer]
     lung_share: float | None
     heat_found: bool
     iol: float
@@ -70,19 +107,29 @@ class Prediction:
     size: tuple[int, int]
     input_size: int
     coloured: bool
+    notes: tuple[str, ...] = ()
+    look: str = ""
+    heart: str = "in"
+    pose: str | None = None
+    findings: tuple[LabelFinding, ...] = ()
+    boxes: tuple[FoundBoxes, ...] = ()
+    values: tuple[ValueFinding, ...] = ()
+    top: int = 0
 
-    def answer(self, probability: float) -> str:
-        """Return the decision at a probability in words: ``COVID-19`` or ``not COVID-19``."""
-        return self.decision.answer(probability >= self.decision.threshold)
+    @property
+    def answer(self) -> str:
+        """The decision in words: ``COVID-19`` or ``not COVID-19``."""
+        return self.decision.answer(self.positive)
 
     def survives(self, channel: str) -> bool:
         """Return whether the decision is the same after the channel."""
-        return self.answer(self.channels[channel]) == self.answer(self.probability)
+        return self.channels[channel].positive == self.positive
 
     def sentences(self) -> list[Sentence]:
         """Return the report: the answer, then each check."""
         channels = [self._channel_sentence(channel) for channel in self.channels]
-        return [self._answer_sentence(), *channels, *self._saliency_sentences(), *self._image_sentences()]
+        checks = [*self._saliency_sentences(), *self._finding_sentences(), *self._image_sentences()]
+        return [self._answer_sentence(), *channels, *checks]
 
     def warnings(self) -> list[str]:
         """Return the report's warnings in a few words each."""
@@ -94,38 +141,50 @@ class Prediction:
         return {
             "image": self.image,
             "label": self.decision.label,
-            "answer": self.answer(self.probability),
+            "answer": self.answer,
             "probability": round(self.probability, 6),
+            "decision": self.decision.rule.value,
             "threshold": self.decision.threshold,
             "channels": {
-                name: {"answer": self.answer(value), "probability": round(value, 6), "survives": self.survives(name)}
-                for name, value in self.channels.items()
+                name: {
+                    "answer": self.decision.answer(sent.positive),
+                    "probability": round(sent.probability, 6),
+                    "survives": self.survives(name),
+                }
+                for name, sent in self.channels.items()
             },
+            "lungs": HEARTS[self.heart],
+            "pose": self.pose,
             "iol": None if isnan(self.iol) else round(self.iol, 6),
             "eta": self.eta,
             "lung_share": None if self.lung_share is None else round(self.lung_share, 6),
             "heat_map_found": self.heat_found,
+            "findings": [finding.record() for finding in self.findings],
+            "boxes": [found.record(self.size, self.top) for found in self.boxes],
+            "values": [value.record() for value in self.values],
             "warnings": [sentence.text for sentence in sentences if sentence.warning],
             "report": " ".join(sentence.text for sentence in sentences),
         }
 
     def _answer_sentence(self) -> Sentence:
-        label, threshold = self.decision.label, self.decision.threshold
-        positive = self.probability >= threshold
-        side, rest = ("at or above", "") if positive else ("below", f" That does not rule {label} out.")
+        label, positive = self.decision.label, self.positive
+        rest = "" if positive else f" That does not rule {label} out."
+        reason = f"{'at or above' if positive else 'below'} its threshold of {self.decision.threshold:g}"
+        if self.decision.rule is DecisionRule.argmax:
+            reason = f"{'the highest' if positive else 'not the highest'} of its classes"
         return Sentence(
-            f"The network answers {self.answer(self.probability)}: it gives {label} a probability of "
-            f"{self.probability:.3f}, {side} its threshold of {threshold:g}.{rest}"
+            f"The network answers {self.answer}: it gives {label} a probability of {self.probability:.3f}, {reason}."
+            f"{rest}"
         )
 
     def _channel_sentence(self, channel: str) -> Sentence:
-        probability = self.channels[channel]
+        probability, positive = self.channels[channel]
         if self.survives(channel):
             return Sentence(
                 f"Sent through {channel} (simulated), the image gets the same answer (probability {probability:.3f})."
             )
         return Sentence(
-            f"Sent through {channel} (simulated), the image gets another answer: {self.answer(probability)} "
+            f"Sent through {channel} (simulated), the image gets another answer: {self.decision.answer(positive)} "
             f"(probability {probability:.3f}). The answer is not stable and should not be relied on.",
             f"other answer after {channel}",
         )
@@ -156,12 +215,12 @@ class Prediction:
         inside = bool(np.float32(self.iol) >= np.float32(self.eta))
         share = f"{self._iol_percent(inside)} % of the heat map's hottest region lies inside the lungs"
         if inside:
-            return [Sentence(f"{share} (expected: {100 * self.eta:g} % or more).")]
+            return [Sentence(f"{share} (expected: {100 * self.eta:g} % or more; {HEARTS[self.heart]}).")]
         return [
             Sentence(
-                f"Only {share} (expected: {100 * self.eta:g} % or more). The answer may rest on something other than "
-                "the lungs.",
-                "looks outside the lungs",
+                f"Only {share} (expected: {100 * self.eta:g} % or more; {HEARTS[self.heart]}). The answer may rest on "
+                "something other than the lungs.",
+                "heat map mostly outside the lungs",
             )
         ]
 
@@ -171,9 +230,23 @@ class Prediction:
         fitting = [text for text in texts if (float(text) >= round(100 * self.eta, 6)) == inside]
         return [*fitting, texts[-1]][0]
 
+    def _finding_sentences(self) -> list[Sentence]:
+        """Every other finding, and whether it survives the channels."""
+        sentences = []
+        for finding in self.findings:
+            lost = f"{finding.label}: other answer after {', '.join(finding.unstable)}" if finding.unstable else ""
+            sentences.append(Sentence(finding.text, lost))
+        for found in self.boxes:
+            lost = f"{found.task}: found on one side only ({', '.join(found.unstable)})" if found.unstable else ""
+            sentences.append(Sentence(found.text, lost))
+        return [*sentences, *(Sentence(value.text) for value in self.values)]
+
     def _image_sentences(self) -> list[Sentence]:
         """Ways in which the image is unlike those that networks are trained on."""
         sentences = []
+        if self.pose is not None and self.pose != POSES[0]:
+            reason = "The network was trained on upright frontal films: do not rely on the answer."
+            sentences.append(Sentence(f"{pose_sentence(self.pose)} {reason}", self.pose))
         if self.lung_share and not PLAUSIBLE_LUNGS[0] <= self.lung_share <= PLAUSIBLE_LUNGS[1]:
             sentences.append(
                 Sentence(
@@ -200,5 +273,12 @@ class Prediction:
                     "brightness was used.",
                     "image in colour",
                 )
+            )
+
+        if self.look:
+            sentences.append(Sentence(LOOKS[self.look], self.look))
+        if self.notes:
+            sentences.append(
+                Sentence(f"How the file is meant to be shown is not clear: {'; '.join(self.notes)}.", "unclear file")
             )
         return sentences

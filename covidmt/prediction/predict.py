@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
@@ -14,22 +15,23 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from covidmt.prediction.answer import NOTICE, Prediction
 from covidmt.prediction.picture import draw_prediction
-from covidmt.prediction.predictor import Predictor
+from covidmt.prediction.predictor import open_predictor
 from covidmt.tracking.checkpoints import find_checkpoint
 from datamodules.channels.registry import get_channel
 from datamodules.pairs import unique_names
-from datamodules.sources.files import IMAGE_SUFFIXES, list_images
+from datamodules.reading.listing import count_others, scan_folders
 from experiments.errors import UserError
+from experiments.names import Terminal, printable
 from experiments.paths import expand
-from lightning_modules.load import load_module
-from lightning_modules.lungs.segmenters import SHIPPED, load_segmenter, segmenter_id
+from lightning_modules.lungs.segmenters import SHIPPED, segmenter_id
+
+logger = logging.getLogger("covidmt")
 
 LINES = "predictions.jsonl"
 LISTED = 20  # images that could not be predicted in the last message; the JSON lines name all
@@ -40,7 +42,7 @@ def predict_images(
     reference: str,
     images: Sequence[str],
     *,
-    channels: Sequence[str] = ("whatsapp",),
+    channels: Sequence[str] | None = None,
     out: Path = Path("predictions"),
     segmenter: str | None = SHIPPED,
 ) -> Path:
@@ -53,7 +55,8 @@ def predict_images(
     Args:
         reference: A checkpoint or a run id, see :func:`.find_checkpoint`.
         images: Files, or folders of images.
-        channels: Each as in :func:`.get_channel`; the decision is made again after each.
+        channels: Each as in :func:`.get_channel`; the decision is made again after each. None: the one that the
+            network's own pairs went through (``data.pairs.channel``).
         out: A folder without predictions, made where it does not exist.
         segmenter: As in :func:`.load_segmenter`; None: lungs are not looked for.
 
@@ -66,11 +69,11 @@ def predict_images(
     """
     # mistakes come before the first image
     out = expand(out)
-    named_channels = {name: get_channel(name, "--channel") for name in channels}
+    for name in channels or ():
+        get_channel(name, "--channel")
     names = find_images(images)
     checkpoint = find_checkpoint(reference)
-    lungs = load_segmenter(segmenter) if segmenter else None
-    predictor = Predictor(load_module(checkpoint.path), named_channels, lungs)
+    predictor = open_predictor(checkpoint.path, channels=channels, segmenter=segmenter)
     masks = segmenter_id(segmenter) if segmenter else None
     origin = {"checkpoint": reference, "run_id": checkpoint.run_id, "segmenter": masks, "notice": NOTICE}
 
@@ -111,12 +114,16 @@ def find_images(images: Iterable[str]) -> list[str]:
     names: dict[Path, str] = {}
     for name in images:
         path = expand(name)
-        inside = [str(Path(name, file)) for file in sorted(list_images(path))] if path.is_dir() else [name]
+        found = scan_folders(path)
+        inside = [str(Path(name, file)) for file in sorted(found.images)] if path.is_dir() else [name]
         if not inside:
             raise UserError(
-                f"{name}: no images directly in this folder (endings: {' '.join(IMAGE_SUFFIXES)}); name its "
-                "subfolders, or files with other endings one by one"
+                f"{name}: no images directly in this folder"
+                + (f" ({count_others(found.others)})" if found.others else "")
+                + "; name its subfolders, or files one by one"
             )
+        if found.others:
+            logger.warning(f"{printable(name)}: of its files, {count_others(found.others)}")
         for file in inside:
             names.setdefault(expand(file).resolve(), file)
     if not names:
@@ -134,7 +141,7 @@ def name_pictures(names: Sequence[str], out: Path) -> dict[str, Path]:
     pictures: dict[str, Path] = {}
     taken: set[Path] = set()
     for name in names:
-        stem, number = Path(name).stem[:60], 1  # of characters that take 4 bytes each, a file name holds 63
+        stem, number = printable(Path(name).stem)[:60], 1  # of characters that take 4 bytes each, a file name holds 63
         path = out / f"{stem}_overlay.png"
         while path in taken:
             number += 1
@@ -197,7 +204,7 @@ def _print_report(predictions: dict[str, Prediction], pictures: dict[str, Path],
     """Print a few images' reports in sentences, many images' as a table with the warnings counted; then the notice."""
     if not predictions:
         return
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print()
 
     if len(predictions) > IN_FULL:
@@ -207,11 +214,11 @@ def _print_report(predictions: dict[str, Prediction], pictures: dict[str, Path],
             console.print(f"{count} of {len(predictions)}: {escape(warning)}", soft_wrap=True)
     else:
         for name, prediction in predictions.items():
-            console.print(f"[bold]{escape(name)}[/bold]", soft_wrap=True)
+            console.print(f"[bold]{escape(printable(name))}[/bold]", soft_wrap=True)
             for sentence in prediction.sentences():
                 mark = "[red]Warning:[/red] " if sentence.warning else ""
                 console.print(f"  {mark}{escape(sentence.text)}", soft_wrap=True)
-            console.print(f"  Picture: {escape(str(pictures[name]))}\n", soft_wrap=True)
+            console.print(f"  Picture: {escape(printable(str(pictures[name])))}\n", soft_wrap=True)
 
     console.print(f"[bold]{NOTICE}[/bold]", soft_wrap=True)
     console.print(f"All results: {escape(str(out / LINES))}, with a picture of each image beside it", soft_wrap=True)
@@ -228,11 +235,12 @@ def _table(predictions: dict[str, Prediction]) -> Table:
         table.add_column(escape(column), justify="left" if column in ("answer", "warnings") else "right")
 
     for name, prediction in zip(unique_names(list(predictions)), predictions.values(), strict=True):
-        values = (prediction.probability, *prediction.channels.values(), prediction.iol)
+        sent = [answer.probability for answer in prediction.channels.values()]
+        values = (prediction.probability, *sent, prediction.iol)
         warnings = "\n".join(prediction.warnings())
         table.add_row(
             escape(name),
-            prediction.answer(prediction.probability),
+            prediction.answer,
             *("-" if isnan(value) else f"{value:.3f}" for value in values),
             f"[red]{escape(warnings)}[/red]",
         )

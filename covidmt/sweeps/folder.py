@@ -6,7 +6,7 @@
 - ``<trial>.draw.json``: of a search, written by the job (`TrialDraw`), before ``<trial>.yaml``.
 - ``<trial>.state.json``: written by the job's first process, or for it when it died without a word (`TrialOutcome`).
 - ``<trial>.cancelled``: there once a person has cancelled the trial, until it is started again.
-- ``<trial>.lock``: held by that process while it lives.
+- ``<trial>.lock``: held by that process while it lives; ``<trial>.worker.lock``: by the worker that started it.
 - ``code/<digest>/``: the packages as they were at submission; jobs import these.
 - ``jobs/``: submitit's files and SLURM's logs; ``logs/``: those of the local launcher.
 
@@ -21,14 +21,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from covidmt.tracking.folders import mlruns_dir
 from covidmt.tracking.store import Store
 from experiments.errors import UserError, nearest
 from experiments.files import replace_file
+from experiments.keys import parse_yaml
 from experiments.load import from_dict, to_dict, to_yaml
+from experiments.paths import require_name
 from experiments.schema import Experiment
 from experiments.sweep_schema import Launcher, LauncherKind, Search
 
@@ -170,7 +171,7 @@ class TrialFolder:
 
     def __init__(self, path: Path, trial: str) -> None:
         self.path = path
-        self.id = trial
+        self.id = require_name(trial, "trial")
 
     @property
     def record(self) -> TrialRecord:
@@ -234,7 +235,8 @@ class TrialFolder:
 
     def experiment_values(self) -> dict[str, Any]:
         """Return the same as it was written, maybe by an older covidmt."""
-        return yaml.safe_load(self._file("yaml").read_text())
+        path = self._file("yaml")
+        return parse_yaml(path.read_text(), path)
 
     def save_experiment(self, experiment: Experiment) -> None:
         """Replace ``<trial>.yaml``; for its owner alone, since the tracking URI in it may hold a password."""
@@ -248,6 +250,15 @@ class TrialFolder:
     def is_locked(self) -> bool:
         """Whether a live process holds the lock."""
         return _is_locked(self._file("lock"))
+
+    def claim(self) -> FileLock:
+        """Return the lock that a worker holds from before the trial's job begins until it has ended."""
+        return FileLock(self._file("worker.lock"))
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a live worker has taken the trial."""
+        return _is_locked(self._file("worker.lock"))
 
     def _file(self, ending: str) -> Path:
         return self.path / f"{self.id}.{ending}"
@@ -271,6 +282,7 @@ class SweepFolder:
             UserError: There is none.
         """
         name = Path(name).stem if name.endswith((".yaml", ".yml")) else name
+        require_name(name, "sweep")
         if not (cls.root() / name / "sweep.json").is_file():
             hint = nearest(name, [sweep.name for sweep in cls.all()])
             raise UserError(f"no sweep {name!r} in {cls.root()}{hint}; start in the folder that it was started in")

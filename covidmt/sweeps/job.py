@@ -5,8 +5,8 @@ Who requeues: exactly one. When SLURM ends a job (``scontrol requeue``, preempti
 calls RUNNING after a signal is requeued by its first process, once all have left the training with a checkpoint: after
 USR2, which comes ``launcher.signal_seconds`` before the time limit, and after the SIGTERM with which a preemption's
 GraceTime begins. submitit's own handler, which would requeue too, is taken away at once, and Lightning's requeueing is
-off (`covidmt.trainer`). Before the training listens (`callbacks.preemption`) there is nothing to save: SIGTERM ends the
-process, USR2 is kept and has the training leave at its first step.
+off (`callbacks.processes`). Before the training listens (`callbacks.preemption`) there is nothing to save: after
+SIGTERM the process leaves at once and requeues as above, USR2 is kept and has the training leave at its first step.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from filelock import Timeout
 
@@ -28,47 +31,57 @@ from callbacks.preemption import EarlySignal, Preempted
 from covidmt.sweeps.folder import LOST, SweepFolder, TrialFolder, TrialOutcome
 from covidmt.sweeps.runs import write_end, write_parent_end
 from covidmt.tracking.environment import set_mlflow_defaults
+from covidmt.tracking.folders import RunFolder
 from covidmt.tracking.logger import global_rank
-from experiments.errors import UserError
+from experiments.errors import UserError, explain_shared_memory
 from experiments.schema import Experiment
+from experiments.secrets import hide_secrets, hiding, print_exception
 
 ALONE_AFTER = 60  # seconds that another process gives the first one to leave
 
 
-def run_trial(folder: str, trial: str) -> None:
+def run_trial(folder: str, trial: str, heard: Sequence[int] = ()) -> None:
     """Train a trial on this process's rank; resume where an earlier job of it left.
 
     Args:
         folder: The sweep's folder.
         trial: Its id.
+        heard: Signals that have come already.
 
     Raises:
         UserError: Another live process trains it.
     """
     set_mlflow_defaults()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR2, EarlySignal())
+    early = {number: EarlySignal() for number in (signal.SIGTERM, signal.SIGUSR2)}
+    for number, handler in early.items():
+        signal.signal(number, handler)
+        if number in heard:  # asked afterwards, so that none comes in between
+            handler.signum = number
     sweep = SweepFolder(Path(folder))
     files = sweep.trial(trial)
-    earlier = files.outcome
-    if earlier and earlier.state == "finished":  # a job that was requeued after its end
-        return
     os.chdir(sweep.submitted.cwd)
     first = global_rank() == 0
-    from covidmt.training.train import train
 
     # one job a trial: the first of its processes holds the lock
     lock = files.lock()
-    outcome = TrialOutcome("running", socket.gethostname(), os.getpid(), requeues=earlier.requeues if earlier else 0)
     if first:
         try:
             lock.acquire(timeout=60)
         except Timeout as error:
             raise UserError(f"trial {trial} is being trained by another process: wait for its end") from error
+    earlier = files.outcome
+    if earlier and earlier.state == "finished":  # a job that was requeued after its end, or waited for another's
+        lock.release()
+        return
+    outcome = TrialOutcome("running", socket.gethostname(), os.getpid(), requeues=earlier.requeues if earlier else 0)
+    if first:
         files.save_outcome(outcome)
 
     try:
-        train(_load_experiment(sweep, files, first), run_id=files.record.run_id)
+        with _leaving_at_once(early[signal.SIGTERM], RunFolder(files.record.run_id).last):
+            from covidmt.training.train import train  # takes seconds
+
+            train(_load_experiment(sweep, files, first), run_id=files.record.run_id)
     except Preempted as error:
         if first or _is_alone(files):
             _leave(sweep, files, outcome, signal.Signals(error.signum).name)
@@ -85,6 +98,23 @@ def run_trial(folder: str, trial: str) -> None:
         lock.release()
 
 
+@contextmanager
+def _leaving_at_once(early: EarlySignal, checkpoint: Path) -> Generator[None]:
+    """Leave the block after SIGTERM, wherever it is, unless a training listens; what comes after it is brief."""
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Preempted(checkpoint, signum)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        if early.signum:
+            leave(early.signum, None)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def explain_failure(error: BaseException) -> str:
     """Return a line for the table: out of memory, or the exception with its message.
 
@@ -97,7 +127,10 @@ def explain_failure(error: BaseException) -> str:
     """
     import torch
 
-    text = " ".join(str(error).split())[:300]
+    text = hide_secrets(" ".join(str(error).split()))[:300]
+    shared_memory = explain_shared_memory(error)
+    if shared_memory:
+        return shared_memory
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of memory on the GPU: {text}"
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
@@ -197,5 +230,18 @@ def _scontrol(*arguments: str) -> str:
     return subprocess.run(["scontrol", *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
+def main(folder: str, trial: str, heard: Sequence[int] = ()) -> None:
+    """Run a trial as `run_trial` does; nothing that it prints or raises tells a password or token."""
+    sys.excepthook = print_exception
+    with redirect_stdout(hiding(sys.stdout)), redirect_stderr(hiding(sys.stderr)):
+        try:
+            run_trial(folder, trial, heard)
+        except Exception:
+            trace = traceback.format_exc()  # submitit writes it down too
+            if hide_secrets(trace) == trace:
+                raise
+            raise RuntimeError(hide_secrets(trace)) from None
+
+
 if __name__ == "__main__":
-    run_trial(*sys.argv[1:])
+    main(sys.argv[1], sys.argv[2])

@@ -19,10 +19,12 @@ from typing import IO, Any
 
 import typer
 
+from callbacks.processes import own_environment
 from covidmt.sweeps.folder import SweepFolder, TrialFolder, TrialOutcome
 from covidmt.sweeps.runs import close_run
 from covidmt.sweeps.snapshot import job_environment
 from experiments.errors import UserError
+from experiments.files import drop_terminals, terminals
 from experiments.sweep_schema import Launcher
 
 log = logging.getLogger(__name__)
@@ -120,7 +122,7 @@ def trials_at_a_time(launcher: Launcher, trainer: dict[str, Any]) -> int:
 
 def _start(sweep: SweepFolder, trial: TrialFolder, gpus: list[str], slots: int) -> _Running:
     record, submission = trial.record, sweep.submitted
-    environment = os.environ | job_environment(Path(submission.code))
+    environment = own_environment(os.environ) | job_environment(Path(submission.code))
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     # PyTorch takes every core for each process unless it is told.
@@ -174,7 +176,7 @@ def describe_kill(number: int) -> str:
 
 
 class _Interrupts:
-    """Counts Ctrl-C and SIGTERM instead of dying of them, and passes them on.
+    """Counts Ctrl-C, SIGTERM and SIGHUP instead of dying of them, and passes them on.
 
     Args:
         patience: Seconds after the first that count as the second.
@@ -185,17 +187,22 @@ class _Interrupts:
         self._patience = patience
         self._end = inf
         self._passed = 0
+        self._terminals: list[int] = []
         self._old: dict[int, object] = {}
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._old[number] = signal.signal(number, self._count)
+        self._terminals = terminals()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
+                self._old[number] = signal.signal(number, self._count)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)  # ty: ignore[invalid-argument-type]
 
     def _count(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            drop_terminals(self._terminals)
         self.count += 1
 
     def pass_on(self, running: list[_Running]) -> None:

@@ -20,8 +20,9 @@ from covidmt.sweeps.folder import ALIVE, ENDINGS, Submission, SweepFolder, Trial
 from covidmt.sweeps.snapshot import code_diff
 from covidmt.tracking.folders import RunFolder
 from covidmt.tracking.sender import sync_run
-from covidmt.tracking.store import Store, author, without_password
+from covidmt.tracking.store import Store, author
 from experiments.load import to_yaml
+from experiments.secrets import hide_in_values, hide_secrets
 from experiments.sweep_schema import Sweep
 from experiments.trials import Trial
 
@@ -40,19 +41,10 @@ def open_parent(store: Store, sweep: str, run_id: str | None, experiment_id: str
         run_id: The run of an earlier submission: used again if it exists; None: make one.
         experiment_id: MLflow experiment.
     """
-    from mlflow.exceptions import MlflowException
-
     client = store.client
-    if run_id is not None:
-        try:
-            run = client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # else the store was deleted
-                raise
-        else:
-            if run.info.lifecycle_stage == "active":
-                client.update_run(run_id, status="RUNNING")
-                return run_id
+    if run_id is not None and store.lifecycle(run_id) == "active":  # it is not where the store was deleted
+        client.update_run(run_id, status="RUNNING")
+        return run_id
 
     tags = {**author(), "covidmt.kind": "sweep", "sweep": sweep}
     return client.create_run(experiment_id, run_name=sweep, tags=tags).info.run_id
@@ -68,9 +60,9 @@ def make_trial_run(submission: Submission, sweep: str, trial: Trial) -> TrialRec
         "sweep": sweep,
         "trial": trial.id,
         "trial_label": trial.label,
-        "trial_overrides": json.dumps(trial.overrides),
+        "trial_overrides": json.dumps(hide_in_values(trial.overrides)),
     }
-    run = client.create_run(submission.experiment_id, run_name=trial.name, tags=tags)
+    run = client.create_run(submission.experiment_id, run_name=hide_secrets(trial.name), tags=hide_in_values(tags))
     client.update_run(run.info.run_id, status="SCHEDULED")
     return TrialRecord(trial.name, trial.label, trial.overrides, run.info.run_id)
 
@@ -85,18 +77,19 @@ def log_parent(folder: SweepFolder, sweep: Sweep, submission: Submission, todo: 
         todo: Ids of the trials that are started.
     """
     client, parent = submission.store.client, submission.run_id
-    (folder.path / "sweep.yaml").write_text(to_yaml(sweep))
-    client.log_text(parent, without_password(to_yaml(sweep)), "sweep.yaml")
+    text = hide_secrets(to_yaml(sweep))
+    (folder.path / "sweep.yaml").write_text(text)
+    client.log_text(parent, text, "sweep.yaml")
     for trial in map(folder.trial, todo):
         if trial.has_experiment:
-            client.log_text(parent, without_password(to_yaml(trial.experiment())), f"trials/{trial.id}.yaml")
+            client.log_text(parent, hide_secrets(to_yaml(trial.experiment())), f"trials/{trial.id}.yaml")
 
     git = json.loads((Path(submission.code) / "git.json").read_text())
     for key, value in {**git, "code_snapshot": Path(submission.code).name}.items():
         client.set_tag(parent, key, value)
     diff = code_diff()
     if diff:
-        client.log_text(parent, diff, "code.diff")
+        client.log_text(parent, hide_secrets(diff), "code.diff")
 
 
 def children(submission: Submission) -> list[Run]:
@@ -116,7 +109,7 @@ def write_end(store: Store, run_id: str, state: str, reason: str | None) -> None
     client = store.client
     if state in ENDINGS:
         client.set_terminated(run_id, ENDINGS[state])
-        client.set_tag(run_id, "failure", str(reason))
+        client.set_tag(run_id, "failure", hide_secrets(str(reason)))
     elif "failure" in client.get_run(run_id).data.tags:  # of an earlier start
         client.delete_tag(run_id, "failure")
 

@@ -16,9 +16,11 @@ from covidmt.sweeps.folder import Submission, SweepFolder, TrialDraw, TrialFolde
 from covidmt.tracking.folders import mlruns_dir
 from covidmt.tracking.store import Store, network_file_system, sqlite_path
 from experiments.errors import UserError, nearest
+from experiments.keys import nest
 from experiments.load import override, to_dict
 from experiments.paths import absolute
 from experiments.schema import Experiment
+from experiments.secrets import hide_in_url, hide_in_values
 from experiments.sweep_schema import Algorithm, Distribution, Draw, Search
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ def open_study(search: Search, name: str, store: Store) -> dict[str, str]:
         )
         trials = study.get_trials(deepcopy=False)
     except Exception as error:
-        raise UserError(f"search.storage: {storage} cannot be used: {' '.join(str(error).split())[:300]}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"search.storage: {hide_in_url(storage)} cannot be used: {reason}") from error
 
     # what Optuna cannot change in a search that has begun
     afresh = "set it back, give the sweep another name, or start afresh with --resume never"
@@ -95,7 +98,7 @@ def draw_trial(sweep: SweepFolder, trial: TrialFolder) -> Experiment:
     }
 
     # the experiment with these values, and with the callback that reports to Optuna
-    experiment = override(sweep.base.experiment(), [f"{key}={json.dumps(values[key])}" for key in values], trial.id)
+    experiment = override(sweep.base.experiment(), [("what Optuna drew", nest(values))], trial.id)
     arguments = {
         "storage": submission.storage,
         "study": submission.study,
@@ -110,7 +113,8 @@ def draw_trial(sweep: SweepFolder, trial: TrialFolder) -> Experiment:
     trial.save_experiment(experiment)
 
     # the run's tags, as far as the store answers
-    tags = {"trial_label": label, "trial_overrides": json.dumps(values), "optuna_trial": str(optuna_trial.number)}
+    overrides = json.dumps(hide_in_values(values))
+    tags = {"trial_label": label, "trial_overrides": overrides, "optuna_trial": str(optuna_trial.number)}
     try:
         client, run_id = submission.store.client, trial.record.run_id
         for key, value in tags.items():

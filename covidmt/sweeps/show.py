@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import Counter
@@ -20,23 +21,28 @@ from experiments.errors import UserError
 
 log = logging.getLogger(__name__)
 
+_SHOWN = ("epoch", "val/pi_score", "val/ols_score/original")  # newest metrics of a trial
 COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "cancelled": "yellow", "stopped": "yellow"}
 
 
-def print_status(sweep: SweepFolder, interval: float | None = None) -> None:
+def print_status(sweep: SweepFolder, interval: float | None = None, *, as_json: bool = False) -> None:
     """Print the table.
 
     Args:
         sweep: Submitted before.
         interval: Print it again after so many seconds, until nothing waits or runs; None: print it once.
+        as_json: Print it once, as JSON.
 
     Raises:
         UserError: SLURM does not answer.
     """
-    if interval is None:
+    if interval is None or as_json:
         statuses = trial_statuses(sweep)
         close_parent(sweep, {status.state for status in statuses.values()})
-        Console(markup=False).print(status_table(sweep, statuses))
+        if as_json:
+            typer.echo(json.dumps(status_rows(sweep, statuses), indent=1))
+        else:
+            Console(markup=False).print(status_table(sweep, statuses))
         return
 
     with Live(console=Console(markup=False), auto_refresh=False, vertical_overflow="visible") as live:
@@ -84,6 +90,30 @@ def status_table(sweep: SweepFolder, statuses: dict[str, TrialStatus]) -> Group:
     counts = Counter(status.state for status in statuses.values())
     summary = f"{sweep.name}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
     return Group(grid, "", *reasons, f"{summary}; logs below {sweep.path}")
+
+
+def status_rows(sweep: SweepFolder, statuses: dict[str, TrialStatus]) -> list[dict[str, object]]:
+    """Return what the table says, and each trial's run, a dictionary a trial.
+
+    Args:
+        sweep: The sweep.
+        statuses: By trial id.
+    """
+    metrics = _read_metrics(sweep)
+    return [
+        {
+            "trial": trial,
+            "name": status.record.name,
+            "run": status.record.run_id,
+            "state": status.state,
+            **{key: metrics.get(status.record.run_id, {}).get(key) for key in _SHOWN},
+            "node": status.node,
+            "seconds": status.seconds,
+            "log": status.record.log,
+            "reason": status.reason,
+        }
+        for trial, status in statuses.items()
+    ]
 
 
 def print_log(name: str, rank: int) -> None:

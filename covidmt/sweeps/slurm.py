@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+import secrets
 import shlex
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from callbacks.processes import PLACE_NAMES
 from covidmt.sweeps.folder import SweepFolder, TrialFolder
 from covidmt.sweeps.snapshot import job_environment
 from experiments.errors import UserError
+from experiments.files import replace_file
 from experiments.sweep_schema import Launcher
 
 if TYPE_CHECKING:
@@ -49,6 +54,64 @@ class QueuedJob:
     reason: str
 
 
+@dataclass(frozen=True)
+class ArrayPlan:
+    """The trials of an array, noted before SLURM is given it, until their jobs are noted: ``jobs/<token>.plan``.
+
+    A submitter that is killed in between leaves it, and the array is found by the token in its comment.
+
+    Attributes:
+        path: The note.
+        token: What the array's comment has.
+        trials: Ids, in the array's order.
+    """
+
+    path: Path
+    token: str
+    trials: list[str]
+
+    @classmethod
+    def make(cls, sweep: SweepFolder, trials: list[str]) -> ArrayPlan:
+        """Note a new plan."""
+        token = secrets.token_hex(8)
+        plan = cls(sweep.path / "jobs" / f"{token}.plan", token, trials)
+        with replace_file(plan.path) as new:
+            new.write_text(json.dumps(trials))
+        return plan
+
+    @classmethod
+    def left(cls, sweep: SweepFolder) -> list[ArrayPlan]:
+        """Return the plans whose jobs have not been noted."""
+        paths = sorted((sweep.path / "jobs").glob("*.plan"))
+        return [cls(path, path.stem, json.loads(path.read_text())) for path in paths]
+
+
+def note_left_arrays(sweep: SweepFolder) -> None:
+    """Note the jobs of arrays whose submitter was killed before it had done so, as far as SLURM knows them.
+
+    Raises:
+        UserError: SLURM does not answer.
+    """
+    plans = ArrayPlan.left(sweep)
+    if not plans:
+        return
+    user = sweep.path.stat().st_uid
+    queued = _output("squeue", "--noheader", "--array", f"--user={user}", "--format=%i|%k").splitlines()
+    ended = _output("scontrol", "show", "job", "--oneliner").splitlines()  # those of a few minutes
+    for plan in plans:
+        mark = f"covidmt:{plan.token}"
+        jobs = {line.partition("|")[0] for line in queued if mark in line}
+        for line in ended:
+            if mark in line:
+                jobs |= {f"{array}_{task}" for array, task in re.findall(r"ArrayJobId=(\d+) ArrayTaskId=(\d+)\b", line)}
+
+        for number, trial in enumerate(map(sweep.trial, plan.trials)):
+            for job in jobs:
+                if job.endswith(f"_{number}") and trial.record.job != job:
+                    log_file = str(sweep.path / "jobs" / f"{job}_0_log.out")
+                    trial.save_record(replace(trial.record, job=job, launcher="slurm", log=log_file))
+
+
 def submit(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> None:
     """Submit trials as one array, or as several where the cluster's MaxArraySize is smaller; write down each job's id.
 
@@ -64,6 +127,8 @@ def submit(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> Non
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+    for plan in ArrayPlan.left(sweep):  # their jobs are noted by now, or there are none
+        plan.path.unlink()
     shapes: dict[tuple[int, int], list[TrialFolder]] = {}
     for trial in map(sweep.trial, trials):
         trainer = trial.experiment().trainer if trial.has_experiment else sweep.submitted.trainer
@@ -76,14 +141,18 @@ def submit(sweep: SweepFolder, trials: Iterable[str], launcher: Launcher) -> Non
     for number, ((nodes, tasks), part) in enumerate(arrays):
         chain = number % chains
         share = launcher.array_parallelism // chains + (chain < launcher.array_parallelism % chains)
-        executor = make_executor(sweep, launcher, nodes, tasks, share, after.get(chain))
+        plan = ArrayPlan.make(sweep, [trial.id for trial in part])
+        executor = make_executor(sweep, launcher, nodes, tasks, share, after.get(chain), plan.token)
         try:
             jobs = executor.map_array(_run, [str(sweep.path)] * len(part), [trial.id for trial in part])
         except (FailedJobError, FailedSubmissionError, OSError, subprocess.SubprocessError) as error:
+            if "timed out" not in str(error).lower():  # else SLURM may have it all the same, and the plan tells
+                plan.path.unlink()
             raise UserError(f"launcher: SLURM does not take the job: {' '.join(str(error).split())[-500:]}") from error
         for trial, job in zip(part, jobs, strict=True):
             log_file = str(job.task(0).paths.stdout)
             trial.save_record(replace(trial.record, job=job.job_id, launcher="slurm", log=log_file))
+        plan.path.unlink()
         after[chain] = jobs[0].job_id.partition("_")[0]
 
 
@@ -100,7 +169,13 @@ def split_evenly(group: Sequence[T], most: int) -> list[Sequence[T]]:
 
 
 def make_executor(
-    sweep: SweepFolder, launcher: Launcher, nodes: int, tasks: int, parallelism: int, after: str | None = None
+    sweep: SweepFolder,
+    launcher: Launcher,
+    nodes: int,
+    tasks: int,
+    parallelism: int,
+    after: str | None = None,
+    token: str = "",
 ) -> SlurmExecutor:
     """Return submitit's executor for trials of that many machines and processes a machine.
 
@@ -111,6 +186,7 @@ def make_executor(
         tasks: Its processes on each.
         parallelism: Trials at a time.
         after: A job, or array of jobs, whose end they wait for; None: they start at once.
+        token: Of an `ArrayPlan`, which the jobs' comment has.
 
     Raises:
         UserError: There is no SLURM on this machine.
@@ -125,6 +201,8 @@ def make_executor(
     environment, options = job_environment(Path(sweep.submitted.code)), dict(launcher.options)
     if after:
         options["dependency"] = ",".join([*filter(None, [options.get("dependency")]), f"afterany:{after}"])
+    if token:
+        options["comment"] = " ".join([*filter(None, [options.get("comment")]), f"covidmt:{token}"])
     gpus = {"gpus_per_node": launcher.gpus_per_node} if launcher.gpus_per_node else {}
     chosen = {
         "cpus_per_task": launcher.cpus_per_task,
@@ -142,7 +220,11 @@ def make_executor(
         signal_delay_s=launcher.signal_seconds,
         array_parallelism=parallelism,
         stderr_to_stdout=True,
-        setup=[*(f"export {name}={shlex.quote(value)}" for name, value in environment.items()), *launcher.setup],
+        setup=[
+            f"unset {' '.join(PLACE_NAMES)}",  # of the shell that submits: trials on one machine would meet
+            *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
+            *launcher.setup,
+        ],
         # A process that dies takes the others with it, which would else wait for it until the time limit. From 22.05 on
         # srun does not take the cores of a task from the job that it is in.
         srun_args=[
@@ -256,9 +338,12 @@ def max_array_size() -> int:
 
 def _run(folder: str, trial: str) -> None:
     """Run a trial: what submitit calls. The import is in here, so that the submitter needs no torch."""
-    from covidmt.sweeps.job import run_trial
+    heard: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # of submitit, which would requeue at the second too
+        signal.signal(number, lambda signum, frame: heard.append(signum))
+    from covidmt.sweeps.job import main
 
-    run_trial(folder, trial)
+    main(folder, trial, heard)
 
 
 def _output(*command: Any) -> str:

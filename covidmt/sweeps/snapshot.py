@@ -1,4 +1,7 @@
-"""The code as it was at submission: a sweep's jobs import this copy, whatever happens to the files meanwhile."""
+"""The code as it was at submission: a sweep's jobs import this copy, whatever happens to the files meanwhile.
+
+It holds covidmt's packages, and the modules of the user's own that the trials' experiments have imported.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from covidmt.rooms import ROOMS
+from experiments.plugins.imports import user_files
 
 
 def snapshot(folder: Path) -> Path:
-    """Copy the packages and the git state to ``folder/<digest of their content>``, unless that exists.
+    """Copy packages, user's modules and git state to ``folder/<digest of their content>``, unless that exists.
 
     Args:
         folder: Where the copies are, ``mlruns/sweeps/<sweep>/code``.
@@ -25,16 +29,17 @@ def snapshot(folder: Path) -> Path:
     """
     from covidmt.tracking.provenance import CODE, SNAPSHOT, git_tags  # imports torch
 
-    files = sorted(path for room in ROOMS for path in (CODE / room).rglob("*") if _is_code(path))
+    files = {path: str(path.relative_to(CODE)) for room in ROOMS for path in (CODE / room).rglob("*") if _is_code(path)}
+    files |= {path: place for path, place in user_files().items() if place.partition("/")[0] not in ROOMS}
     git = json.dumps(git_tags())
-    copy = folder / digest_files(files, CODE, git)
+    copy = folder / digest_files(files, git)
     if copy.exists():
         return copy
 
     # whole or not at all: another process may submit at the same time
     new = copy.with_suffix(f".{os.getpid()}")
-    for path in files:
-        target = new / path.relative_to(CODE)
+    for path, place in files.items():
+        target = new / place
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     (new / SNAPSHOT).write_text(git)
@@ -42,12 +47,11 @@ def snapshot(folder: Path) -> Path:
     return copy
 
 
-def digest_files(files: Sequence[Path], root: Path, salt: str) -> str:
-    """Return 12 hexadecimal digits of SHA-256 over the files' names relative to ``root`` and their contents.
+def digest_files(files: Mapping[Path, str], salt: str) -> str:
+    """Return 12 hexadecimal digits of SHA-256 over the files' places in the copy and their contents.
 
     Args:
-        files: In the order of the digest.
-        root: Folder that they lie in.
+        files: Each file and its place, in any order.
         salt: Text that counts too.
 
     Example:
@@ -57,14 +61,14 @@ def digest_files(files: Sequence[Path], root: Path, salt: str) -> str:
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder) / "train.py"
         ...     sizes = path.write_text("epochs = 3")
-        ...     before = digest_files([path], Path(folder), "commit 1")
+        ...     before = digest_files({path: "train.py"}, "commit 1")
         ...     sizes = path.write_text("epochs = 4")
-        ...     print(len(before), before == digest_files([path], Path(folder), "commit 1"))
+        ...     print(len(before), before == digest_files({path: "train.py"}, "commit 1"))
         12 False
     """
     digest = sha256(salt.encode())
-    for path in files:
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    for path, place in sorted(files.items(), key=lambda item: item[1]):
+        digest.update(f"{place}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 

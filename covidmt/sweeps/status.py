@@ -12,6 +12,7 @@ from covidmt.sweeps.folder import LOST, SweepFolder, TrialFolder, TrialOutcome, 
 from covidmt.sweeps.runs import close_run
 from experiments.errors import UserError, nearest
 
+GONE = "gone without a word"  # begins the reason of a trial that died without one
 SETTLES = 120  # seconds for which network file systems may show old files, with room
 
 
@@ -63,6 +64,8 @@ def trial_statuses(sweep: SweepFolder, *, note: bool = True) -> dict[str, TrialS
     Raises:
         UserError: SLURM does not answer.
     """
+    if note:
+        slurm.note_left_arrays(sweep)
     records = [(trial, trial.record) for trial in sweep.trials]
     on_slurm = [record.job for _, record in records if record.job and record.launcher == "slurm"]
     queued = slurm.queue(on_slurm, sweep.path.stat().st_uid)
@@ -118,7 +121,7 @@ def _status(trial: TrialFolder, record: TrialRecord, queued: dict[str, slurm.Que
     if trial.is_locked:  # on SLURM by a job whose submitter was killed before it had noted the job's id
         return TrialStatus.of(outcome, record) if outcome else TrialStatus("running", record)
     if record.launcher == "local" and outcome is None:  # not begun: it will be, unless its launcher has ended
-        return TrialStatus("waiting" if launcher else "missing", record)
+        return TrialStatus("waiting" if launcher or trial.is_claimed else "missing", record)
 
     # it has ended
     if outcome and outcome.state in ("failed", "cancelled") and not str(outcome.reason).startswith(LOST):
@@ -140,7 +143,7 @@ def _settle(record: TrialRecord, outcome: TrialOutcome | None, cancelled: bool) 
     if outcome.state == "preempted" and reason != "cancelled":
         return TrialStatus.of(outcome, record)
 
-    reason = reason or outcome.reason or "gone without a word: killed, or its machine failed; see its log"
+    reason = reason or outcome.reason or f"{GONE}: killed, or its machine failed; see its log"
     state = "cancelled" if reason == "cancelled" else "failed"
     ended = outcome.ended(state, reason, end=outcome.end or last_word)
     return replace(TrialStatus.of(ended, record), died=ended)

@@ -1,4 +1,4 @@
-"""A trained network by the name that a person has for it: a checkpoint file, or the id of an MLflow run."""
+"""A trained network by the name that a person has for it: a checkpoint file, an MLflow run, a registered model."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from covidmt.tracking.folders import RunFolder
+from covidmt.tracking.folders import UNTRACKED, RunFolder, mlruns_dir
+from covidmt.tracking.models.registry import MODEL
+from covidmt.tracking.runs.naming import RUN_ID, find_run
 from covidmt.tracking.store import Store
-from experiments.errors import UserError
-from experiments.paths import expand
+from experiments.errors import UserError, first_line
+from experiments.paths import expand, require_name
 from experiments.schema import Tracking
 
-RUN_ID = re.compile(r"[0-9a-f]{32}")
 ARTIFACT = "checkpoints/best.ckpt"
+MODELS = "models:/"  # how MLflow begins a model's URI
+CHECKPOINT = "data/best.ckpt"  # among a model's files
 
 
 class FoundCheckpoint(NamedTuple):
@@ -35,10 +38,12 @@ def find_checkpoint(reference: str, store: Store | None = None) -> FoundCheckpoi
     """Return the checkpoint of a path, or the best one of a run.
 
     A path tells the run where ``covidmt train`` wrote it: ``mlruns/checkpoints/<run id>/best.ckpt``. A run's checkpoint
-    is taken from there, below the working folder, or else downloaded to there from the run's artifacts.
+    is taken from there, below the working folder, or else downloaded to there from the run's artifacts; a model's is
+    downloaded to ``mlruns/models/<model id>/best.ckpt``.
 
     Args:
-        reference: A file, or a run id of 32 hex digits.
+        reference: A file, what :func:`~covidmt.tracking.runs.naming.find_run` takes for a run, a run without MLflow
+            (``untracked-...``), or a model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``models:/MODEL_ID``.
         store: Where to look for a run; None: as for training.
 
     Raises:
@@ -56,19 +61,74 @@ def find_checkpoint(reference: str, store: Store | None = None) -> FoundCheckpoi
         '0123456789abcdef0123456789abcdef'
     """
     store = store or Store.of(Tracking())
+    if reference.startswith(MODELS):
+        return _find_model(reference, store)
     path = expand(reference)
     if path.is_file():
         folder = path.absolute().parent.name
         return FoundCheckpoint(path, folder if RUN_ID.fullmatch(folder) else None, store)
-    if not RUN_ID.fullmatch(reference):
-        raise UserError(
-            f"{reference}: neither a checkpoint file nor a run id (32 hex digits); `covidmt train` ends with both"
-        )
+    if path.suffix == ".ckpt" or path.is_absolute() or path.is_dir():
+        raise UserError(f"{reference}: neither a checkpoint file nor a run; `covidmt train` ends with both")
 
-    path = RunFolder(reference).best
+    if reference.startswith(UNTRACKED):
+        if not RunFolder(reference).best.is_file():
+            raise UserError(
+                f"{reference}: there is no {RunFolder(reference).best}; start in the folder it was trained in"
+            )
+        return FoundCheckpoint(RunFolder(reference).best, None, store)
+    run_id = reference if RUN_ID.fullmatch(reference) else find_run(reference, store).info.run_id
+    path = RunFolder(run_id).best
     if not path.is_file():
-        _download(reference, store, path)
-    return FoundCheckpoint(path, reference, store)
+        _download(run_id, store, path)
+    return FoundCheckpoint(path, run_id, store)
+
+
+def _find_model(reference: str, store: Store) -> FoundCheckpoint:
+    """Return the checkpoint of a LoggedModel, by its id or by its name in the registry."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    store.require(
+        f"{reference}: there is no tracking store {store}; start in the folder that the network was trained in, or set "
+        "MLFLOW_TRACKING_URI"
+    )
+    name = reference.removeprefix(MODELS)
+    try:
+        model_id = _model_id(name, store)
+        model = store.client.get_logged_model(model_id)
+        path = mlruns_dir() / "models" / require_name(model_id, "model") / Path(CHECKPOINT).name
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as folder:
+                uri = f"{model.artifact_location}/{CHECKPOINT}"
+                Path(download_artifacts(uri, dst_path=folder, tracking_uri=store.uri)).replace(path)
+    except (MlflowException, OSError) as error:
+        raise UserError(
+            f"{reference}: cannot be had from {store}: {first_line(error)}; the MLflow UI lists the models "
+            "(`covidmt ui`), and tracking.register registers a training's"
+        ) from error
+    return FoundCheckpoint(path, model.source_run_id, store)
+
+
+def _model_id(name: str, store: Store) -> str:
+    """Return the LoggedModel behind ``NAME@ALIAS``, ``NAME/VERSION`` or its own id.
+
+    Raises:
+        UserError: A version that is of no LoggedModel.
+        MlflowException: There is none, or the store does not answer.
+    """
+    if re.fullmatch(r"m-[0-9a-f]{32}", name):
+        return name
+    registered, at, alias = name.partition("@")
+    if at:
+        version = store.client.get_model_version_by_alias(registered, alias)
+    else:
+        registered, _, number = name.partition("/")
+        version = store.client.get_model_version(registered, number)
+    model_id = version.tags.get(MODEL) or version.model_id
+    if not model_id:
+        raise UserError(f"{MODELS}{name}: is no model of covidmt: it was registered without a LoggedModel")
+    return model_id
 
 
 def _download(run_id: str, store: Store, path: Path) -> None:
@@ -84,22 +144,15 @@ def _download(run_id: str, store: Store, path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as folder:
             Path(store.client.download_artifacts(run_id, ARTIFACT, folder)).replace(path)
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"run {run_id}: its checkpoint cannot be downloaded from {store}: {reason}") from error
+        raise UserError(f"run {run_id}: its checkpoint cannot be downloaded: {store.explain(error)}") from error
 
 
 def _require_artifact(store: Store, run_id: str) -> None:
     """Refuse a run that is not in the store or has no checkpoint there."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        store.client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+    if not store.knows(run_id):
         raise UserError(
             f"run {run_id}: not in {store}; copy the id from the MLflow UI (`covidmt ui`), or set MLFLOW_TRACKING_URI"
-        ) from error
+        )
 
     files = [file.path for file in store.client.list_artifacts(run_id, "checkpoints")]
     if ARTIFACT not in files:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from covidmt.tracking.models.logged import ModelEntry, deliver_model
+from experiments.errors import UserError
+from experiments.paths import require_inside
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
@@ -59,6 +63,7 @@ def deliver(client: MlflowClient, run_id: str, folder: Path, events: list[Event]
         events: In order.
 
     Raises:
+        UserError: The event names a file outside of the spool.
         Exception: What the client raises (see `refused`).
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -72,7 +77,8 @@ def deliver(client: MlflowClient, run_id: str, folder: Path, events: list[Event]
         case "tags":
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in event["values"].items()])
         case "artifact":
-            client.log_artifact(run_id, str(folder / "files" / event["file"]), event["path"])
+            file = require_inside(event["file"], folder / "files", f"{folder}: an artifact's file")
+            client.log_artifact(run_id, str(file), event["path"])
         case "inputs":
             client.log_inputs(
                 run_id,
@@ -81,6 +87,10 @@ def deliver(client: MlflowClient, run_id: str, folder: Path, events: list[Event]
                     for dataset in event["datasets"]
                 ],
             )
+        case "model":
+            model = require_inside(event["file"], folder / "files", f"{folder}: a model's folder")
+            entry = ModelEntry(**event["entry"])
+            deliver_model(client, run_id, model, entry, token=f"{run_id}/{entry.step}")  # a resumed run logs it again
         case "status" if event["status"] in ("RUNNING", "SCHEDULED"):
             client.update_run(run_id, status=event["status"])
         case "status":
@@ -98,7 +108,7 @@ def refused(client: MlflowClient, run_id: str, error: Exception) -> bool:
     import requests
     from mlflow.exceptions import MlflowException
 
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | UserError):
         return True
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return 400 <= error.response.status_code < 500 and error.response.status_code not in (401, 403, 404, 408, 429)

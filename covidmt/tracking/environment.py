@@ -1,4 +1,4 @@
-"""What MLflow reads from the environment when it is imported or called."""
+"""MLflow's settings in the environment, set before MLflow is imported; so this module imports nothing else."""
 
 from __future__ import annotations
 

@@ -10,25 +10,31 @@ import shutil
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from callbacks.loggers.contracts import LoggedAt, table_file, to_csv
 from callbacks.preemption import Preempted
-from covidmt.tracking.delivery import BATCH_PAIRS, BATCH_POINTS, Point, parse_picture
+from covidmt.tracking.delivery import BATCH_PAIRS, BATCH_POINTS, Event, Point
 from covidmt.tracking.folders import RunFolder, mlruns_dir
-from covidmt.tracking.replay import Replay
-from covidmt.tracking.sender import Sender
-from covidmt.tracking.spool import HEARTBEAT, Spool, SpoolInUse
+from covidmt.tracking.models.logged import ModelEntry
+from covidmt.tracking.replay import Replay, read_logged
+from covidmt.tracking.sender import Sender, describe_losses, end_orphans, noted_start
+from covidmt.tracking.spool import Origin, Spool
+from covidmt.tracking.spool.place import SpoolLock
 from covidmt.tracking.store import Store, StoreAway, author
 from covidmt.tracking.system_metrics import SystemMetrics
 from experiments.errors import UserError
 from experiments.schema import Tracking
+from experiments.secrets import hide_in_values, hide_secrets
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -42,17 +48,6 @@ RUN_ID = "COVIDMT_RUN_ID"  # environment variable: rank zero tells the processes
 def global_rank() -> int:
     """Return this process's number among those of the training, 0 where it is alone; known before a Trainer is made."""
     return getattr(rank_zero_only, "rank", 0)
-
-
-@contextmanager
-def tracked(logger: MlflowSpoolLogger) -> Generator[None]:
-    """Close the run at the end of the block; whatever ends the block early marks it and leaves its traceback there."""
-    try:
-        yield
-    except BaseException as error:
-        logger.fail(error)
-        raise
-    logger.close()
 
 
 class MlflowSpoolLogger(Logger):
@@ -71,11 +66,14 @@ class MlflowSpoolLogger(Logger):
         resume_at: The `position` of the checkpoint that the run resumes from (0: it starts again from the beginning).
             Metrics and pictures that the run logged after it will be logged again and are dropped then, see
             `covidmt.tracking.replay`. None: nothing is dropped.
+        lock: The run's lock, where it is held already; it is released with the spool.
         patience: Seconds that `finalize` and `close`, together, wait for a store that is away.
 
     Attributes:
         store: The tracking store.
         run_id: MLflow's id of the run.
+        datasets: What `log_inputs` was given.
+        problems: What the run logged and the store will not have by itself, in sentences; known when it is closed.
 
     Raises:
         UserError: The store cannot be reached or used, or ``run_id`` is not in it, deleted, or written by another
@@ -90,6 +88,7 @@ class MlflowSpoolLogger(Logger):
         tags: Mapping[str, str] | None = None,
         run_id: str | None = None,
         resume_at: int | None = None,
+        lock: SpoolLock | None = None,
         patience: float = 30.0,
     ):
         super().__init__()
@@ -97,7 +96,10 @@ class MlflowSpoolLogger(Logger):
         self.store = Store.of(tracking)
         self.root = mlruns_dir()
         self.run_id = run_id or (os.environ.get(RUN_ID) if global_rank() != 0 else None)
+        self.problems: list[str] = []
+        self.datasets: list[Event] = []
         self._patience = patience
+        self._lock = lock
         self._spool: Spool | None = None
         self._sender: Sender | None = None
         self._monitor: SystemMetrics | None = None
@@ -169,7 +171,7 @@ class MlflowSpoolLogger(Logger):
             **kwargs: Ignored.
         """
         given = vars(params) if isinstance(params, Namespace) else params
-        values = {_clean(key): _cut(str(value)) for key, value in given.items()}
+        values = {_clean(key): _cut(hide_secrets(str(value))) for key, value in given.items()}
         for key in values.keys() & self._params.keys():
             if values[key] != self._params[key]:
                 log.warning("Parameter %s is now %r; the run keeps %r.", key, values[key], self._params[key])
@@ -179,7 +181,7 @@ class MlflowSpoolLogger(Logger):
     @rank_zero_only
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags; the last value of one stays."""
-        self._write_pairs("tags", {key: str(value)[:8000] for key, value in tags.items()})
+        self._write_pairs("tags", {key: hide_secrets(str(value))[:8000] for key, value in tags.items()})
 
     @rank_zero_only
     def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
@@ -205,38 +207,48 @@ class MlflowSpoolLogger(Logger):
             picture = Image.fromarray(np.asarray(array, dtype=np.uint8))
             files = []
             for image, ending in ((picture, ".png"), (compress_image_size(picture, THUMBNAIL), "+compressed.webp")):
-                path, relative = self._open().new_file(stem + ending)
-                image.save(path)
-                files.append(relative)
+                files.append(self._open().add_file(stem + ending, image.save))
 
             # both files are complete before the first event tells of them
             for relative in files:
                 self._write("artifact", file=relative, path="images")
         self._write_pairs("tags", {"mlflow.loggedImages": "True"})
 
+    def log_pictures(self, pictures: Mapping[str, np.ndarray], at: LoggedAt) -> None:
+        """Log pictures by their keys, at the epoch, as validation metrics are."""
+        for key, picture in pictures.items():
+            self.log_image(key, [picture], at.epoch)
+
+    def log_rows(self, name: str, table: pd.DataFrame, at: LoggedAt) -> None:
+        """Log a table as the artifact ``<name>/<epoch>.csv``, in a test ``<name>.csv``."""
+        self.log_text_file(to_csv(table), table_file(name, at))
+
     @rank_zero_only
     def log_artifact(self, path: str | Path, artifact_path: str | None = None) -> None:
         """Log a copy of a file or folder as it is now, into the artifact folder ``artifact_path``."""
         path = Path(path)
-        copy, relative = self._open().new_file(path.name)
-        if path.is_dir():
-            shutil.copytree(path, copy)
-        else:
-            shutil.copyfile(path, copy)
-        self._write("artifact", file=relative, path=artifact_path)
+        copy = shutil.copytree if path.is_dir() else shutil.copyfile
+        file = self._open().add_file(path.name, partial(copy, path))
+        self._write("artifact", file=file, path=artifact_path)
 
     @rank_zero_only
-    def log_text(self, text: str, name: str) -> None:
-        """Log a text as the artifact file ``name``, which may have folders in it."""
+    def log_text_file(self, text: str, name: str) -> None:
+        """Log a text, without passwords, as the artifact file ``name``, which may have folders in it."""
         place = PurePosixPath(name)
-        path, relative = self._open().new_file(place.name)
-        path.write_text(text)
-        self._write("artifact", file=relative, path=None if place.parent == PurePosixPath() else str(place.parent))
+        file = self._open().add_file(place.name, lambda path: path.write_text(hide_secrets(text)))
+        self._write("artifact", file=file, path=None if place.parent == PurePosixPath() else str(place.parent))
+
+    @rank_zero_only
+    def log_model(self, write: Callable[[Path], None], entry: ModelEntry) -> None:
+        """Log a model as a LoggedModel of the run; ``write`` puts its files into a folder that does not exist yet."""
+        file = self._open().add_file("model", write)
+        self._write("model", file=file, entry=hide_in_values(asdict(entry)))
 
     @rank_zero_only
     def log_inputs(self, datasets: list[dict[str, Any]]) -> None:
         """Log data sets as the run's inputs (see `covidmt.tracking.provenance.dataset_input`)."""
-        self._write("inputs", datasets=datasets)
+        self.datasets += datasets
+        self._write("inputs", datasets=hide_in_values(datasets))
 
     def fail(self, error: BaseException) -> None:
         """Mark the run FAILED (KILLED if a person or the cluster stopped it), with ``traceback.txt``, and close it.
@@ -254,16 +266,18 @@ class MlflowSpoolLogger(Logger):
         if rank == 0:
             try:
                 if status != "SCHEDULED":
-                    self.log_text(text, "traceback.txt")
+                    self.log_text_file(text, "traceback.txt")
                 self._set_status(status)
                 self.close()
+                for problem in self.problems:
+                    log.warning("%s", problem)
             except OSError as unwritten:  # such as a full disk; what went wrong first matters more
                 log.warning("How run %s ended could not be noted in its spool: %s", self.run_id, unwritten)
 
         elif self.run_id is not None and not stopped:
             try:
                 client = self.store.client
-                client.log_text(self.run_id, text, f"traceback-rank-{rank}.txt")
+                client.log_text(self.run_id, hide_secrets(text), f"traceback-rank-{rank}.txt")
                 client.set_terminated(self.run_id, status)
             except Exception as unsent:  # what went wrong first matters more
                 log.warning("Rank %d could not tell the tracking store %s: %s", rank, self.store, unsent)
@@ -288,12 +302,14 @@ class MlflowSpoolLogger(Logger):
         self._flush()
 
         spool, stopped = self._spool, self._sender.stop()
-        if spool.pending:
+        self.problems += describe_losses(spool, self._sender.error)
+        if spool.pending and not self.problems:
             log.warning(
-                "The tracking store %s did not take everything that run %s logged. Nothing is lost: it waits in %s, "
+                "The tracking store %s did not take everything that run %s logged%s. Nothing is lost: it waits in %s, "
                 "and `covidmt sync` sends it when the store is back.",
                 self.store,
                 self.run_id,
+                f" ({self.store.explain(self._sender.error)})" if self._sender.error else "",
                 spool.folder,
             )
         elif spool.rejected:
@@ -304,6 +320,15 @@ class MlflowSpoolLogger(Logger):
         self._spool = self._sender = self._monitor = None
         atexit.unregister(self.close)
 
+    def require_complete(self) -> None:
+        """Refuse to end as if all were well, after `close`.
+
+        Raises:
+            UserError: Something that was logged is lost, or will not reach the store by itself.
+        """
+        if self.problems:
+            raise UserError("; ".join(self.problems))
+
     def __getstate__(self) -> dict[str, Any]:
         self.close()
         return self.__dict__.copy()
@@ -313,28 +338,42 @@ class MlflowSpoolLogger(Logger):
         try:
             self.store.prepare()
         except StoreAway as error:
-            if self.run_id is None or not self.spool_dir.exists():
+            if self.run_id is None or not (self.spool_dir / "uri").exists():
                 raise
             log.warning("%s. The run continues; what it logs waits in %s.", error, self.spool_dir)
             self._resume(resume_at, tags, set())
             self._started = self._open().begin_time or self._started
             return
 
+        end_orphans(self.root / "spool")
         client = self.store.client
         with self.store.explaining():
             if self.run_id is None:
-                experiment_id = self.store.open_experiment(self.tracking.experiment)
-                run = client.create_run(experiment_id, run_name=run_name, tags={**author(), **tags})
-                self.run_id = run.info.run_id
+                run = self._make_run(run_name, tags)
             else:
                 run = client.get_run(self.run_id)
                 if run.info.lifecycle_stage == "deleted":
                     raise UserError(f"run {self.run_id} has been deleted in {self.store}: restore it")
                 self._params = dict(run.data.params)
-                self._resume(resume_at, tags, set() if resume_at is None else self._in_store(run))
+                self._open().origin = self._origin(run)
+                self._resume(resume_at, tags, self._logged_in_store(run, resume_at))
         self._started = run.info.start_time / 1000
         os.environ[RUN_ID] = run.info.run_id
         self._open()
+
+    def _make_run(self, run_name: str | None, tags: dict[str, str]) -> Run:
+        """Make a run, and its spool, which tells of it from then on; a process killed in between leaves a note."""
+        experiment_id = self.store.open_experiment(self.tracking.experiment)
+        with noted_start(self.store, self.root / "spool") as start:
+            tags = hide_in_values({**author(), **tags}) | dict(start)
+            name = hide_secrets(run_name) if run_name else None
+            run = self.store.client.create_run(experiment_id, run_name=name, tags=tags)
+            self.run_id = run.info.run_id
+            self._open().origin = self._origin(run)
+        return run
+
+    def _origin(self, run: Run) -> Origin:
+        return Origin(self.tracking.experiment, run.info.run_name, dict(run.data.tags), run.info.artifact_uri)
 
     def _resume(self, resume_at: int | None, tags: dict[str, str], logged: set[Point]) -> None:
         """Resume a run that exists, of which the store has ``logged``."""
@@ -344,17 +383,11 @@ class MlflowSpoolLogger(Logger):
         self._set_status("RUNNING")
         self._write_pairs("tags", tags)
 
-    def _in_store(self, run: Run) -> set[Point]:
-        """Return the metrics and pictures that the store has."""
-        client, run_id = self.store.client, run.info.run_id
-        points = {
-            Point(key, point.step, point.timestamp)
-            for key in run.data.metrics
-            if not key.startswith("system/")
-            for point in client.get_metric_history(run_id, key)
-        }
-        pictures = {parse_picture(file.path) for file in client.list_artifacts(run_id, "images")}
-        return points | {picture for picture in pictures if picture}
+    def _logged_in_store(self, run: Run, resume_at: int | None) -> set[Point]:
+        begin = self._open().begin_time
+        if resume_at is None or (begin is not None and 1000 * begin <= resume_at):
+            return set()  # the spool has been there since before the checkpoint
+        return read_logged(self.store, run, resume_at)
 
     def _open(self) -> Spool:
         if self._spool is None:
@@ -368,17 +401,8 @@ class MlflowSpoolLogger(Logger):
         return self._spool
 
     def _take_spool(self) -> Spool:
-        try:
-            return Spool(self.spool_dir, self.store, wait=2)
-        except SpoolInUse:
-            log.warning("Run %s is being written by another process: waiting for its end.", self.run_id)
-        try:
-            # A job that was moved to another machine waits until the killed one counts as dead.
-            return Spool(self.spool_dir, self.store, wait=HEARTBEAT + 30)
-        except SpoolInUse as error:
-            raise UserError(
-                f"run {self.run_id} is being written by another process: resume it after its end"
-            ) from error
+        lock, self._lock = self._lock, None
+        return Spool(self.spool_dir, self.store, lock or SpoolLock.take(self.spool_dir))
 
     def _write(self, op: str, **payload: Any) -> None:
         self._open().append(op, **payload)

@@ -18,24 +18,32 @@ import numpy as np
 import pandas as pd
 import torch
 
-from covidmt.tracking.logger import MlflowSpoolLogger
-from covidmt.tracking.store import without_password
+from covidmt.tracking.untracked import RunLogger
 from experiments.errors import UserError
 
 CODE = Path(__file__).parents[2]
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "torchmetrics",
+    "albumentations",
+    "numpy",
+    "pillow",
+    "pydicom",
+)
 SNAPSHOT = "git.json"  # in a copy of the code (`covidmt.sweeps.snapshot`): the git state that it was made from
 
 
-def log_code(logger: MlflowSpoolLogger, experiment_yaml: str) -> None:
+def log_code(logger: RunLogger, experiment_yaml: str) -> None:
     """Log ``experiment.yaml`` (the resolved one), ``environment.txt`` and the code's git state."""
     logger.set_tags(git_tags())
-    logger.log_text(without_password(experiment_yaml), "experiment.yaml")
-    logger.log_text(environment(), "environment.txt")
+    logger.log_text_file(experiment_yaml, "experiment.yaml")
+    logger.log_text_file(environment(), "environment.txt")
 
 
-def log_datasets(
-    logger: MlflowSpoolLogger, tables: Mapping[str, pd.DataFrame], roots: Mapping[str, str | Path]
-) -> None:
+def log_datasets(logger: RunLogger, tables: Mapping[str, pd.DataFrame], roots: Mapping[str, str | Path]) -> None:
     """Log every source's sample table as an input of the run.
 
     Args:
@@ -47,7 +55,9 @@ def log_datasets(
 
 
 def git_tags(root: Path = CODE) -> dict[str, str]:
-    """Return the code's commit, and whether files differ from it, as tags; empty outside a git checkout.
+    """Return the code's commit, and whether files differ from it, as tags; empty where nothing tells it.
+
+    An installed package tells the commit that pip installed it from (``pip install git+https://...``).
 
     Args:
         root: Folder of the code; in a copy of it (`covidmt.sweeps.snapshot`) the state at the time of the copy counts.
@@ -68,8 +78,15 @@ def git_tags(root: Path = CODE) -> dict[str, str]:
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
     except (OSError, subprocess.SubprocessError):
-        return {}
+        return _installed_commit() if root == CODE else {}
     return {"mlflow.source.git.commit": commit.strip(), "git.dirty": str(bool(changes.strip())).lower()}
+
+
+def _installed_commit() -> dict[str, str]:
+    """Return the commit that the package was installed from, by what pip notes of it (PEP 610)."""
+    note = json.loads(importlib.metadata.distribution("covidmt").read_text("direct_url.json") or "{}")
+    commit = note.get("vcs_info", {}).get("commit_id")
+    return {"mlflow.source.git.commit": commit} if commit else {}
 
 
 @cache
@@ -91,6 +108,23 @@ def environment() -> str:
     distributions = [dist.metadata for dist in importlib.metadata.distributions()]
     packages = {f"{metadata['Name']}=={metadata['Version']}" for metadata in distributions if metadata["Name"]}
     return "\n".join([*(f"# {key}: {value}" for key, value in head.items()), *sorted(packages, key=str.lower), ""])
+
+
+def library_versions() -> str:
+    """Return the versions of the libraries that figures may depend on, in one line.
+
+    Example:
+        >>> from covidmt.tracking.provenance import library_versions
+        >>> library_versions().startswith("torch ")
+        True
+    """
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+
+
+def file_digest(path: Path) -> str:
+    """Return 16 hexadecimal digits of a file's content (SHA-256)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def dataset_digest(table: pd.DataFrame, root: str | Path) -> str:

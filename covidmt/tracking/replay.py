@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
 
-from covidmt.tracking.delivery import Point
+from covidmt.tracking.delivery import Point, parse_picture
+from covidmt.tracking.store import Store, StoreAway
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SECONDS = 60.0  # in which the store tells a resumed run what it has, all in all
 
 
 class Replay:
@@ -63,3 +71,37 @@ class Replay:
         """Return the time in ms, later than any before: the timestamps tell what came after a checkpoint."""
         self._clock = max(time.time_ns() // 1_000_000, self._clock + 1)
         return self._clock
+
+
+def read_logged(store: Store, run: Run, position: int) -> set[Point]:
+    """Return the metrics and pictures that a run has in the store from after a checkpoint.
+
+    Keys that have got nothing since are not asked for; the others all at once.
+
+    Args:
+        store: The store.
+        run: As the store has it now.
+        position: The checkpoint's `Replay.position`.
+
+    Raises:
+        StoreAway: The store takes longer than `SECONDS`.
+    """
+    client, run_id = store.client, run.info.run_id
+    newest = {metric.key: metric.timestamp for metric in run.data.to_proto().metrics}
+    keys = [key for key, time in newest.items() if time > position and not key.startswith("system/")]
+    pool = ThreadPoolExecutor(16, "mlflow-history")
+    histories = [pool.submit(client.get_metric_history, run_id, key) for key in keys]
+    listing = pool.submit(client.list_artifacts, run_id, "images")
+    try:
+        _, unanswered = wait([*histories, listing], SECONDS)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    if unanswered:
+        raise StoreAway(
+            f"tracking store {store} has not told within {SECONDS:.0f} s what run {run_id} logged after its "
+            "checkpoint: see why it is slow, then give the same command again"
+        )
+
+    points = {Point(point.key, point.step, point.timestamp) for each in histories for point in each.result()}
+    pictures = {parse_picture(file.path) for file in listing.result()}
+    return points | {picture for picture in pictures if picture}

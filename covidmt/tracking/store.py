@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
@@ -23,10 +24,10 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from covidmt.tracking.environment import set_mlflow_defaults
-from covidmt.tracking.folders import mlruns_dir
-from experiments.errors import UserError
-from experiments.paths import absolute
+from experiments.errors import UserError, first_line
+from experiments.paths import absolute, folder_name
 from experiments.schema import Tracking
+from experiments.secrets import hide_in_url, hide_secrets
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -41,8 +42,21 @@ NETWORK_FILE_SYSTEM = re.compile(
 )
 
 
+CREDENTIALS = (
+    "it asks who you are: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as its "
+    "keeper gave them to you"
+)
+
+
+_FILES: dict[Path, list[tuple[int, int]]] = {}  # the files that this process has met at a database's path
+
+
 class StoreAway(UserError):
     """The tracking server does not answer."""
+
+
+class StoreGone(UserError):
+    """The database is not where it was any more, while connections to it live."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,14 +87,15 @@ class Store:
         """Return the store that the settings mean; every relative path in its URI is made absolute.
 
         Raises:
-            UserError: A file store (MLflow 3.13 and later refuse it), an in-memory database, or an unknown scheme.
+            UserError: A file store (MLflow 3.13 and later refuse it), an in-memory database, an unknown scheme, or a
+                folder whose name means something else in a URI.
         """
-        uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlruns_dir() / 'mlflow.db'}"
+        uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
         setting = "tracking.uri" if tracking.uri else "MLFLOW_TRACKING_URI"
         return cls(_absolute(uri, setting))
 
     def __str__(self) -> str:
-        return without_password(self.uri)
+        return hide_in_url(self.uri)
 
     def __repr__(self) -> str:
         return f"Store({str(self)!r})"
@@ -91,16 +106,40 @@ class Store:
         return sqlite_path(self.uri)
 
     @property
+    def identity(self) -> tuple[int, int] | None:
+        """What tells a sqlite file from another in its place; None: there is no file, or the store is a server."""
+        try:
+            state = self.database.stat() if self.database else None
+        except OSError:
+            return None
+        return (state.st_dev, state.st_ino) if state else None
+
+    @property
     def is_server(self) -> bool:
         """Whether an MLflow server, which has a page of its own, answers at the URI."""
         return self.uri.startswith(("http", "databricks"))
 
     @property
     def client(self) -> MlflowClient:
-        """A new MLflow client; the connections behind it are shared."""
+        """A new MLflow client; the connections behind it are shared.
+
+        MLflow keeps a process's connections by URI, also to a database file that has been deleted: a new file in its
+        place gets another spelling of its path.
+
+        Raises:
+            UserError: A database that is locked or damaged, or of another MLflow.
+        """
         from mlflow.tracking import MlflowClient
 
-        return MlflowClient(tracking_uri=self.uri)
+        uri, path, identity = self.uri, self.database, self.identity
+        if path is not None and identity is not None:
+            before = _FILES.setdefault(path, [])
+            if identity not in before:
+                before.append(identity)
+            spelling = f"{path.parent}{'/.' * before.index(identity)}/{path.name}"
+            uri = self.uri.replace(str(path), spelling, 1)
+        with self.explaining():
+            return MlflowClient(tracking_uri=uri)
 
     def prepare(self) -> None:
         """Make the store ready for any number of processes, or raise within seconds.
@@ -142,6 +181,21 @@ class Store:
                 f"tracking store {path} cannot be made: {error}: set tracking.uri to a writable place"
             ) from error
 
+    def lifecycle(self, run_id: str) -> str | None:
+        """Return ``active`` or ``deleted``; None: there is no run of this id. The store must answer."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id).info.lifecycle_stage
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def knows(self, run_id: str) -> bool:
+        """Return whether there is a run of this id, deleted or not; the store must answer."""
+        return self.lifecycle(run_id) is not None
+
     def require(self, message: str) -> None:
         """Refuse a sqlite store that does not exist, with the message; prepare any other.
 
@@ -162,8 +216,9 @@ class Store:
         """
         from mlflow.exceptions import MlflowException
 
+        name = hide_secrets(name)
         client, path = self.client, self.database
-        location = str(path.parent / "artifacts" / re.sub(r"[^\w.-]+", "_", name)) if path else None
+        location = str(path.parent / "artifacts" / folder_name(name)) if path else None
         with self.explaining():
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
@@ -196,32 +251,36 @@ class Store:
 
     @contextmanager
     def explaining(self) -> Generator[None]:
-        """Turn MLflow's errors in the block into a sentence for a person.
+        """Turn errors of MLflow and its database in the block into a sentence for a person.
 
         Raises:
-            UserError: MLflow raised an error.
+            UserError: There was one.
         """
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import DBAPIError
 
         try:
             yield
-        except MlflowException as error:
+        except (MlflowException, DBAPIError) as error:
             raise self.explain(error) from error
 
     def explain(self, error: Exception) -> UserError:
         """Return what a person should read when the store refuses."""
+        if isinstance(error, UserError):
+            return error
         hint = ""
         if "out-of-date database schema" in str(error):
             hint = f": back the database up, then run `mlflow db upgrade {self}`"
+        elif re.search(r"\b(401|403)\b|[Uu]nauthori[sz]ed|PERMISSION_DENIED|UNAUTHENTICATED", str(error)):
+            hint = f": {CREDENTIALS}"
+        elif self.database and re.search(r"malformed|disk I/O error|not a database", str(error)):
+            hint = f": the file is damaged; {_way_out(self.database)}"
+        elif self.database and "locked" in str(error):
+            hint = ": another program holds the database; end it, or wait for it, then give the same command again"
         elif self.uri.startswith("http"):
             hint = ": see the server's log"
-        reason = re.sub(r" failed with exception .*Caused by (.*)\)$", r" failed: \1", str(error).splitlines()[0])
-        return UserError(f"tracking store {self}: {reason}{hint}")
-
-
-def without_password(text: str) -> str:
-    """Return a text with the passwords of all URIs in it hidden."""
-    return re.sub(r"(//[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
+        reason = re.sub(r" failed with exception .*Caused by (.*)\)$", r" failed: \1", first_line(error))
+        return UserError(f"tracking store {self}: {hide_secrets(reason)}{hint}")
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -270,7 +329,7 @@ def _absolute(uri: str, setting: str) -> str:
             return uri
         path, _, query = uri.partition("://")[2].removeprefix("/").partition("?")
         if path and path != ":memory:":
-            return f"sqlite:///{absolute(path)}" + (f"?{query}" if query else "")
+            return f"sqlite:///{_require_plain(absolute(path))}" + (f"?{query}" if query else "")
         raise UserError(f"{setting}: {uri!r} is a database in memory: name a file, such as sqlite:///mlruns/mlflow.db")
 
     if scheme == "file" or "://" not in uri:
@@ -279,6 +338,18 @@ def _absolute(uri: str, setting: str) -> str:
             f"use a database file, such as sqlite:///{uri.removeprefix('file:').removeprefix('//')}/mlflow.db"
         )
     raise UserError(f"{setting}: {uri!r} has an unknown scheme: use one of {', '.join(SCHEMES)}")
+
+
+def _require_plain(path: Path) -> Path:
+    """Refuse a path that a URI reads as another: MLflow would log to another folder without a word."""
+    found = re.search(r"\?|%[0-9A-Fa-f]{2}", str(path))
+    if found:
+        raise UserError(
+            f"{path}: the tracking store cannot lie below a folder with {found[0]!r} in its name, which means "
+            "something else in a URI: rename the folder, or work in another, or name a place elsewhere by tracking.uri "
+            "or MLFLOW_TRACKING_URI"
+        )
+    return path
 
 
 def _create_database(path: Path) -> None:
@@ -308,9 +379,17 @@ def _check_database(path: Path) -> None:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY):
             return  # MLflow waits its turn, and takes back what a killed process had half written
         raise UserError(
-            f"tracking store {path} cannot be read as a sqlite database ({error}): restore it from a copy, or set "
-            "tracking.uri to another file"
+            f"tracking store {path} cannot be read as a sqlite database ({error}): {_way_out(path)}"
         ) from error
+
+
+def _way_out(path: Path) -> str:
+    """Return what to do about a damaged database."""
+    recover = f"sqlite3 {shlex.quote(str(path))} .recover | sqlite3 NEW"
+    return (
+        f"restore it from a copy, or save what can be read ({recover}) and put that in its place, or set tracking.uri "
+        "to another file; what runs have not sent waits in mlruns/spool, and `covidmt sync` sends it then"
+    )
 
 
 def _check_database_server(store: Store) -> None:
@@ -323,7 +402,7 @@ def _check_database_server(store: Store) -> None:
         engine.dispose()
     except DBAPIError as error:
         raise StoreAway(
-            f"tracking store {store} does not answer ({str(error.orig).splitlines()[0]}): start it, or "
+            f"tracking store {store} does not answer ({first_line(error.orig)}): start it, or "
             "put tracking.uri or MLFLOW_TRACKING_URI right"
         ) from error
     except (ImportError, ArgumentError) as error:
@@ -344,6 +423,8 @@ def _check_server(store: Store) -> None:
             f"tracking server {store} does not answer: start it, put tracking.uri or "
             f"MLFLOW_TRACKING_URI right, or leave both out to use the project's own store ({type(error).__name__})"
         ) from error
+    if status in (401, 403):
+        raise UserError(f"tracking server {store} refuses the request (it answers {status}): {CREDENTIALS}")
     if status >= 500:
         raise UserError(
             f"tracking server {store} is unavailable (it answers {status}): see its log, or leave tracking.uri "

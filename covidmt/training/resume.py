@@ -6,18 +6,37 @@ import json
 import logging
 import os
 from hashlib import sha256
+from typing import NamedTuple
 
 from lightning.pytorch import Trainer
 
 from covidmt.tracking.folders import RunFolder
 from covidmt.tracking.logger import RUN_ID, global_rank
-from covidmt.tracking.spool import in_use
+from covidmt.tracking.spool.place import SpoolLock
 from covidmt.tracking.store import Store
 from experiments.errors import UserError
+from experiments.files import is_there
 from experiments.load import to_dict
 from experiments.schema import Experiment
 
 log = logging.getLogger(__name__)
+
+
+class ChosenRun(NamedTuple):
+    """The run to log to.
+
+    Attributes:
+        run_id: None: a new one.
+        lock: Its lock, in the first process: nothing of the run was read before it was held.
+    """
+
+    run_id: str | None
+    lock: SpoolLock | None = None
+
+    def release(self) -> None:
+        """Let others have the run."""
+        if self.lock:
+            self.lock.release()
 
 
 def hash_settings(experiment: Experiment) -> str:
@@ -39,17 +58,17 @@ def require_checkpoint(run_id: str) -> None:
         UserError: It has no checkpoint in this working folder.
     """
     last = RunFolder(run_id).last
-    if not last.is_file():
+    if not is_there(last):
         raise UserError(
             f"--resume {run_id}: there is no {last}; start in the folder that the run was started in, or give auto or "
-            "never"
+            "never (a finished run keeps it with checkpoint.keep=all alone)"
         )
 
 
-def choose_run(experiment: Experiment, resume: str, run_id: str | None, trainer: Trainer) -> str | None:
-    """Return the id of the run to log to, or None for a new one; where it has a ``last.ckpt``, it is resumed there.
+def choose_run(experiment: Experiment, resume: str, run_id: str | None, trainer: Trainer) -> ChosenRun:
+    """Return the run to log to; where it has a ``last.ckpt``, it is resumed there.
 
-    The first process chooses, all others learn it.
+    The first process chooses and locks it, all others learn it.
 
     Args:
         experiment: What to run.
@@ -58,17 +77,13 @@ def choose_run(experiment: Experiment, resume: str, run_id: str | None, trainer:
         run_id: A run that was made for this training; it wins.
         trainer: Knows the processes.
     """
-    if resume not in ("auto", "never"):
-        return resume
-    if resume == "auto" and run_id is not None:
-        return run_id
-
     # several processes
     if global_rank() != 0 and RUN_ID in os.environ:  # Lightning started this process when the first had its run
-        return os.environ[RUN_ID]
+        return ChosenRun(os.environ[RUN_ID])
     if trainer.world_size > 1 and _started_from_outside(trainer):
         trainer.strategy.setup_environment()
-        return trainer.strategy.broadcast(_choose_alone(experiment, resume, run_id) if global_rank() == 0 else None)
+        chosen = _choose_alone(experiment, resume, run_id) if global_rank() == 0 else ChosenRun(None)
+        return chosen._replace(run_id=trainer.strategy.broadcast(chosen.run_id))
     return _choose_alone(experiment, resume, run_id)
 
 
@@ -78,24 +93,34 @@ def _started_from_outside(trainer: Trainer) -> bool:
     return environment is not None and environment.creates_processes_externally
 
 
-def _choose_alone(experiment: Experiment, resume: str, run_id: str | None) -> str | None:
+def _choose_alone(experiment: Experiment, resume: str, run_id: str | None) -> ChosenRun:
+    if resume not in ("auto", "never"):
+        run_id = resume
+    if run_id is None:
+        return _newest_unfinished(experiment) if resume == "auto" else ChosenRun(None)
+
+    run = RunFolder(run_id)
+    lock = SpoolLock.take(run.spool)
     if resume == "never":
-        if run_id is not None:
-            RunFolder(run_id).last.unlink(missing_ok=True)
-        return run_id
-    return _newest_unfinished(experiment)
+        run.last.unlink(missing_ok=True)
+    return ChosenRun(run_id, lock)
 
 
-def _newest_unfinished(experiment: Experiment) -> str | None:
+def _newest_unfinished(experiment: Experiment) -> ChosenRun:
     """Return the newest run of these settings that did not finish, that no process writes and that the store knows."""
-    for run in RunFolder.unfinished(hash_settings(experiment)):
-        if in_use(run.spool):
+    fingerprint = hash_settings(experiment)
+    for run in RunFolder.unfinished(fingerprint):
+        lock = SpoolLock.take_if_left(run.spool)
+        if lock is None:
             log.warning(
                 "Run %s of the same settings is being written by another process: this is another run.", run.run_id
             )
-        elif _is_in_store(experiment, run.run_id):
-            return run.run_id
-    return None
+        # whoever had the lock until now may have finished it
+        elif run.is_unfinished(fingerprint) and _is_in_store(experiment, run.run_id):
+            return ChosenRun(run.run_id, lock)
+        else:
+            lock.release()
+    return ChosenRun(None)
 
 
 def _is_in_store(experiment: Experiment, run_id: str) -> bool:
@@ -104,13 +129,9 @@ def _is_in_store(experiment: Experiment, run_id: str) -> bool:
     Raises:
         UserError: The store does not answer.
     """
+    if not experiment.tracking.enabled:
+        return True
     store = Store.of(experiment.tracking)
     store.prepare()
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return store.client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise store.explain(error) from error
+    with store.explaining():
+        return store.lifecycle(run_id) == "active"

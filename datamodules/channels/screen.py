@@ -5,10 +5,10 @@ Both are approximations: no phone, viewer or monitor is modelled.
 
 from __future__ import annotations
 
-import hashlib
-
 import cv2
 import numpy as np
+
+from datamodules.channels.chance import content_generator
 
 PHONE = (1080, 1920)  # width and height of the part of the screen that shows a picture
 MONITOR = 1440  # panel pixels of the X-ray's longer side on the monitor
@@ -39,17 +39,18 @@ def screenshot(image: np.ndarray) -> bytes:
     return _encode(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), ".png")
 
 
-def camera(image: np.ndarray) -> bytes:
+def camera(image: np.ndarray, seed: int = 0) -> bytes:
     """Take a phone's photo of a monitor that shows the image: a JPEG.
 
     It has perspective, moire, glare, vignetting, another gamma, blur and noise, all drawn from a generator that is
-    seeded by the image's content. The moire is not painted on: the camera samples the monitor's pixel grid at nearly
-    its own pitch, so that the grid aliases. To send the photo on, chain it: ``camera+whatsapp``. The X-ray lies
-    elsewhere in the photo than in the image, so that its lung mask does not fit the photo: good for PI, not for the
-    OLS of received images.
+    seeded by the image's content and ``seed``. The moire is not painted on: the camera samples the monitor's pixel grid
+    at nearly its own pitch, so that the grid aliases. To send the photo on, chain it: ``camera+whatsapp``. The X-ray
+    lies elsewhere in the photo than in the image, so that its lung mask does not fit the photo: good for PI, not for
+    the OLS of received images.
 
     Args:
         image: (H, W) uint8.
+        seed: Another one is another photo.
 
     Example:
         >>> film = np.tile(np.arange(256, dtype=np.uint8), (200, 1))
@@ -58,7 +59,7 @@ def camera(image: np.ndarray) -> bytes:
         >>> camera(film) == camera(255 - film)
         False
     """
-    rng = _generator(image)
+    rng = content_generator(image, seed)
     height, width = image.shape
 
     # where the X-ray lies in the photo
@@ -87,11 +88,6 @@ def camera(image: np.ndarray) -> bytes:
     photons = light + rng.standard_normal(light.shape, np.float32) * np.sqrt(4e-4 * light.clip(0) + 4e-6)
     photo = photons.clip(0, 1) ** (rng.uniform(0.9, 1.1) / GAMMA)
     return _encode((photo * 255).round().astype(np.uint8), ".jpg", cv2.IMWRITE_JPEG_QUALITY, 92)
-
-
-def _generator(image: np.ndarray) -> np.random.Generator:
-    content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes())
-    return np.random.default_rng(int.from_bytes(content.digest()[:8], "big"))
 
 
 def _view(rng: np.random.Generator, size: tuple[int, int], frame: tuple[int, ...]) -> np.ndarray:

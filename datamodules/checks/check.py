@@ -8,15 +8,22 @@ from typing import Any
 
 import pandas as pd
 
-from datamodules.checks.counts import compare_with_paper, count_images
+from datamodules.checks.counts import compare_with_paper, count_images, count_sources
 from datamodules.checks.files import ACROSS_SPLITS, find_boxes_outside, find_duplicates, open_files
-from datamodules.checks.shortcuts import count_attributes, giveaways
+from datamodules.checks.pictures import describe_notes, describe_pictures
+from datamodules.checks.shortcuts import count_attributes, giveaways, sole_formats
+from datamodules.classes import (
+    describe_few_validation_images,
+    describe_misspellings,
+    describe_unlabelled,
+    describe_unused_labels,
+)
 from datamodules.groups import batch_groups
 from datamodules.sources.files import abbreviate
 from datamodules.sources.split import shared_patients
-from datamodules.sources.table import assemble
+from datamodules.sources.table import add_column_labels, assemble
 from experiments.errors import UserError
-from experiments.schema import Experiment, SplitPolicy
+from experiments.schema import Data, Duplicates, Experiment, SplitPolicy
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class CheckReport:
     """Findings of :func:`check_data`.
 
     Attributes:
+        sources: A row for each source: what was found there, and what not.
         counts: A row for each source and class: images in train, val, test, left out (patient in another split).
         paper: Quantity, the paper's figure, as listed by the data set (NA: it publishes no splits), as used by this
             experiment.
@@ -32,11 +40,13 @@ class CheckReport:
         duplicates: Groups of images with the same pixels: kind, images, sources, splits, files.
         shared: Patients in more than one split.
         opened: How many of how many files were opened.
+        missing: Source -> the listed images that are not there, all of them.
         notes: Worth knowing.
-        risks: What a network may learn instead of the disease.
+        risks: What a network may learn instead of the disease; splits that are worth less than they look.
         errors: What would stop or spoil a training.
     """
 
+    sources: pd.DataFrame
     counts: pd.DataFrame
     paper: pd.DataFrame
     shortcuts: dict[str, pd.DataFrame]
@@ -44,6 +54,7 @@ class CheckReport:
     duplicates: pd.DataFrame
     shared: pd.DataFrame
     opened: tuple[int, int]
+    missing: dict[str, list[str]]
     notes: list[str]
     risks: list[str]
     errors: list[str]
@@ -68,11 +79,14 @@ def check_data(
     data = experiment.data
 
     # tables and files
-    assembly = assemble(data, {task.source for task in experiment.active} | {data.pairs.val})
+    assembly = assemble(data, {task.source for task in experiment.active} | {data.pairs.val_sources[0]})
     tables = {name: table[table["split"].notna()] for name, table in assembly.tables.items()}
-    files = open_files(tables, limit, progress)
+    tables = add_column_labels(tables, experiment.active)
+    files = open_files(tables, limit, progress, data.max_megapixels)
     total = sum(len(table) * (1 + ("received" in table)) for table in tables.values())
     unreadable = files.loc[files["problem"] != "", ["image", "source", "problem"]].reset_index(drop=True)
+
+    pictures = [*describe_notes(files), *describe_pictures(files)]
 
     # what they give away, and what leaks between splits
     shortcuts = count_attributes(experiment, tables, files)
@@ -81,41 +95,57 @@ def check_data(
         for attribute, counts in shortcuts.items()
         for risk in giveaways(attribute, counts, recompressed=bool(data.augment.jpeg))
     ]
+    risks += sole_formats(shortcuts["file format"], risks)
     duplicates = find_duplicates(files)
     shared = shared_patients(tables)
-    leaks, repeats = _describe_leaks(duplicates, shared, by_paper=data.split_policy is SplitPolicy.paper)
+    leaks, repeats = _describe_leaks(duplicates, shared, data)
 
     # what would stop a training
-    errors = _task_errors(experiment, tables)
+    errors = [*assembly.notes.problems, *_task_errors(experiment, tables)]
     if len(unreadable):
         errors.append(f"{len(unreadable)} unreadable images: {abbreviate(unreadable['image'])}")
     boxed = find_boxes_outside(tables, files)
     if boxed:
         errors.append(f"{len(boxed)} images have boxes outside of their pixels: {abbreviate(boxed)}")
 
+    # labels and classes
+    labels = [
+        *describe_misspellings(experiment.active, tables),
+        *describe_unused_labels(experiment.active, tables),
+        *describe_unlabelled(experiment.active, tables),
+        *describe_few_validation_images(experiment.active, tables, data.split_policy),
+    ]
+
+    kinds = {name: data.sources[name].kind for name in assembly.tables}
     return CheckReport(
+        sources=count_sources(assembly.tables, kinds, assembly.notes.counts),
         counts=count_images(assembly.tables),
-        paper=compare_with_paper(assembly.tables, {name: data.sources[name].kind for name in tables}),
+        paper=compare_with_paper(assembly.tables, kinds),
         shortcuts=shortcuts,
         unreadable=unreadable,
         duplicates=duplicates,
         shared=shared,
         opened=(len(files), total),
-        notes=[*assembly.notes, *_undefined_scores(experiment, tables), *repeats],
-        risks=risks,
+        missing=assembly.notes.missing,
+        notes=[*assembly.notes.lines, *labels, *repeats, *pictures],
+        risks=[*assembly.notes.risks, *risks],
         errors=[*errors, *leaks],
     )
 
 
-def _describe_leaks(duplicates: pd.DataFrame, shared: pd.DataFrame, *, by_paper: bool) -> tuple[list[str], list[str]]:
+def _describe_leaks(duplicates: pd.DataFrame, shared: pd.DataFrame, data: Data) -> tuple[list[str], list[str]]:
     """Return the problems and the notes; under the paper's policy, which knows people in several splits, all notes."""
+    by_paper = data.split_policy is SplitPolicy.paper
     problems, notes = [], []
     if len(shared) and not by_paper:  # under the paper's policy the split's own notes say so already
         problems.append(f"{len(shared)} patients are in more than one split: {abbreviate(shared['patient'])}")
     for kind, groups in duplicates.groupby("kind"):
         sentence = f"{len(groups)} images occur more than once {kind}: {abbreviate(groups['files'])}"
-        if kind == ACROSS_SPLITS and not by_paper:
-            problems.append(sentence)
+        if kind == ACROSS_SPLITS and not by_paper and data.duplicates is not Duplicates.keep:
+            remedy = (
+                "remove one of each, or give both one patient; data.duplicates=join does so for files that are equal"
+            )
+            problems.append(f"{sentence}; {remedy}")
         else:
             notes.append(sentence)
     return problems, notes
@@ -133,16 +163,3 @@ def _task_errors(experiment: Experiment, tables: dict[str, pd.DataFrame]) -> lis
         except UserError as error:
             errors.append(str(error))
     return list(dict.fromkeys(errors))
-
-
-def _undefined_scores(experiment: Experiment, tables: dict[str, pd.DataFrame]) -> list[str]:
-    notes = []
-    for task in experiment.active:
-        table = tables[task.source]
-        val = table[table["split"] == "val"]
-        notes += [
-            f"tasks.{task.name}: no validation image is {label}, so its AUROC is undefined"
-            for label in task.labels
-            if label in table and not (val[label] == 1).any()
-        ]
-    return notes

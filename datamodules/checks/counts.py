@@ -1,6 +1,8 @@
-"""How many images and patients each source has, a class and split, and how many the paper had."""
+"""How many images and patients each source has, a class and split, and how many the papers had."""
 
 from __future__ import annotations
+
+import itertools
 
 import pandas as pd
 
@@ -10,7 +12,7 @@ from datamodules.sources.table import label_columns
 NO_LABEL = "(none of these)"
 LEFT_OUT = "left out"
 
-_PAPER = {  # main paper, Materials and methods
+_COVIDMT_FIGURES = {  # Materials and methods
     "covidx": {
         ("train", "normal"): 7966,
         ("train", "pneumonia"): 5451,
@@ -28,6 +30,17 @@ _PAPER = {  # main paper, Materials and methods
     },
     "nih": {("all", "images"): 112_120, ("all", "categories above 5 %"): 5},
 }
+_HIDE_AND_SEEK_FIGURES = {  # Table 1: COVIDx version 5, the images of COVID-Net's own table of that release
+    "covidx": {
+        ("train", "normal"): 7966,
+        ("train", "pneumonia"): 5475,
+        ("train", "COVID-19"): 517,
+        ("test", "normal"): 100,
+        ("test", "pneumonia"): 100,
+        ("test", "COVID-19"): 100,
+    },
+}
+_PAPERS = {"COVIDMT (000)": _COVIDMT_FIGURES, "Hide-and-Seek (001)": _HIDE_AND_SEEK_FIGURES}
 
 
 def class_masks(table: pd.DataFrame, labels: list[str]) -> dict[str, pd.Series]:
@@ -41,6 +54,48 @@ def class_masks(table: pd.DataFrame, labels: list[str]) -> dict[str, pd.Series]:
     masks = {label: table[label] == 1 for label in labels}
     none = ~pd.DataFrame(masks, index=table.index).any(axis=1)
     return {**masks, NO_LABEL: none} if none.any() else masks
+
+
+def count_sources(
+    tables: dict[str, pd.DataFrame], kinds: dict[str, str], read: dict[str, dict[str, int]]
+) -> pd.DataFrame:
+    """Count what each source brings, and what it lacks.
+
+    Args:
+        tables: Source -> sample table.
+        kinds: Source -> kind of data set.
+        read: Source -> what its reader counted, see :class:`~datamodules.sources.notes.SourceNotes`.
+
+    Returns:
+        A row a source: its kind; images; listed images and those of them that are missing (NA: it has no list);
+        files that are no images; patients; images whose patient nobody knows; images with boxes, boxes; received files.
+
+    Example:
+        >>> table = pd.DataFrame({"patient": ["a", "a", "b"], "boxes": [[], [0], [0, 0]]})
+        >>> counts = count_sources({"mine": table}, {"mine": "csv"}, {"mine": {"listed": 4, "missing": 1}})
+        >>> counts.T[0].dropna().to_dict()  # doctest: +NORMALIZE_WHITESPACE
+        {'source': 'mine', 'kind': 'csv', 'images': 3, 'listed': 4, 'missing': 1, 'patients': 2, 'with boxes': 2,
+         'boxes': 3}
+    """
+    rows = []
+    for name, table in tables.items():
+        counts = read.get(name, {})
+        boxes = [len(each) for each in table["boxes"]] if "boxes" in table else []
+        rows.append(
+            {
+                "source": name,
+                "kind": kinds[name],
+                "images": len(table),
+                **{what: counts.get(what) for what in ("listed", "missing", "no image")},
+                "patients": table["patient"].nunique(),
+                "no patient": counts.get("no patient"),
+                "with boxes": sum(count > 0 for count in boxes) if "boxes" in table else None,
+                "boxes": sum(boxes) if "boxes" in table else None,
+                "received": len(table) if "received" in table else None,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return frame.astype(dict.fromkeys(frame.columns.difference(["source", "kind"]), "Int64"))
 
 
 def count_images(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -74,25 +129,27 @@ def count_images(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def compare_with_paper(tables: dict[str, pd.DataFrame], kinds: dict[str, str]) -> pd.DataFrame:
-    """Set each of the paper's figures beside ours.
+    """Set each of the papers' figures beside ours; each paper has a COVIDx release of its own.
 
     Args:
         tables: Source -> sample table with the columns ``split`` and ``published``.
         kinds: Source -> the kind of data set that it is.
 
     Returns:
-        Columns quantity, paper, listed (by the data set; NA: it publishes no splits), used (by this experiment).
+        Columns of (the paper), quantity, paper (its figure), listed (by the data set; NA: it publishes no splits), used
+        (by this experiment).
     """
     rows = []
-    for name, table in tables.items():
+    for of, name in itertools.product(_PAPERS, tables):
+        table = tables[name]
         published = table["published"].replace({"train_val": "train"})
-        for (split, quantity), figure in _PAPER.get(kinds[name], {}).items():
+        for (split, quantity), figure in _PAPERS[of].get(kinds[name], {}).items():
             everywhere = split == "all"
             listed = _count(table[(published == split) | everywhere], quantity)
             used = _count(table[table["split"].notna() if everywhere else table["split"] == split], quantity)
             unlisted = not everywhere and published.isna().all()
-            rows.append((f"{name} {split} {quantity}", figure, None if unlisted else listed, used))
-    return pd.DataFrame(rows, columns=["quantity", "paper", "listed", "used"]).astype({"listed": "Int64"})
+            rows.append((of, f"{name} {split} {quantity}", figure, None if unlisted else listed, used))
+    return pd.DataFrame(rows, columns=["of", "quantity", "paper", "listed", "used"]).astype({"listed": "Int64"})
 
 
 def _count(table: pd.DataFrame, quantity: str) -> int:

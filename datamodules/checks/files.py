@@ -5,34 +5,51 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-from PIL import Image
 
 from datamodules.checks.counts import class_masks
-from datamodules.dataset import outside
-from datamodules.images.decode import decode
+from datamodules.images.decode import read_picture
+from datamodules.images.looks import Look, look_at
+from datamodules.reading.boxes import fits, outside
 from datamodules.sources.split import ranked
 from datamodules.sources.table import label_columns
 from experiments.errors import UserError
+from experiments.schema import MAX_MEGAPIXELS
 
 ACROSS_SPLITS = "across splits"  # a kind of duplicates
 
 
 class FileFacts(NamedTuple):
-    """What one file tells; ``digest`` is equal for a DICOM and the PNG made of it, ``problem`` is "" for none."""
+    """What one file tells.
+
+    Attributes:
+        format: ``DICOM``, ``PNG``, ...
+        size: Width and height, ``1024x1024``.
+        digest: Equal for a DICOM and the PNG made of it.
+        problem: Why the file cannot be read; "" for none.
+        notes: What was passed over or is unusual in the file.
+        look: The picture at a glance; None: unreadable.
+    """
 
     format: str
     size: str
     digest: str
     problem: str
+    notes: tuple[str, ...] = ()
+    look: Look | None = None
 
 
 def open_files(
-    tables: dict[str, pd.DataFrame], limit: int | None, progress: Callable[[Iterable[Any], int], Iterable[Any]]
+    tables: dict[str, pd.DataFrame],
+    limit: int | None,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]],
+    megapixels: float = MAX_MEGAPIXELS,
 ) -> pd.DataFrame:
     """Open the images of all tables.
 
@@ -40,6 +57,7 @@ def open_files(
         tables: Source -> sample table.
         limit: Open at most so many images of each source's classes; None: all.
         progress: Wraps the iteration over the files (items, total).
+        megapixels: At most so many million pixels a file may have.
 
     Returns:
         One row a file: image, source, split, role (image or received), and the fields of :class:`FileFacts`.
@@ -52,7 +70,8 @@ def open_files(
     files = pd.concat(rows, ignore_index=True)
 
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        facts = list(progress(pool.map(inspect_file, files["image"]), len(files)))
+        inspect = partial(inspect_file, megapixels=megapixels)
+        facts = list(progress(pool.map(inspect, files["image"]), len(files)))
     return pd.concat([files, pd.DataFrame(facts, columns=list(FileFacts._fields))], axis=1)
 
 
@@ -65,10 +84,15 @@ def _draw_images(table: pd.DataFrame, limit: int) -> set[str]:
     return {images[name] for mask in masks for name in ranked(names[mask], seed=0)[:limit]}
 
 
-def inspect_file(path: str) -> FileFacts:
+def inspect_file(path: str, megapixels: float = MAX_MEGAPIXELS) -> FileFacts:
     """Decode one file.
 
+    Args:
+        path: The file.
+        megapixels: At most so many million pixels it may have.
+
     Example:
+        >>> from PIL import Image
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     Image.new("L", (30, 20)).save(f"{folder}/film.png")
@@ -77,16 +101,13 @@ def inspect_file(path: str) -> FileFacts:
         ('PNG', '30x20', '')
     """
     try:
-        pixels = decode(path)
+        pixels, record = read_picture(path, megapixels=megapixels)
     except UserError as error:
         return FileFacts("", "", "", str(error))
-    try:
-        with Image.open(path) as picture:
-            kind = picture.format or Path(path).suffix
-    except OSError:
-        kind = "DICOM"
     size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-    return FileFacts(kind, size, blake2b(size.encode() + pixels.tobytes(), digest_size=16).hexdigest(), "")
+    digest = blake2b(size.encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return FileFacts(record.format, size, digest.hexdigest(), "", record.notes, look_at(pixels))
 
 
 def find_duplicates(files: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +116,7 @@ def find_duplicates(files: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row a group: kind (across splits, across sources, within a source), images, sources, splits, files.
     """
-    images = files[(files["role"] == "image") & (files["digest"] != "")]
+    images = files[(files["role"] == "image") & (files["digest"] != "")].drop_duplicates("image")
     rows = []
     for _, group in images[images["digest"].duplicated(keep=False)].groupby("digest"):
         splits, sources = sorted(set(group["split"])), sorted(set(group["source"]))
@@ -108,14 +129,19 @@ def find_duplicates(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_boxes_outside(tables: dict[str, pd.DataFrame], files: pd.DataFrame) -> list[str]:
-    """Return the opened images that one of their boxes leaves."""
+    """Return the opened images that one of their boxes leaves, or that are no copy of the frame of their boxes."""
     readable = files[files["problem"] == ""]
     sizes = dict(zip(readable["image"], readable["size"], strict=True))
     images = []
     for table in tables.values():
         if "boxes" not in table:
             continue
+        frame = table["frame"].iloc[0] if "frame" in table and len(table) else None
         for image, boxes in zip(table["image"], table["boxes"], strict=True):
-            if image in sizes and outside(boxes, *map(int, sizes[image].split("x"))).any():
+            if image not in sizes or not len(boxes):
+                continue
+            width, height = map(int, sizes[image].split("x"))
+            misplaced = outside(boxes, width, height).any() if frame is None else not fits(frame, width, height)
+            if misplaced:
                 images.append(image)
     return images

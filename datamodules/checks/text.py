@@ -1,6 +1,9 @@
-"""A check's report, printed for a person."""
+"""A check's report, printed for a person or written as JSON."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import fields
 
 import pandas as pd
 from rich.console import Console
@@ -8,11 +11,27 @@ from rich.markup import escape
 from rich.table import Table
 
 from datamodules.checks.check import CheckReport
+from experiments.names import printable
+
+
+def report_json(report: CheckReport) -> str:
+    """Return a report as JSON: its fields, of tables a dictionary a row."""
+    return json.dumps({field.name: _plain(getattr(report, field.name)) for field in fields(report)}, indent=1)
+
+
+def _plain(value: object) -> object:
+    """Return a field of a report as JSON's own kinds of values."""
+    if isinstance(value, pd.DataFrame):
+        return json.loads(value.reset_index(drop=value.index.name is None).to_json(orient="records"))
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return value
 
 
 def print_report(report: CheckReport, console: Console) -> None:
-    """Print a report as tables, then its notes, shortcut risks and problems."""
+    """Print a report as tables, then its notes, risks and problems."""
     # tables
+    _print_table(console, "Found", report.sources)
     _print_table(console, "Images per split", report.counts)
     _print_table(console, "Beside the paper", report.paper)
     for attribute, counts in report.shortcuts.items():
@@ -28,13 +47,15 @@ def print_report(report: CheckReport, console: Console) -> None:
     console.print(f"{opened} of {total} image files opened")
     for style, title, lines in (
         ("cyan", "note", report.notes),
-        ("yellow", "shortcut risk", report.risks),
+        ("yellow", "risk", report.risks),
         ("red", "problem", report.errors),
     ):
         for line in lines:
             console.print(f"[{style}]{title}:[/] ", end="")
             console.print(line, markup=False, highlight=False)
-    if not report.errors:
+    if report.risks and not report.errors:
+        console.print(f"[yellow]nothing stops a training, but {len(report.risks)} risk(s) are listed above[/]")
+    elif not report.errors:
         console.print("[green]no problem found[/]")
 
 
@@ -45,7 +66,7 @@ def _print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     table = Table()
     for column in frame:
         justify = "right" if pd.api.types.is_numeric_dtype(frame[column]) else "left"
-        table.add_column(escape(str(column)), justify=justify)
+        table.add_column(escape(printable(str(column))), justify=justify)
     for row in frame.itertuples(index=False):
-        table.add_row(*("" if pd.isna(value) else escape(str(value)) for value in row))
+        table.add_row(*("" if pd.isna(value) else escape(printable(str(value))) for value in row))
     console.print(table)

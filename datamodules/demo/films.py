@@ -102,7 +102,8 @@ def draw_films(seed: int, size: int, patients: int) -> Iterator[Film]:
             portable = bool(rng.random() < (0.5 if split == "test" else bedside_share))
             chest = draw_chest(anatomy, findings, rng, size=size, letter=letter, portable=portable)
             is_scan = rng.random() < (0.5 if split == "test" else scan_share)
-            published = _print_and_scan(chest, rng) if is_scan else chest
+            # COVIDx has NIH's films whole, and so have their lung masks, which all sets share by the film's name
+            published = _print_and_scan(chest, rng, crop=origin == "covid") if is_scan else chest
 
             covidx, rsna = _draw_names(kind, patient, follow_up, count[split, kind], rng)
             count[split, kind] += 1
@@ -143,12 +144,13 @@ def _draw_names(kind: str, patient: int, follow_up: int, n: int, rng: np.random.
     return f"{rsna}.{'png' if n % 2 else 'jpg'}" if rsna else _nih_name(patient, follow_up), rsna
 
 
-def _print_and_scan(chest: Chest, rng: np.random.Generator) -> Chest:
-    """Make a film a figure of a printed page: cropped, paler, framed, with the panel's letter."""
+def _print_and_scan(chest: Chest, rng: np.random.Generator, *, crop: bool) -> Chest:
+    """Make a film a figure of a printed page: cropped or whole, paler, framed, with the panel's letter."""
     size = len(chest.image)
 
     # crop and fade
-    top, bottom, left, right = (rng.uniform((0, 0.02, 0, 0), (0.03, 0.09, 0.03, 0.03)) * size).astype(int)
+    cut = rng.uniform((0, 0.02, 0, 0), (0.03, 0.09, 0.03, 0.03)) * crop
+    top, bottom, left, right = (cut * size).astype(int)
     inside = (slice(top, size - bottom), slice(left, size - right))
     image = 38 + 0.85 * chest.image[inside].astype(np.float32)
     image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))

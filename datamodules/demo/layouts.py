@@ -1,4 +1,4 @@
-"""The layouts of COVIDx, RSNA, NIH ChestX-ray14, WaCXR, class folders and lung masks, written with made-up films."""
+"""The layouts of the data sets, class folders and lung masks, written with made-up films."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable
+from hashlib import md5
 from pathlib import Path
 
 import cv2
@@ -15,9 +16,25 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
 
-from datamodules.channels.phone_apps import whatsapp
+from datamodules.channels.phone_apps import whatsapp, whatsapp_web
 from datamodules.demo.films import Film
+from datamodules.sources.chexpert import LABELS as CHEXPERT_LABELS
 
+# NIH's findings in the words of others
+_CHEXPERT_CLASS = {
+    "Pneumonia": "Pneumonia",
+    "Infiltration": "Lung Opacity",
+    "Effusion": "Pleural Effusion",
+    "Atelectasis": "Atelectasis",
+    "Nodule": "Lung Lesion",
+}
+_VINDR_CLASS = {
+    "Pneumonia": "Pneumonia",
+    "Infiltration": "Infiltration",
+    "Effusion": "Pleural effusion",
+    "Atelectasis": "Atelectasis",
+    "Nodule": "Nodule/Mass",
+}
 _RSNA_CLASS = {"normal": "Normal", "pneumonia": "Lung Opacity", "other": "No Lung Opacity / Not Normal"}
 
 
@@ -42,7 +59,7 @@ def write_covidx(root: Path, films: list[Film]) -> None:
 
 
 def write_rsna(root: Path, films: list[Film]) -> None:
-    """Write RSNA stage 2 and RSNA's published mapping to NIH images. A row a box, in the file's own pixels."""
+    """Write RSNA stage 2 and RSNA's published mapping to NIH images. A row a box, in RSNA's frame of 1024 px."""
     labels, classes, mapping = [], [], []
     folder = root / "stage_2_train_images"
     folder.mkdir(parents=True)
@@ -54,7 +71,7 @@ def write_rsna(root: Path, films: list[Film]) -> None:
         _write_dicom(folder / f"{film.rsna}.dcm", film, uids, n)
 
         # its rows
-        boxes = film.boxes("Pneumonia")
+        boxes = film.boxes("Pneumonia") * (1024 / len(film.chest.image))
         for x1, y1, x2, y2 in boxes:
             labels.append((film.rsna, x1, y1, x2 - x1, y2 - y1, 1))
         if not len(boxes):
@@ -155,6 +172,68 @@ def write_wacxr(root: Path, films: list[Film]) -> None:
         received = root / "covid_binary_test_whatsapp" / f"{name}.jpeg"
         received.parent.mkdir(parents=True, exist_ok=True)
         received.write_bytes(whatsapp(film.published.image))
+
+
+def write_received(root: Path, films: list[Film]) -> None:
+    """Write what WhatsApp's web client makes of NIH's and RSNA's films, as CheXwhatsApp brings it: without labels."""
+    for film in films:
+        received = whatsapp_web(film.chest.image)
+        names = {"nih": Path(film.nih).stem if film.kind != "COVID-19" else "", "rsna": film.rsna}
+        for name, stem in names.items():
+            path = root / f"{name}_whatsapp" / "received" / f"{stem}.jpeg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if stem:
+                path.write_bytes(received)
+
+
+def write_chexpert(root: Path, films: list[Film]) -> None:
+    """Write CheXpert: a quarter of NIH's universe, every fifth finding uncertain, some films with a lateral view."""
+    lines: dict[str, list[tuple]] = {"train": [], "valid": []}
+    films = [film for film in films if film.kind != "COVID-19" and film.patient % 4 == 0]
+    for n, film in enumerate(films):
+        split = "valid" if film.split == "test" else "train"
+        view, sex, age = film.person
+        values = {_CHEXPERT_CLASS[finding]: -1.0 if n % 5 == 4 else 1.0 for finding in film.findings}
+        values |= {} if film.findings else {"No Finding": 1.0}
+        for place in ("frontal", "lateral") if n % 6 == 0 else ("frontal",):
+            name = f"{split}/patient{film.patient:05d}/study{film.follow_up + 1}/view1_{place}.jpg"
+            _write_image(root / name, film.chest.image if place == "frontal" else film.chest.image[:, ::2])
+            cells = [values.get(label, "") for label in CHEXPERT_LABELS]
+            projection = view if place == "frontal" else ""
+            row = (f"CheXpert-v1.0-small/{name}", {"M": "Male", "F": "Female"}[sex], age, place.title(), projection)
+            lines[split].append((*row, *cells))
+
+    header = ",".join(["Path,Sex,Age,Frontal/Lateral,AP/PA", *CHEXPERT_LABELS])
+    for split, rows in lines.items():
+        _write_csv(root / f"{split}.csv", header, rows)
+
+
+def write_vindr(root: Path, films: list[Film]) -> None:
+    """Write VinDr-CXR: another quarter; the three radiologists' boxes differ a little, and the third misses some."""
+    films = [film for film in films if film.kind != "COVID-19" and film.patient % 4 == 1]
+    rows: dict[str, list[tuple]] = {"train": [], "test": []}
+    for n, film in enumerate(films):
+        # the image
+        split = "test" if film.split == "test" else "train"
+        image = md5(film.nih.encode(), usedforsecurity=False).hexdigest()
+        uids = {f"{name}InstanceUID": generate_uid(entropy_srcs=[image, name]) for name in ("Study", "Series", "SOP")}
+        (root / split).mkdir(parents=True, exist_ok=True)
+        _write_dicom(root / split / f"{image}.dicom", film, uids, n)
+
+        # its marks
+        for number, reader in enumerate(("R1", "R8", "R9") if split == "train" else ("",)):
+            findings = film.findings if number < 2 or n % 3 else ()
+            for finding in findings:
+                boxes = film.boxes(finding) + number
+                corners = [tuple(box) for box in boxes.tolist()] or [("", "", "", "")]
+                rows[split] += [(image, reader, _VINDR_CLASS[finding], *box) for box in corners]
+            rows[split] += [] if findings else [(image, reader, "No finding", "", "", "", "")]
+
+    corners = "x_min,y_min,x_max,y_max"
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    _write_csv(root / "annotations" / "annotations_train.csv", f"image_id,rad_id,class_name,{corners}", rows["train"])
+    tests = [(image, *rest) for image, _, *rest in rows["test"]]
+    _write_csv(root / "annotations" / "annotations_test.csv", f"image_id,class_name,{corners}", tests)
 
 
 def write_small(root: Path, films: list[Film]) -> None:

@@ -1,4 +1,4 @@
-"""Made-up data sets in the layouts of COVIDx, RSNA, NIH ChestX-ray14 and WaCXR, with lung masks.
+"""Made-up data sets in the layouts of COVIDx, RSNA, NIH ChestX-ray14, WaCXR, CheXpert and VinDr-CXR, with lung masks.
 
 They have what makes the real ones hard. The same films lie in several sets under different names (an RSNA id is an NIH
 image), a patient has several films, NIH's official test list does not know COVIDx's, and shortcuts give the class
@@ -13,16 +13,28 @@ import shutil
 from pathlib import Path
 
 from datamodules.demo.films import draw_films
-from datamodules.demo.layouts import write_covidx, write_lungs, write_nih, write_rsna, write_small, write_wacxr
+from datamodules.demo.layouts import (
+    write_chexpert,
+    write_covidx,
+    write_lungs,
+    write_nih,
+    write_received,
+    write_rsna,
+    write_small,
+    write_vindr,
+    write_wacxr,
+)
 from experiments.errors import UserError
 
 MARKER = ".covidmt-demo.json"
-_VERSION = 2  # of what is drawn and written; raise it so that older demo sets are written anew
+_VERSION = 5  # of what is drawn and written; raise it so that older demo sets are written anew
 _MIN_PATIENTS, _MIN_SIZE = 48, 32
 
 
 def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 200) -> None:
-    """Write ``covidx``, ``rsna``, ``nih``, ``wacxr``, ``small`` and ``lungs`` below a folder.
+    """Write the made-up data sets below a folder, each in a folder of its name; ``small`` has two class folders.
+
+    ``nih_whatsapp`` and ``rsna_whatsapp`` have what the phone received of NIH's and RSNA's, ``lungs`` has the masks.
 
     The same arguments give the same bytes. A demo set that is there already is left as it is when it was written with
     the same arguments, else replaced; the folder appears whole or not at all.
@@ -41,7 +53,8 @@ def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 20
         >>> with TemporaryDirectory() as folder:
         ...     write_demo(Path(folder, "demo"), size=32, patients=48)
         ...     print(*sorted(path.name for path in Path(folder, "demo").iterdir()))
-        .covidmt-demo.json covidx lungs nih rsna small wacxr
+        .covidmt-demo.json chexpert covidx lungs nih nih_whatsapp rsna rsna_whatsapp small vindr
+        wacxr
     """
     if size < _MIN_SIZE or patients < _MIN_PATIENTS:
         raise UserError(
@@ -64,6 +77,9 @@ def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 20
         write_rsna(new / "rsna", films)
         write_nih(new / "nih", films)
         write_wacxr(new / "wacxr", films)
+        write_received(new, films)
+        write_chexpert(new / "chexpert", films)
+        write_vindr(new / "vindr", films)
         write_small(new / "small", films)
         write_lungs(new / "lungs", films)
         (new / MARKER).write_text(wanted)

@@ -11,13 +11,14 @@ from unittest import mock
 import cv2
 import numpy as np
 
+from datamodules.images.own_steps import own_step
+from datamodules.reading.boxes import MIN_VISIBILITY
 from experiments.errors import UserError
+from experiments.pretraining.schema import Views
 from experiments.schema import Augment
 
 with mock.patch.dict(os.environ, {"NO_ALBUMENTATIONS_UPDATE": "1"}):  # its import would ask a server for a newer one
     import albumentations as A
-
-MIN_VISIBILITY = 0.25
 
 
 def training_transform(augment: Augment) -> A.Compose:
@@ -31,7 +32,7 @@ def training_transform(augment: Augment) -> A.Compose:
     turned one, clipped to the image; one of which less than a quarter is left in the image is dropped. The JPEG step
     works at the input size and comes first, as a received file is compressed before anything else happens to it. The
     intensity shift adds the same share of the grey range to every pixel. Opacities, gamma, blur and noise are not the
-    paper's.
+    paper's. Steps of ``augment.extra`` come last (:mod:`.own_steps`).
 
     Raises:
         UserError: A setting out of its range.
@@ -73,10 +74,32 @@ def training_transform(augment: Augment) -> A.Compose:
         steps.append(A.HorizontalFlip(p=augment.hflip))
 
     steps += _grey_levels(augment)
+    steps += [own_step(text, f"data.augment.extra[{index}]") for index, text in enumerate(augment.extra)]
     boxes = A.BboxParams(
         format="pascal_voc", clip=True, filter_invalid_bboxes=True, min_visibility=MIN_VISIBILITY, label_fields=[]
     )
     return A.Compose(steps, bbox_params=boxes)
+
+
+def view_transform(views: Views, size: int) -> A.Compose:
+    """Return what makes a view of a film for self-supervised pretraining: a crop, then :func:`training_transform`.
+
+    Args:
+        views: The settings.
+        size: Side of the views, in pixels.
+
+    Raises:
+        UserError: A setting out of its range.
+
+    Example:
+        >>> from experiments.pretraining.schema import Views
+        >>> film = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
+        >>> one, other = (seeded(view_transform(Views(), 32), seed)(image=film)["image"] for seed in (0, 1))
+        >>> one.shape, bool((one == other).all())
+        ((32, 32), False)
+    """
+    crop = A.RandomResizedCrop((size, size), scale=(views.crop, 1.0), ratio=(0.9, 1.1), interpolation=cv2.INTER_AREA)
+    return A.Compose([crop, *training_transform(views).transforms])
 
 
 def _ratio(share: float) -> A.OneOf:

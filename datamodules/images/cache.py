@@ -2,8 +2,9 @@
 
 A source at one size is one file of pixels, ``<source>-<size>px-<decoder>.pixels``, that only grows, and beside it
 ``.index``, which is replaced whole after the pixels that it names are on disk: whatever ends a process, the next one
-resumes there, and readers are never disturbed. What counts is a file's content: a data set that has moved is read
-again, but not decoded again.
+resumes there, and readers are never disturbed. What removed and replaced images took becomes holes in the file
+(`datamodules.images.compaction`), while nobody reads it. What counts is a file's content: a data set that has moved is
+read again, but not decoded again.
 
 numpy does this in a page of code. zarr and litdata are made for chunks that several arrays or machines share: they add
 a decompression or a copy to each read, have no notion of a changed source, and are a dependency more.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -26,15 +28,20 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
+from datamodules.formats.files import read_regular
+from datamodules.formats.limits import most_bytes
 from datamodules.images.cache_index import CacheIndex, Entry, absolute_paths, read_stamp
 from datamodules.images.cached import CachedImages, stride
+from datamodules.images.compaction import Hold, drop_removed, give_back, is_in_use
 from datamodules.images.decode import DECODER, crop_top, decode, resize
 from datamodules.images.processes import in_processes
 from datamodules.sources.files import abbreviate
 from experiments.errors import UserError
+from experiments.schema import MAX_MEGAPIXELS
 
 logger = logging.getLogger("covidmt")
 
+_NAME = re.compile(r"(?P<source>.+)-(?P<size>\d+)px(-top(?P<top>[\d.]+))?-[0-9a-f]{12}")  # of a file of pixels
 SAVE_SECONDS = 10.0  # between two states that an interrupted build resumes from
 
 
@@ -46,6 +53,7 @@ class ImageCache:
         source: The source's name.
         size: Side S of the cached images, in pixels.
         top: Share of the images that is cut off at the top, 0 to below 1.
+        megapixels: At most so many million pixels a file may have.
 
     Attributes:
         pixels: The file of pixels.
@@ -65,9 +73,11 @@ class ImageCache:
         ((1, 0), [77, 77, 77, 77])
     """
 
-    def __init__(self, folder: str | Path, source: str, size: int, top: float = 0.0) -> None:
+    def __init__(
+        self, folder: str | Path, source: str, size: int, top: float = 0.0, megapixels: float = MAX_MEGAPIXELS
+    ) -> None:
         decoder = sha256(DECODER.encode()).hexdigest()[:12]
-        self.size, self.top = size, top
+        self.size, self.top, self.megapixels = size, top, megapixels
         cropped = f"-top{top}" if top else ""
         self.pixels = Path(folder).absolute() / f"{source}-{size}px{cropped}-{decoder}.pixels"
         self.index = self.pixels.with_suffix(".index")
@@ -102,6 +112,45 @@ class ImageCache:
                 self._add(index, paths[missing], processes)
         return len(missing)
 
+    def compact(self) -> int:
+        """Give the room of removed and replaced images back to the disk, unless another process reads the cache.
+
+        Returns:
+            Bytes.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        if not self.pixels.exists():
+            return 0
+        with self._explained(), self._locked():
+            index = drop_removed(self._read_index())
+            index.write(self.index)
+            return give_back(self.pixels, stride(self.size), index.entries["row"])
+
+    @classmethod
+    def all_in(cls, folder: Path) -> list[ImageCache]:
+        """Return the caches in a folder that this version of the decoder has filled."""
+        caches = []
+        for path in sorted(folder.glob("*.pixels")):
+            name = _NAME.fullmatch(path.stem)
+            if name:
+                cache = cls(folder, name["source"], int(name["size"]), float(name["top"] or 0))
+                caches += [cache] if cache.pixels == path.absolute() else []
+        return caches
+
+    def spare(self) -> int:
+        """Return the bytes that :meth:`compact` would give back now; 0 where another process reads the cache.
+
+        Raises:
+            UserError: The cache cannot be read.
+        """
+        if not self.pixels.exists() or is_in_use(self.pixels):
+            return 0
+        with self._explained():
+            rows = len(drop_removed(self._read_index()).entries)
+            return max(0, 512 * self.pixels.stat().st_blocks - rows * stride(self.size))
+
     def view(self, images: Iterable[str | bytes]) -> CachedImages:
         """Return the images, in this order.
 
@@ -112,16 +161,17 @@ class ImageCache:
             UserError: One is not in the cache.
         """
         paths = absolute_paths(images)
+        held = Hold(self.pixels)  # first: the rows that the index names are not given back from here on
         index = self._read_index()
         places, known = index.find(paths)
         if not known.all():
             names = abbreviate([os.fsdecode(path) for path in paths[~known]])
             raise UserError(f"{self.pixels}: not in this cache: {names}; run `covidmt data cache`")
-        return self._images(index.entries[places])
+        return self._images(index.entries[places], held)
 
-    def _images(self, entries: np.ndarray) -> CachedImages:
+    def _images(self, entries: np.ndarray, held: Hold | None = None) -> CachedImages:
         shapes = np.stack([entries["height"], entries["width"]], axis=1)
-        return CachedImages(self.pixels, self.size, entries["row"].copy(), entries["check"].copy(), shapes)
+        return CachedImages(self.pixels, self.size, entries["row"].copy(), entries["check"].copy(), shapes, held)
 
     def _add(self, index: CacheIndex, paths: np.ndarray, processes: int | None) -> None:
         if not len(paths):
@@ -155,7 +205,8 @@ class ImageCache:
         first = -(-self.pixels.stat().st_size // stride(self.size))
         begun = self.index.stat().st_mtime_ns
         return [
-            _Job(os.fsdecode(path), first + i, self.pixels, self.size, self.top, begun) for i, path in enumerate(paths)
+            _Job(os.fsdecode(path), first + i, self.pixels, self.size, self.top, self.megapixels, begun)
+            for i, path in enumerate(paths)
         ]
 
     def _save(self, pixels: int, index: CacheIndex) -> None:
@@ -209,13 +260,14 @@ class ImageCache:
 
 
 class _Job(NamedTuple):
-    """An image to decode: its file, its row in the file of pixels, and the state of the index when the build began."""
+    """An image to decode: its file, its row in the file of pixels, limits, and the state of the index when it began."""
 
     image: str
     row: int
     pixels: Path
     size: int
     top: float
+    megapixels: float
     begun: int
 
 
@@ -223,7 +275,9 @@ def _decode_into(job: _Job) -> Entry | str:
     """Write an image's pixels into its row; return its entry of the index, or why the image cannot be read."""
     stamp = read_stamp(job.image)
     try:
-        data = Path(job.image).read_bytes()
+        data = read_regular(job.image, most_bytes(job.megapixels))
+    except UserError as error:
+        return str(error)
     except OSError as error:
         return f"{job.image}: cannot be read ({error.strerror})"
 
@@ -231,7 +285,7 @@ def _decode_into(job: _Job) -> Entry | str:
     pixels = _pixels_by_content(job.pixels.with_suffix(".index"), job.begun).get(digest)
     if pixels is None:
         try:
-            image = decode(data, job.image)
+            image = decode(data, job.image, job.megapixels)
         except UserError as error:
             return str(error)
         pixels = _write_pixels(job, image)

@@ -8,6 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
+from datamodules.images.compaction import Hold
 from experiments.errors import UserError
 
 
@@ -20,6 +21,7 @@ class CachedImages:
         rows: (n,) int64, the images' places in it.
         checks: (n,) uint32, their checksums.
         shapes: (n, 2) int32, height and width of the images as they were before the resize.
+        held: Keeps the images' places from being given back; a copy in a process that did not inherit it has none.
 
     Example:
         >>> import tempfile
@@ -32,8 +34,16 @@ class CachedImages:
         [[0, 1], [2, 3]]
     """
 
-    def __init__(self, path: Path, size: int, rows: np.ndarray, checks: np.ndarray, shapes: np.ndarray) -> None:
-        self.path, self.size = path, size
+    def __init__(
+        self,
+        path: Path,
+        size: int,
+        rows: np.ndarray,
+        checks: np.ndarray,
+        shapes: np.ndarray,
+        held: Hold | None = None,
+    ) -> None:
+        self.path, self.size, self._held = path, size, held
         self.rows, self.checks, self.shapes = rows, checks, shapes
         self._map: mmap.mmap | None = None
 
@@ -68,7 +78,7 @@ class CachedImages:
         return pixels
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_map": None}
+        return self.__dict__ | {"_map": None, "_held": None}
 
 
 def stride(size: int) -> int:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from rich.progress import track
 
+from datamodules.images.sockets import shorten_socket_paths
 from experiments.errors import UserError
 
 JOBS_EACH = 150  # another process takes as long to start as one takes to do so many
@@ -41,6 +42,7 @@ def in_processes(
         yield from track(map(function, jobs), title, total=len(jobs))
         return
 
+    shorten_socket_paths()
     context = multiprocessing.get_context("forkserver")  # a clean parent, that has imported what they need but once
     context.set_forkserver_preload([function.__module__])
     with ProcessPoolExecutor(processes, context, initializer=_start_process) as pool:

@@ -4,7 +4,7 @@ A file a data set: `covidx`, `rsna`, `nih`, `wacxr`, and a user's own `user_csv`
 set is, where to get it and how to cite it. `table` says what a sample table is and lists the readers; `split` decides
 who is trained and tested on, `patients` who is in which image, `files` finds the files.
 
-For use from outside: `load_tables`, `label_columns`, `READERS`, `PatientRegistry`.
+For use from outside: `load_tables`, `label_columns`, `PatientRegistry`.
 """
 
 import lazy_loader

@@ -29,8 +29,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from datamodules.sources.files import abbreviate, drop_missing, find_file, list_images, read_text, source_root
-from datamodules.sources.patients import PatientRegistry, origin_of, squeeze
+from datamodules.reading.listing import FolderImages, scan_folders
+from datamodules.sources.files import abbreviate, find_file, read_text, source_root
+from datamodules.sources.notes import SourceNotes, drop_missing
+from datamodules.sources.patients import PatientRegistry, origin_of
 from experiments.errors import UserError
 from experiments.source_schema import CovidxSource
 
@@ -54,7 +56,7 @@ class Line(NamedTuple):
     origin: str | None
 
 
-def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, notes: SourceNotes) -> pd.DataFrame:
     r"""Read COVIDx into a sample table with the published split.
 
     Without a validation list the training rows are ``train_val``. ``origin`` is COVIDx's own sub-source (cohen, rsna,
@@ -75,11 +77,15 @@ def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, note
         ...     Path(folder, "train").mkdir()
         ...     Path(folder, "train", "COVID 70.png").touch()
         ...     _ = Path(folder, "train.txt").write_text("70 COVID 70.png COVID-19 cohen\n")
-        ...     table = read_covidx(CovidxSource(root=folder), "covidx", PatientRegistry(), [])
+        ...     table = read_covidx(CovidxSource(root=folder), "covidx", PatientRegistry(), SourceNotes())
         >>> table[["patient", "split", "normal", "COVID-19"]].values.tolist()
         [['cohen:70', 'train_val', 0.0, 1.0]]
     """
     root = source_root(source, name)
+
+    # what lies there; the lists lie in the root
+    folders = [root / folder for folder in ("train", "val", "test")]
+    notes.add_others(name, scan_folders(*folders).others, root)
 
     # all lines of all lists
     lists = {split: _list_file(source, name, root, split) for split in _SPLITS}
@@ -87,11 +93,10 @@ def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, note
     for split, path in lists.items():
         if path is None:
             continue
-        files = list_images(*(root / folder for folder in (split, "train", "val", "test", ".")))
-        by_name = {squeeze(file): path for file, path in files.items()}
+        files = scan_folders(*(root / folder for folder in (split, "train", "val", "test", ".")))
         published = "train_val" if split == "train" and lists["val"] is None else split
         for line in read_list(path):
-            rows.append(_row(line, by_name, published, patients))
+            rows.append(_row(line, files, published, patients))
     columns = ["file", "image", "patient", "split", "origin", *LABELS]
     table = drop_missing(pd.DataFrame(rows, columns=columns), name, root, notes)
 
@@ -106,11 +111,11 @@ def read_covidx(source: CovidxSource, name: str, patients: PatientRegistry, note
     # patients
     unmapped = int(table["patient"].str.startswith("rsna:").sum())
     if unmapped:
-        notes.append(
+        notes.risks.append(
             f"{name}: {unmapped} images of RSNA origin are not in RSNA's mapping to NIH (data.sources.<rsna>.mapping); "
             "their patients cannot be kept apart from NIH's, nor from each other"
         )
-    patients.known.update(zip((squeeze(Path(image).stem) for image in table["image"]), table["patient"], strict=True))
+    patients.learn(table["image"], table["patient"])
     return table[["image", "patient", "split", "source", "origin", *LABELS]].reset_index(drop=True)
 
 
@@ -164,15 +169,15 @@ def _list_file(source: CovidxSource, name: str, root: Path, split: str) -> Path 
     return find_file(root, pattern, f"data.sources.{name}.{split}_list")
 
 
-def _row(line: Line, files: dict[str, str], split: str, patients: PatientRegistry) -> tuple[object, ...]:
+def _row(line: Line, files: FolderImages, split: str, patients: PatientRegistry) -> tuple[object, ...]:
     """Make a row; the files themselves tell which words are the patient's and which the file's.
 
     'COVID 70 COVID(70).png' has a blank in the patient.
     """
     cuts = range(1, len(line.words))
-    cut = next((i for i in cuts if "".join(line.words[i:]) in files), 1)
+    cut = next((i for i in cuts if files.find(" ".join(line.words[i:]))), 1)
     patient, file = " ".join(line.words[:cut]), " ".join(line.words[cut:])
     stem = Path(file).stem
     origin = line.origin or origin_of(patient, stem)
     person = patients.of_covidx(patient, stem, origin)
-    return file, files.get(squeeze(file)), person, split, origin, *_TARGETS[line.label]
+    return file, files.find(file), person, split, origin, *_TARGETS[line.label]

@@ -5,28 +5,17 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from datamodules.reading.listing import scan_folders
 from experiments.errors import UserError
+from experiments.names import printable
 from experiments.source_schema import Source
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp")
-
-NOT_LABELS = {"file", "image", "patient", "split", "source", "origin", "boxes", "received", "published"}
-
-
-def check_labels(labels: Iterable[str], where: object) -> None:
-    """Refuse labels that have the name of another column of the sample table.
-
-    Raises:
-        UserError: Naming the first one.
-    """
-    taken = sorted(NOT_LABELS.intersection(labels))
-    if taken:
-        raise UserError(f"{where}: no label can be called {taken[0]!r}, a column of every table; give it another name")
+_BLANK = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "None", "NULL", "null"]  # cells that say nothing
 
 
 def source_root(source: Source, name: str) -> Path:
@@ -71,34 +60,12 @@ def find_file(root: Path, pattern: str, key: str) -> Path:
 
 
 def list_images(*folders: Path) -> dict[str, str]:
-    """List the images directly in the folders; the first folder wins, absent ones are skipped.
-
-    Returns:
-        File name -> path.
+    """List the images directly in the folders, file name -> path; the first folder wins, absent ones are skipped.
 
     Raises:
-        UserError: An image whose name is not UTF-8: no table can hold it.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     for name in ("a.png", "b.DCM", "notes.txt", ".hidden.png"):
-        ...         Path(folder, name).touch()
-        ...     sorted(list_images(Path(folder), Path(folder, "absent")))
-        ['a.png', 'b.DCM']
+        UserError: As :func:`~datamodules.reading.listing.scan_folders`, which also tells what is no image.
     """
-    images: dict[str, str] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            continue
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or not entry.name.lower().endswith(IMAGE_SUFFIXES):
-                    continue
-                if not entry.name.isprintable() and "\\udc" in ascii(entry.name):
-                    raise UserError(f"{folder}: the file name {entry.name!a} is not UTF-8; rename the file")
-                images.setdefault(entry.name, entry.path)
-    return images
+    return scan_folders(*folders).images
 
 
 def read_text(path: Path) -> str:
@@ -113,18 +80,37 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error}); save it again as UTF-8") from error
 
 
-def read_csv(path: Path, columns: list[str], separator: str = ",", optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV's named columns as text, blank as NaN; of the optional ones those that it has.
+def read_csv(
+    path: Path, columns: list[str], separator: str = ",", optional: Sequence[str] = (), words: Sequence[str] = ()
+) -> pd.DataFrame:
+    r"""Read a CSV's named columns as text without blanks around it, and of the optional ones those that it has.
+
+    Blank cells, ``NA``, ``NaN``, ``None`` and the like are NaN.
+
+    Args:
+        path: The file.
+        columns: What it must have; blanks around a header's names do not count.
+        separator: Between cells.
+        optional: What it may have.
+        words: The columns in which ``None`` is a word like any other, as a class may be called.
 
     Raises:
         UserError: Not a CSV, a line with more fields than the header, or a column is missing.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "t.csv")
+        ...     _ = path.write_text("image, finding, age\na.png, None , NA\n")
+        ...     read_csv(path, ["finding", "age"], words=["finding"]).values.tolist()
+        [['None', nan]]
     """
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             warnings.filterwarnings("ignore", "Falling back", pd.errors.ParserWarning)  # for separators of two letters
             # All columns: only then pandas notices a line that is too long. Where all lines are it would take the
             # first column as an index, and shift the others.
-            table = pd.read_csv(path, dtype=str, sep=separator, index_col=False)
+            table = pd.read_csv(path, dtype=str, sep=separator, index_col=False, keep_default_na=False)
     except pd.errors.ParserWarning as error:
         raise UserError(
             f"{path}: its lines have more fields than its header; give every column a name, and quote values that hold "
@@ -132,10 +118,14 @@ def read_csv(path: Path, columns: list[str], separator: str = ",", optional: Seq
         ) from error
     except (ValueError, OSError, re.error) as error:
         raise UserError(f"{path}: cannot be read as CSV: {' '.join(str(error).split())}") from error
+    table.columns = table.columns.str.strip()
     missing = [column for column in columns if column not in table]
     if missing:
         raise UserError(f"{path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, table))}")
-    return table[[*columns, *(column for column in optional if column in table)]]
+    table = table[[*columns, *(column for column in optional if column in table)]].apply(
+        lambda cells: cells.str.strip()
+    )
+    return table.apply(lambda cells: cells.mask(cells.isin([""] if cells.name in words else _BLANK)))
 
 
 def path_below(root: Path, name: str, where: str) -> Path:
@@ -165,21 +155,6 @@ def path_below(root: Path, name: str, where: str) -> Path:
     return root / os.path.relpath(path, folder)
 
 
-def drop_missing(table: pd.DataFrame, name: str, where: Path, notes: list[str]) -> pd.DataFrame:
-    """Drop the rows whose ``image`` was not found, and note it; ``file`` has the name that was looked for.
-
-    Raises:
-        UserError: No image was found at all.
-    """
-    missing = table.loc[table["image"].isna(), "file"]
-    if len(missing) == len(table):
-        example = f" (looked for {missing.iloc[0]} and {len(missing) - 1} others)" if len(missing) else ""
-        raise UserError(f"data.sources.{name}: no listed image lies in {where}{example}; check the root and the lists")
-    if len(missing):
-        notes.append(f"{name}: {len(missing)} of {len(table)} listed images are not in {where}: {abbreviate(missing)}")
-    return table[table["image"].notna()].drop(columns="file").reset_index(drop=True)
-
-
 def abbreviate(names: pd.Series | list[str], n: int = 3) -> str:
     """Return the first few names, sorted, and how many more there are.
 
@@ -187,6 +162,6 @@ def abbreviate(names: pd.Series | list[str], n: int = 3) -> str:
         >>> abbreviate(["d", "a", "c", "b"])
         'a, b, c and 1 more'
     """
-    ordered = sorted(map(str, names))
+    ordered = sorted(printable(str(name)) for name in names)
     more = f" and {len(ordered) - n} more" if len(ordered) > n else ""
     return ", ".join(ordered[:n]) + more

@@ -22,9 +22,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from datamodules.sources.files import drop_missing, find_file, list_images, read_csv, read_text, source_root
+from datamodules.reading.labels import spell_as, split_labels
+from datamodules.reading.listing import FolderImages, scan_folders
+from datamodules.sources.files import find_file, read_csv, read_text, source_root
+from datamodules.sources.notes import SourceNotes, drop_missing
 from datamodules.sources.patients import PatientRegistry
-from experiments.errors import UserError
+from experiments.errors import UserError, nearest
 from experiments.source_schema import NihSource
 
 LABELS = (
@@ -46,7 +49,7 @@ LABELS = (
 NO_FINDING = "No Finding"
 
 
-def read_nih(source: NihSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_nih(source: NihSource, name: str, patients: PatientRegistry, notes: SourceNotes) -> pd.DataFrame:
     r"""Read NIH ChestX-ray14 into a sample table.
 
     The published split is ``test`` or ``train_val``: a validation split is drawn by patient.
@@ -70,7 +73,7 @@ def read_nih(source: NihSource, name: str, patients: PatientRegistry, notes: lis
         ...     )
         ...     _ = (root / "train_val_list.txt").write_text("00000007_000.png\n")
         ...     (root / "test_list.txt").touch()
-        ...     table = read_nih(NihSource(root=folder), "nih", PatientRegistry(), [])
+        ...     table = read_nih(NihSource(root=folder), "nih", PatientRegistry(), SourceNotes())
         >>> table[["patient", "split", "Effusion", "Mass", "Nodule"]].values.tolist()
         [['nih:00000007', 'train_val', 1.0, 1.0, 0.0]]
     """
@@ -78,7 +81,8 @@ def read_nih(source: NihSource, name: str, patients: PatientRegistry, notes: lis
 
     # the entries, one an image
     path = find_file(root, source.entries, f"data.sources.{name}.entries")
-    entries = read_csv(path, ["Image Index", "Finding Labels"])  # the columns that both revisions name alike
+    columns = ["Image Index", "Finding Labels"]  # that both revisions name alike
+    entries = read_csv(path, columns, optional=["View Position"])
     files = entries["Image Index"]
     bad = files[~files.fillna("").str.fullmatch(r"\d{8}_\d{3}\.png")]
     if len(bad):
@@ -92,22 +96,26 @@ def read_nih(source: NihSource, name: str, patients: PatientRegistry, notes: lis
         raise UserError(f"{path}, line {line}: {file} has other findings in an earlier line; leave one")
 
     # what is known of each
-    images = list_images(*sorted(root.glob("images_*/images")), *sorted(root.glob("images*")), root)
+    inside = scan_folders(*sorted(root.glob("images_*/images")), *sorted(root.glob("images*")))
+    notes.add_others(name, inside.others, root)
+    images = FolderImages(scan_folders(root).images | inside.images)  # or beside the tables
     table = pd.DataFrame(
         {
             "file": files,
-            "image": files.map(images),
+            "image": [images.find(file) for file in files],
             "patient": "nih:" + files.str[:8],
             "split": _published_split(files, root, source, name, notes),
             "source": name,
             "origin": "nih",
         }
     )
+    if "View Position" in entries:
+        table["projection"] = entries["View Position"]
     table = pd.concat([table, _labels(entries["Finding Labels"].fillna(""), path)], axis=1)
     return drop_missing(table[table["split"].notna()], name, root, notes)
 
 
-def _published_split(files: pd.Series, root: Path, source: NihSource, name: str, notes: list[str]) -> pd.Series:
+def _published_split(files: pd.Series, root: Path, source: NihSource, name: str, notes: SourceNotes) -> pd.Series:
     listed: dict[str, str] = {}
     for split, pattern in (("train_val", source.train_val_list), ("test", source.test_list)):
         path = find_file(root, pattern, f"data.sources.{name}.{split}_list")
@@ -125,11 +133,15 @@ def _published_split(files: pd.Series, root: Path, source: NihSource, name: str,
 
 def _labels(findings: pd.Series, path: Path) -> pd.DataFrame:
     """Return 1 / 0 for each of the 14 findings."""
-    kinds = pd.Series(findings.unique())
-    dummies = kinds.str.get_dummies("|")
-    unknown = sorted(set(dummies.columns) - set(LABELS) - {NO_FINDING})
-    if unknown or "" in set(kinds):
-        where = findings.index[findings.str.contains(unknown[0], regex=False) if unknown else findings == ""][0] + 2
-        raise UserError(f"{path}, line {where}: unknown finding {unknown[0] if unknown else ''!r}")
-    table = dummies.set_axis(kinds).reindex(columns=list(LABELS), fill_value=0).astype(float)
-    return table.loc[findings].set_axis(findings.index)
+    table = split_labels(findings)
+    blank = table.isna().all(axis=1)
+    if blank.any():
+        raise UserError(f"{path}, line {findings.index[blank][0] + 2}: unknown finding ''")
+
+    # in NIH's spelling
+    table.columns = spell_as(pd.Series(table.columns), [*LABELS, NO_FINDING])
+    unknown = sorted(set(table.columns) - set(LABELS) - {NO_FINDING})
+    if unknown:
+        line = findings.index[table[unknown[0]] == 1][0] + 2
+        raise UserError(f"{path}, line {line}: unknown finding {unknown[0]!r}{nearest(unknown[0], LABELS)}")
+    return table.T.groupby(level=0).max().T.reindex(columns=list(LABELS), fill_value=0.0)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datamodules.sources.files import read_csv
 from experiments.errors import UserError
+from experiments.names import name_key
 
 _NIH_IMAGE = re.compile(r"(\d{8})_\d{3}(?:\.png)?")
 _RSNA_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -23,6 +26,12 @@ _STEMS = {
     "fig1": re.compile(r"(COVID-\d{5})"),
     "sirm": re.compile(r"(COVID(?:-19)?\(\d+\))"),
 }
+# Kermany's children: person1_virus_6, NORMAL2-IM-0305-0001, IM-0529-0001-0002; in later releases BACTERIA-7422-0001.
+_KERMANY = re.compile(
+    r"(person\d+)_[\w.-]+|((?:normal2-)?im-\d{4})-\d{4}(?:[-.]\w+)*|(?:bacteria|virus|normal)-(\d+)-\d{4}(?:[-.]\w+)*"
+)
+# What desktops append to a copy's name.
+_COPY = re.compile(r"(?:[-_.]?(?:copy|kopie|copie)(?:\(\d+\))?|\(\d+\))$", re.IGNORECASE)
 
 
 @dataclass
@@ -31,15 +40,15 @@ class PatientRegistry:
 
     Attributes:
         nih_images: RSNA id -> NIH image file name, as RSNA publishes it.
-        known: Image stem (blanks removed) -> patient, learned from COVIDx's lists.
+        known: Image stem (blanks removed, see ``name_key``) -> patient, from COVIDx's lists and ieee8023's table.
 
     Example:
         >>> rsna_id = "0004cfab-14fd-4e49-80ba-63a80b6bddd6"
         >>> registry = PatientRegistry(nih_images={rsna_id: "00001836_045.png"})
         >>> registry.of_covidx("0004cfab", rsna_id, "rsna"), registry.of_stem("00001836_002")
         ('nih:00001836', 'nih:00001836')
-        >>> registry.of_stem("COVID (70)"), registry.of_stem("film 1")
-        ('sirm:COVID(70)', None)
+        >>> registry.of_stem("COVID (70)"), registry.of_stem("person3_virus_16"), registry.of_stem("film 1")
+        ('sirm:COVID(70)', 'kermany:person3', None)
     """
 
     nih_images: dict[str, str] = field(default_factory=dict)
@@ -52,6 +61,20 @@ class PatientRegistry:
             self.nih_images.update({str(row["subset_img_id"]): str(row["img_id"]) for row in rows})
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not RSNA's mapping (JSON list of subset_img_id, img_id): {error!r}") from error
+
+    def read_ieee8023(self, root: Path) -> None:
+        """Learn the patients of ieee8023/covid-chestxray-dataset, where its ``metadata.csv`` lies in or above a folder.
+
+        COVIDx's lists call the same people ``cohen``.
+        """
+        for path in (root / "metadata.csv", root.parent / "metadata.csv"):
+            if path.is_file() and {"patientid", "filename"} <= _read_header(path):
+                rows = read_csv(path, ["patientid", "filename"]).dropna()
+                self.learn(rows["filename"], "cohen:" + rows["patientid"])
+
+    def learn(self, files: Iterable[str], people: Iterable[str]) -> None:
+        """Remember whom files show, by their stems."""
+        self.known.update((name_key(squeeze(Path(file).stem)), who) for file, who in zip(files, people, strict=True))
 
     def of_rsna(self, rsna_id: str) -> str:
         """Return ``nih:...`` where the mapping knows the image, else ``rsna:...``: an RSNA id is an image's."""
@@ -70,17 +93,31 @@ class PatientRegistry:
         return f"sirm:{stem}" if origin == "sirm" else f"{origin}:{patient}"
 
     def of_stem(self, stem: str) -> str | None:
-        """Return the patient as far as the file name tells, or None."""
+        """Return the patient as far as the file name tells, or None.
+
+        A copy's (``a (1)``, ``a - Copy``) is its original's.
+        """
         stem = squeeze(stem)
-        if stem in self.known:
-            return self.known[stem]
+        return self._of_squeezed(stem) or self._of_squeezed(_COPY.sub("", stem))
+
+    def _of_squeezed(self, stem: str) -> str | None:
+        person = self.known.get(name_key(stem))
+        if person is not None:
+            return person
         if _RSNA_ID.fullmatch(stem):
             return self.of_rsna(stem)
         for origin, pattern in {"nih": _NIH_IMAGE, **_STEMS}.items():
             match = pattern.fullmatch(stem)
             if match:
                 return f"{origin}:{match[1]}"
-        return None
+        match = _KERMANY.fullmatch(stem.casefold())
+        return f"kermany:{match[match.lastindex or 0]}" if match else None
+
+
+def _read_header(path: Path) -> set[str]:
+    """Return the names of a CSV's columns, as far as its first line tells."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return {name.strip(' "\n') for name in file.readline().split(",")}
 
 
 def origin_of(patient: str, stem: str) -> str:

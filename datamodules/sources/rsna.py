@@ -25,18 +25,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datamodules.sources.files import drop_missing, find_file, list_images, read_csv, source_root
+from datamodules.reading.boxes import read_frame, refuse_outside
+from datamodules.reading.labels import spell_as
+from datamodules.reading.listing import scan_folders
+from datamodules.sources.files import find_file, read_csv, source_root
+from datamodules.sources.notes import SourceNotes, drop_missing
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
+from experiments.names import name_key
 from experiments.source_schema import RsnaSource
 
 LABELS = ("Lung Opacity", "Normal", "No Lung Opacity / Not Normal")
 
 
-def read_rsna(source: RsnaSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_rsna(source: RsnaSource, name: str, patients: PatientRegistry, notes: SourceNotes) -> pd.DataFrame:
     """Read RSNA's challenge into a sample table: one row an image, no published split.
 
-    ``boxes`` are (n, 4) float32 xyxy in DICOM pixels.
+    ``boxes`` are (n, 4) float32 xyxy in pixels of ``frame``, which is that of RSNA's files.
 
     Args:
         source: Folder and files.
@@ -52,23 +57,27 @@ def read_rsna(source: RsnaSource, name: str, patients: PatientRegistry, notes: l
     # files
     if source.mapping and any(path.is_file() for path in root.glob(source.mapping)):
         patients.read_mapping(find_file(root, source.mapping, f"data.sources.{name}.mapping"))
-    boxes = read_boxes(find_file(root, source.labels, f"data.sources.{name}.labels"))
+    key = f"data.sources.{name}"
+    frame = read_frame(source.frame, key)
+    boxes = read_boxes(find_file(root, source.labels, f"{key}.labels"), frame, key)
     classes = _classes(root, source, name, boxes)
-    images = list_images(root / source.images)
-    stems = {Path(file).stem: path for file, path in images.items()}
+    found = scan_folders(root / source.images)
+    notes.add_others(name, found.others, root / source.images)
+    stems = {name_key(stem): path for stem, path in found.by_stem.items()}
 
     # images whose patient is unknown
     unmapped = sum(rsna_id not in patients.nih_images for rsna_id in boxes.index)
-    if unmapped:
-        notes.append(
-            f"{name}: {unmapped} of {len(boxes)} images are not in the mapping to NIH (data.sources.{name}.mapping); "
-            "each counts as a patient of its own, so one person can be in training and test. RSNA publishes the file"
-        )
+    notes.add_unknown_patients(
+        name,
+        unmapped,
+        len(boxes),
+        f"They are not in RSNA's mapping to NIH (data.sources.{name}.mapping); RSNA publishes the file.",
+    )
 
     table = pd.DataFrame(
         {
             "file": boxes.index + ".dcm",
-            "image": [stems.get(rsna_id) for rsna_id in boxes.index],
+            "image": [stems.get(name_key(rsna_id)) for rsna_id in boxes.index],
             "patient": [patients.of_rsna(rsna_id) for rsna_id in boxes.index],
             "split": pd.Series(pd.NA, boxes.index, dtype="str"),
             "source": name,
@@ -77,17 +86,21 @@ def read_rsna(source: RsnaSource, name: str, patients: PatientRegistry, notes: l
             "boxes": boxes,
         }
     )
+    if frame:
+        table["frame"] = [frame] * len(table)
     return drop_missing(table, name, root / source.images, notes)
 
 
-def read_boxes(path: Path) -> pd.Series:
+def read_boxes(path: Path, frame: tuple[int, int] | None = None, key: str = "data.sources.rsna") -> pd.Series:
     r"""Read the boxes of each image, in the order of the ids.
 
     Args:
         path: ``stage_2_train_labels.csv``.
+        frame: Width and height of the images that the boxes are drawn for; None: each image's own.
+        key: The source's key, for messages.
 
     Returns:
-        RSNA id -> (n, 4) float32 xyxy, n = 0 for a negative image.
+        RSNA id -> (n, 4) float32 xyxy, n = 0 for a negative image; identical rows are one box.
 
     Raises:
         UserError: A line that contradicts itself or another line.
@@ -132,6 +145,9 @@ def read_boxes(path: Path) -> pd.Series:
             values = ",".join(rows.iloc[row].fillna(""))
             raise UserError(f"{path}, line {row + 2}: {text}: {values!r}; correct the line or take it out")
 
+    refuse_outside(np.where(has_box[:, None], corners, np.nan), frame, path, key)
+    has_box &= ~pd.DataFrame(corners).assign(code=codes).duplicated().to_numpy()  # identical rows
+
     # the boxes of each id, by one sort
     order = np.argsort(codes[has_box], kind="stable")
     ends = np.cumsum(np.bincount(codes[has_box], minlength=len(ids)))
@@ -145,7 +161,8 @@ def _classes(root: Path, source: RsnaSource, name: str, boxes: pd.Series) -> pd.
         other = opacity.map({1.0: 0.0, 0.0: np.nan})
         return pd.DataFrame({LABELS[0]: opacity, LABELS[1]: other, LABELS[2]: other})
     path = find_file(root, source.class_info, f"data.sources.{name}.class_info")
-    rows = read_csv(path, ["patientId", "class"]).drop_duplicates()
+    rows = read_csv(path, ["patientId", "class"])
+    rows = rows.assign(**{"class": spell_as(rows["class"], LABELS)}).drop_duplicates()
     unknown = sorted(set(rows["class"].dropna()) - set(LABELS))
     if unknown:
         raise UserError(f"{path}: unknown class {unknown[0]!r}; RSNA's are {', '.join(LABELS)}")

@@ -5,43 +5,42 @@ One :class:`pandas.DataFrame` a source, one row an image:
 * ``image``: path; ``patient``: global id, shared across sources; ``split``: train, val or test; ``source``: its name
   in the YAML; ``origin``: where the image was collected (COVIDx's own sub-sources);
 * a float column a label: 1 / 0 / NaN = unknown;
-* ``boxes`` (sources with boxes): (n, 4) float32 xyxy in the image's own pixels;
-* ``received`` (WaCXR): path of the received image.
+* ``boxes`` (sources with boxes): (n, 4) float32 xyxy in the image's own pixels, or in those of ``frame``: (width,
+  height) of the images that the boxes were drawn for, of which the files may be scaled copies;
+* ``received`` (WaCXR, pairs): path of the received image;
+* ``file_format``: JPEG, PNG, DICOM, ..., by the file's name; ``projection`` (NIH): PA or AP; other texts that a table
+  of the user's brings (``attributes``). A task can learn them in place of a disease (``tasks.<name>.column``).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
-from datamodules.sources.covidx import read_covidx
-from datamodules.sources.files import NOT_LABELS
-from datamodules.sources.nih import read_nih
+from datamodules.reading.foreign import complete_table
+from datamodules.reading.labels import NOT_LABELS
+from datamodules.sources.duplicates import join_patients
+from datamodules.sources.notes import SourceNotes
 from datamodules.sources.patients import PatientRegistry
-from datamodules.sources.rsna import read_rsna
-from datamodules.sources.split import as_published, patient_disjoint, shared_patients
-from datamodules.sources.user_csv import read_user_csv
-from datamodules.sources.user_folder import read_user_folder
-from datamodules.sources.wacxr import read_wacxr
+from datamodules.sources.received_folders import read_pairs
+from datamodules.sources.split import as_published, close_or_open, patient_disjoint, shared_patients
 from experiments.errors import UserError, nearest
-from experiments.schema import Data, SplitPolicy
+from experiments.schema import DataSets, Duplicates, SplitPolicy, Task
+from experiments.source_schema import PairsSource
 
 logger = logging.getLogger("covidmt")
 
 # In reading order: RSNA brings the mapping to NIH, COVIDx's lists the patients of files that do not tell them.
-READERS: dict[str, Callable[[Any, str, PatientRegistry, list[str]], pd.DataFrame]] = {
-    "rsna": read_rsna,
-    "covidx": read_covidx,
-    "wacxr": read_wacxr,
-    "csv": read_user_csv,
-    "folder": read_user_folder,
-    "nih": read_nih,
-}
-_CLAIMS = ("wacxr", "covidx", "csv", "folder", "nih", "rsna")  # whose test and validation patients win
+_ORDER = ("rsna", "covidx", "wacxr", "csv", "folder", "nih", "chexpert", "vindr")
+# Whose test and validation patients win. Kinds that neither names are as a user's own table: csv.
+_CLAIMS = ("wacxr", "covidx", "csv", "folder", "nih", "chexpert", "vindr", "rsna", "pairs")
+_FORMATS = dict.fromkeys((".jpg", ".jpeg", ".jfif", ".jpe"), "JPEG")
+_FORMATS |= {".dcm": "DICOM", ".dicom": "DICOM", ".tif": "TIFF"}
 
 
 @dataclass(frozen=True)
@@ -55,35 +54,45 @@ class Assembly:
     """
 
     tables: dict[str, pd.DataFrame]
-    notes: list[str]
+    notes: SourceNotes
 
 
-def load_tables(data: Data, names: Iterable[str] | None = None) -> dict[str, pd.DataFrame]:
-    """Read the sample tables of ``data.sources`` (of the named ones) with their final splits; no image is opened.
+def load_tables(
+    data: DataSets, names: Iterable[str] | None = None, tasks: Iterable[Task] = ()
+) -> dict[str, pd.DataFrame]:
+    """Read the sample tables of ``data.sources`` (of the named ones) with their final splits; no image is decoded.
 
     Every source takes part in the split, named or not, so that an ablation's runs all train on the same people.
     Warnings go to the logger ``covidmt``.
 
+    Args:
+        data: The settings.
+        names: Sources; None: all.
+        tasks: Those that learn a text column (``tasks.<name>.column``) get its values as label columns.
+
     Raises:
-        UserError: A named source cannot be read. Others, and WaCXR where none is named, may be absent.
+        UserError: A named source cannot be read, or has no such column. Others, and WaCXR where none is named, may be
+            absent.
     """
     assembly = assemble(data, names)
-    for note in assembly.notes:
+    for note in (*assembly.notes.problems, *assembly.notes.risks, *assembly.notes.lines):
         logger.warning(note)
     wanted = assembly.tables if names is None else list(names)
-    return {
+    tables = {
         name: table[table["split"].notna()].drop(columns="published").reset_index(drop=True)
         for name, table in assembly.tables.items()
         if name in wanted
     }
+    return add_column_labels(tables, tasks)
 
 
-def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
+def assemble(data: DataSets, names: Iterable[str] | None = None) -> Assembly:
     """Read and split all sources; see :func:`load_tables`.
 
     Example:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
+        >>> from experiments.schema import Data
         >>> from experiments.source_schema import FolderSource
         >>> with TemporaryDirectory() as folder:
         ...     for file in ("train/sick/a.png", "train/well/b.png", "test/sick/c.png"):
@@ -93,15 +102,21 @@ def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
         >>> table.loc[table["split"] == "test", ["patient", "sick", "well"]].values.tolist()
         [['mine:test/sick/c.png', 1.0, 0.0]]
     """
-    required = {n for n, s in data.sources.items() if s.kind != "wacxr"} if names is None else set(names)
+    optional = ("wacxr", "pairs")
+    required = {n for n, s in data.sources.items() if s.kind not in optional} if names is None else set(names)
+    wanted = [source for name, source in data.sources.items() if name in required]
+    required |= {source.labels_of for source in wanted if isinstance(source, PairsSource) and source.labels_of}
     for name in required - data.sources.keys():
         raise UserError(f"data.sources: no source {name!r}{nearest(name, data.sources)}")
 
     # read; the tables in the order of their claims on patients
-    notes: list[str] = []
+    notes = SourceNotes()
     tables = _read_sources(data, required, notes)
+    if data.duplicates is Duplicates.join and tables:
+        tables, joined = join_patients(tables)
+        notes.lines += [joined] if joined else []
     kinds = {name: data.sources[name].kind for name in tables}
-    tables = {name: tables[name] for name in sorted(tables, key=lambda name: _CLAIMS.index(kinds[name]))}
+    tables = {name: tables[name] for name in sorted(tables, key=lambda name: _rank(kinds[name], _CLAIMS))}
 
     # split
     if data.split_policy is SplitPolicy.paper:
@@ -121,33 +136,125 @@ def assemble(data: Data, names: Iterable[str] | None = None) -> Assembly:
         for name in data.sources
         if name in tables
     }
-    return Assembly(final, notes + _describe_losses(final) + _describe_leaks(final))
+    notes.lines += _describe_losses(final)
+    notes.risks += _describe_leaks(final)
+    return Assembly(final, notes)
 
 
 def label_columns(table: pd.DataFrame) -> list[str]:
-    """Return the names of a sample table's labels.
+    """Return the names of a sample table's labels: its columns of numbers.
 
     Example:
-        >>> label_columns(pd.DataFrame(columns=["image", "patient", "split", "sick", "well", "boxes"]))
-        ['sick', 'well']
+        >>> label_columns(pd.DataFrame({"image": ["a.png"], "split": ["train"], "sick": [1.0], "projection": ["PA"]}))
+        ['sick']
     """
-    return [str(column) for column in table if column not in NOT_LABELS]
+    return [str(column) for column in table if column not in NOT_LABELS and is_numeric_dtype(table[column])]
 
 
-def _read_sources(data: Data, required: set[str], notes: list[str]) -> dict[str, pd.DataFrame]:
+def attribute_columns(table: pd.DataFrame) -> list[str]:
+    """Return the names of a sample table's texts that say how an image was made: what a task's ``column`` may name.
+
+    Example:
+        >>> attribute_columns(pd.DataFrame({"image": ["a.png"], "origin": ["cohen"], "sick": [1.0], "room": ["ICU"]}))
+        ['origin', 'room']
+    """
+    known = {"source", "origin", "file_format", "projection"}
+    texts = set(table) - NOT_LABELS - set(label_columns(table))
+    return [str(column) for column in table if column in known | texts]
+
+
+def add_column_labels(tables: dict[str, pd.DataFrame], tasks: Iterable[Task]) -> dict[str, pd.DataFrame]:
+    """Return the tables with a label column, 1 / 0 / NaN = unknown, for each value that a task of ``column`` learns.
+
+    Args:
+        tables: Source -> sample table.
+        tasks: Those without ``column``, or of a source that is not there, change nothing.
+
+    Raises:
+        UserError: The source has no such column of texts, or a label of that name already.
+
+    Example:
+        >>> table = pd.DataFrame({"image": ["a", "b", "c"], "projection": ["PA", "AP", None]})
+        >>> task = Task("view", "mine", column="projection", labels=["PA", "AP"])
+        >>> add_column_labels({"mine": table}, [task])["mine"][["PA", "AP"]].values.tolist()
+        [[1.0, 0.0], [0.0, 1.0], [nan, nan]]
+    """
+    tables = dict(tables)
+    originals = dict(tables)
+    for task in tasks:
+        if task.column is None or task.source not in tables:
+            continue
+
+        # the column, and labels that no other column is called
+        key, table = f"tasks.{task.name}", originals[task.source]
+        columns = attribute_columns(table)
+        if task.column not in columns:
+            raise UserError(
+                f"{key}.column: source '{task.source}' has no text column {task.column!r}"
+                f"{nearest(task.column, columns)}; it has {', '.join(columns)}"
+            )
+        taken = [label for label in task.labels if label in table]
+        if taken:
+            raise UserError(f"{key}.labels: {taken[0]!r} is a column of source '{task.source}' too; rename the value")
+
+        values = table[task.column]
+        labels = {label: (values == label).astype(float).where(values.notna()) for label in task.labels}
+        tables[task.source] = tables[task.source].assign(**labels)
+    return tables
+
+
+def _read_sources(data: DataSets, required: set[str], notes: SourceNotes) -> dict[str, pd.DataFrame]:
     patients = PatientRegistry()
     tables = {}
-    for kind, read in READERS.items():
-        for name, source in data.sources.items():
-            if source.kind != kind:
-                continue
-            try:
-                tables[name] = read(source, name, patients, notes)
-            except UserError as error:
-                if name in required:
-                    raise
-                notes.append(f"{name}: not read, so its patients are not kept apart from the others ({error})")
-    return tables
+    for name, source in sorted(data.sources.items(), key=lambda item: _rank(item[1].kind, _ORDER)):
+        if isinstance(source, PairsSource):
+            continue
+        try:
+            table = source.read(name, patients, notes)
+            if source.kind not in _CLAIMS:
+                table = complete_table(table, name)
+                table["split"] = close_or_open(table["split"])
+            tables[name] = table.assign(file_format=table["image"].map(_file_format))
+        except UserError as error:
+            if name in required:
+                raise
+            notes.append(f"{name}: not read, so its patients are not kept apart from the others ({error})")
+    return tables | _read_pairs(data, required, tables, patients, notes)
+
+
+def _rank(kind: str, order: tuple[str, ...]) -> int:
+    return order.index(kind if kind in order else "csv")
+
+
+def _read_pairs(
+    data: DataSets,
+    required: set[str],
+    tables: dict[str, pd.DataFrame],
+    patients: PatientRegistry,
+    notes: SourceNotes,
+) -> dict[str, pd.DataFrame]:
+    """Read the sources of kind ``pairs``, whose labels are those of other sources."""
+    pairs = {}
+    for name, source in data.sources.items():
+        if not isinstance(source, PairsSource):
+            continue
+        try:
+            if source.labels_of is not None and source.labels_of not in tables:
+                known = nearest(source.labels_of, tables)
+                raise UserError(f"data.sources.{name}.labels_of: source {source.labels_of!r} was not read{known}")
+            labelled = None if source.labels_of is None else tables[source.labels_of]
+            table = read_pairs(source, name, labelled, patients, notes)
+            pairs[name] = table.assign(file_format=table["image"].map(_file_format))
+        except UserError as error:
+            if name in required:
+                raise
+            notes.append(f"{name}: not read ({error})")
+    return pairs
+
+
+def _file_format(image: str) -> str:
+    suffix = Path(image).suffix.lower()
+    return _FORMATS.get(suffix, suffix.removeprefix(".").upper())
 
 
 def _rarest_label(table: pd.DataFrame) -> pd.Series:

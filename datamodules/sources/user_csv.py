@@ -8,22 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datamodules.sources.files import (
-    check_labels,
-    drop_missing,
-    find_file,
-    list_images,
-    path_below,
-    read_csv,
-    source_root,
-)
+from datamodules.reading.boxes import read_frame, refuse_outside
+from datamodules.reading.labels import check_labels, split_labels
+from datamodules.reading.listing import find_folder, scan_folders
+from datamodules.sources.files import find_file, path_below, read_csv, source_root
+from datamodules.sources.notes import SourceNotes, drop_missing
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.split import SPLIT_NAMES, close_or_open
 from experiments.errors import UserError
+from experiments.names import printable
 from experiments.source_schema import CsvSource
 
 
-def read_user_csv(source: CsvSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_user_csv(source: CsvSource, name: str, patients: PatientRegistry, notes: SourceNotes) -> pd.DataFrame:
     r"""Read a CSV into a sample table; see :class:`~experiments.schema.CsvSource` for the settings.
 
     Rows of one image are merged: their boxes are collected, everything else must agree. Without a split column the
@@ -47,7 +44,7 @@ def read_user_csv(source: CsvSource, name: str, patients: PatientRegistry, notes
         ...         Path(folder, file).touch()
         ...     _ = Path(folder, "mine.csv").write_text("image,who,sick\na.png,7,1\nb.png,lyon:3,\n")
         ...     source = CsvSource(root=folder, table="mine.csv", patient_column="who", labels={"Sick": "sick"})
-        ...     table = read_user_csv(source, "mine", PatientRegistry(), [])
+        ...     table = read_user_csv(source, "mine", PatientRegistry(), SourceNotes())
         >>> table[["patient", "Sick"]].values.tolist()
         [['mine:7', 1.0], ['lyon:3', nan]]
     """
@@ -58,62 +55,81 @@ def read_user_csv(source: CsvSource, name: str, patients: PatientRegistry, notes
     path = find_file(root, source.table, f"{key}.table")
     optional = [source.patient_column, source.split_column, source.label_column]
     columns = [source.image_column, *(c for c in optional if c), *source.labels.values(), *source.box_columns]
+    columns += source.attributes.values()
     if source.labels and source.label_column:
         raise UserError(f"{key}: 'labels' and 'label_column' exclude each other")
     repeated = [column for column in columns if columns.count(column) > 1]
     if repeated:
         raise UserError(f"{key}: the column {repeated[0]!r} is named for several things")
-    rows = read_csv(path, columns, separator=source.separator)
+    words = [source.label_column] if source.label_column else []
+    rows = read_csv(path, columns, separator=source.separator, words=words)
     blank = rows[source.image_column].isna()
     if blank.any():
         raise UserError(f"{path}, line {int(blank.to_numpy().argmax()) + 2}: {source.image_column} is blank")
 
     # a row of the table each
-    images = _locate(rows[source.image_column], root, path)
-    files = [os.path.relpath(root / file, root) for file in rows[source.image_column]]  # however the table writes them
+    paths = [path_below(root, file, f"{path}, line {row + 2}") for row, file in enumerate(rows[source.image_column])]
+    images = _locate(paths, root, name, notes)
+    files = [os.path.relpath(image or wanted, root) for image, wanted in zip(images, paths, strict=True)]
     rows = rows.assign(**{source.image_column: files})
-    table = pd.DataFrame({"file": files, "image": images, "patient": _people(rows, source, name, patients)})
+    table = pd.DataFrame({"file": files, "image": pd.Series(images, dtype=object)})
+    table["patient"] = _people(rows, source, name, patients, root, notes)
     table["split"] = close_or_open(_splits(rows, source, path))
     table = table.assign(source=name, origin=name)
     labels = _labels(rows, source, path)
-    check_labels(map(str, labels), path)
-    table = pd.concat([table, labels], axis=1)
-    boxes = _boxes(rows, source, path, key) if source.box_columns else None
+    check_labels([*map(str, labels), *(name for name in source.attributes if name != "projection")], path)
+    twice = sorted(source.attributes.keys() & set(labels))
+    if twice:
+        raise UserError(f"{key}.attributes: {twice[0]!r} is a label too; give one of them another name")
+    texts = rows[[*source.attributes.values()]].set_axis([*source.attributes], axis=1)
+    table = pd.concat([table, labels, texts], axis=1)
+    frame = read_frame(source.frame, key)
+    boxes = _boxes(rows, source, path, key, frame) if source.box_columns else None
 
     # one row an image
     distinct = table.drop_duplicates().reset_index(drop=True)
     contradicts = distinct["file"].duplicated()
     if contradicts.any():
         file = distinct["file"][contradicts].iloc[0]
-        raise UserError(f"{path}: the rows of {file} disagree about patient, split or labels")
+        raise UserError(f"{path}: the rows of {printable(file)} disagree about patient, split or labels")
     if boxes is not None:
         distinct["boxes"] = distinct["file"].map(boxes)
+        if frame:
+            distinct["frame"] = [frame] * len(distinct)
     return drop_missing(distinct, name, root, notes)
 
 
-def _locate(files: pd.Series, root: Path, table: Path) -> pd.Series:
+def _locate(paths: list[Path], root: Path, name: str, notes: SourceNotes) -> list[str | None]:
     """Find the files by one listing a folder: a question per file is slow on a network file system."""
-    paths = [path_below(root, file, f"{table}, line {row + 2}") for row, file in enumerate(files)]
-    listings = {folder: list_images(folder) for folder in {path.parent for path in paths}}
-    return pd.Series([listings[path.parent].get(path.name) for path in paths], files.index, dtype=object)
+    listings = {folder: scan_folders(find_folder(root, folder)) for folder in {path.parent for path in paths}}
+    others = [file for folder, found in listings.items() for file in found.others if folder != root]  # tables lie there
+    notes.add_others(name, others, root)
+    return [listings[path.parent].find(path.name) for path in paths]
 
 
-def _people(rows: pd.DataFrame, source: CsvSource, name: str, patients: PatientRegistry) -> list[str]:
+def _people(
+    rows: pd.DataFrame, source: CsvSource, name: str, patients: PatientRegistry, root: Path, notes: SourceNotes
+) -> list[str]:
+    patients.read_ieee8023(root)
     files = rows[source.image_column]
     ids = rows[source.patient_column].fillna("").tolist() if source.patient_column else [""] * len(files)
-    people = []
+    people, unknown = [], set()
     for number, file in zip(ids, files, strict=True):
+        person = patients.of_stem(Path(file).stem)
         if number:
             people.append(number if ":" in number else f"{name}:{number}")
         else:
-            people.append(patients.of_stem(Path(file).stem) or f"{name}:{file}")
+            people.append(person or f"{name}:{file}")
+            unknown |= set() if person else {file}
+    remedy = f"Name the table's column of patients (data.sources.{name}.patient_column)."
+    notes.add_unknown_patients(name, len(unknown), files.nunique(), remedy)
     return people
 
 
 def _splits(rows: pd.DataFrame, source: CsvSource, path: Path) -> pd.Series:
     if source.split_column is None:
         return pd.Series(pd.NA, rows.index, dtype="str")
-    values = rows[source.split_column].str.strip().str.lower()
+    values = rows[source.split_column].str.lower()
     splits = values.map(SPLIT_NAMES)
     _refuse(splits.isna(), rows[source.split_column], path, "train, val or test")
     return splits
@@ -121,8 +137,7 @@ def _splits(rows: pd.DataFrame, source: CsvSource, path: Path) -> pd.Series:
 
 def _labels(rows: pd.DataFrame, source: CsvSource, path: Path) -> pd.DataFrame:
     if source.label_column:
-        names = rows[source.label_column].str.strip()
-        return names.str.get_dummies("|").astype(float).where(names.notna(), np.nan)
+        return split_labels(rows[source.label_column], source.label_separator)
     columns = {}
     for label, column in source.labels.items():
         values = pd.to_numeric(rows[column], errors="coerce")
@@ -131,7 +146,9 @@ def _labels(rows: pd.DataFrame, source: CsvSource, path: Path) -> pd.DataFrame:
     return pd.DataFrame(columns, index=rows.index)
 
 
-def _boxes(rows: pd.DataFrame, source: CsvSource, path: Path, key: str) -> dict[str, np.ndarray]:
+def _boxes(
+    rows: pd.DataFrame, source: CsvSource, path: Path, key: str, frame: tuple[int, int] | None
+) -> dict[str, np.ndarray]:
     if len(source.box_columns) != 4:
         raise UserError(f"{key}.box_columns: four columns x1, y1, x2, y2, not {len(source.box_columns)}")
 
@@ -145,8 +162,10 @@ def _boxes(rows: pd.DataFrame, source: CsvSource, path: Path, key: str) -> dict[
     )
     _refuse((x2 <= x1) | (y2 <= y1), texts.fillna("").agg(", ".join, axis=1), path, "x1 < x2 and y1 < y2")
 
+    refuse_outside(corners.to_numpy(np.float32), frame, path, key)
+
     grouped = corners.astype(np.float32).groupby(rows[source.image_column])
-    return {str(file): group.dropna().to_numpy() for file, group in grouped}
+    return {str(file): group.dropna().drop_duplicates().to_numpy() for file, group in grouped}  # a row again, one box
 
 
 def _refuse(wrong: pd.Series, values: pd.Series, path: Path, allowed: str) -> None:

@@ -2,7 +2,8 @@
 
 Format:
     Two folders, ``covid_binary_test`` (originals) and ``covid_binary_test_whatsapp`` (received), each with class
-    folders ``0_*`` (not COVID-19) and ``1_*`` (COVID-19). Two files of one class and one stem are a pair.
+    folders ``0_*`` (not COVID-19) and ``1_*`` (COVID-19; of own pairs what ``label`` says). Two files of one class and
+    one stem are a pair.
 Classes:
     COVID-19 or not.
 Images:
@@ -19,15 +20,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from datamodules.sources.files import abbreviate, list_images, source_root
+from datamodules.reading.listing import scan_folders, subfolders
+from datamodules.sources.files import abbreviate, source_root
+from datamodules.sources.notes import SourceNotes
 from datamodules.sources.patients import PatientRegistry, squeeze
 from experiments.errors import UserError
 from experiments.source_schema import WacxrSource
 
-LABEL = "COVID-19"
 
-
-def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes: list[str]) -> pd.DataFrame:
+def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes: SourceNotes) -> pd.DataFrame:
     """Read WaCXR into a sample table, all of it ``test``; ``image`` is the original and ``received`` its twin.
 
     Patients come from COVIDx's lists where they name the image, else from the file name.
@@ -47,15 +48,18 @@ def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes:
         ...     for file in ("covid_binary_test/1_COVID-19/a.png", "covid_binary_test_whatsapp/1_COVID-19/a.jpeg"):
         ...         Path(folder, file).parent.mkdir(parents=True)
         ...         Path(folder, file).touch()
-        ...     table = read_wacxr(WacxrSource(root=folder), "wacxr", PatientRegistry(known={"a": "cohen:5"}), [])
+        ...     patients = PatientRegistry(known={"a": "cohen:5"})
+        ...     table = read_wacxr(WacxrSource(root=folder), "wacxr", patients, SourceNotes())
         >>> table[["patient", "split", "COVID-19"]].values.tolist()
         [['cohen:5', 'test', 1.0]]
     """
     root = source_root(source, name)
 
     # pairs
-    originals = _stems(root / source.originals, f"data.sources.{name}.originals")
-    received = _stems(root / source.received, f"data.sources.{name}.received")
+    others: list[str] = []
+    originals = _stems(root / source.originals, f"data.sources.{name}.originals", source.label, others)
+    received = _stems(root / source.received, f"data.sources.{name}.received", source.label, others)
+    notes.add_others(name, others, root)
     pairs = sorted(originals.keys() & received.keys())
     if not pairs:
         raise UserError(
@@ -68,12 +72,9 @@ def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes:
 
     # patients
     people = [patients.of_stem(stem) for _, stem in pairs]
-    unknown = people.count(None)
-    if unknown:
-        notes.append(
-            f"{name}: the patients of {unknown} of {len(pairs)} images are unknown (not in COVIDx's lists, not told by "
-            "the file name); each counts as one of its own, so earlier images of them may be in training"
-        )
+    notes.add_unknown_patients(
+        name, people.count(None), len(pairs), "They are not in COVIDx's lists, and their file names do not tell."
+    )
 
     return pd.DataFrame(
         {
@@ -82,25 +83,27 @@ def read_wacxr(source: WacxrSource, name: str, patients: PatientRegistry, notes:
             "split": "test",
             "source": name,
             "origin": "wacxr",
-            LABEL: [float(folder.startswith("1_")) for folder, _ in pairs],
+            source.label: [float(folder.startswith("1_")) for folder, _ in pairs],
             "received": [received[pair] for pair in pairs],
         }
     )
 
 
-def _stems(folder: Path, key: str) -> dict[tuple[str, str], str]:
-    """List a folder's images: (class folder, stem) -> path."""
+def _stems(folder: Path, key: str, label: str, others: list[str]) -> dict[tuple[str, str], str]:
+    """List a folder's images: (class folder, stem) -> path; what is no image goes to ``others``."""
     if not folder.is_dir():
         raise UserError(f"{key}: no folder {folder}")
-    classes = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    classes = subfolders(folder)
     wrong = [path.name for path in classes if not path.name.startswith(("0_", "1_"))]
     if wrong or not classes:
         names = ", ".join(wrong) or "none"
-        raise UserError(f"{folder}: class folders begin with 0_ (not COVID-19) or 1_ (COVID-19); found {names}")
+        raise UserError(f"{folder}: class folders begin with 0_ (not {label}) or 1_ ({label}); found {names}")
 
     images: dict[tuple[str, str], str] = {}
     for path in classes:
-        for file, image in list_images(path).items():
+        found = scan_folders(path)
+        others += found.others
+        for file, image in found.images.items():
             pair = path.name, Path(file).stem
             if pair in images:
                 raise UserError(f"{images[pair]} and {image} have the same stem, so the pair is not unique; remove one")

@@ -10,20 +10,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from lightning_modules.box_codes import decode_boxes, encode_boxes
+from lightning_modules.box_codes import decode_boxes, encode_boxes, paired_iou
 from lightning_modules.heads import NEITHER, BoxHead, BoxOutput
 
 
 class Term(NamedTuple):
-    """A sum and the number of its summands: over batches and processes the mean stays exact however they are cut.
+    """A sum and the weight of its summands: over batches and processes the mean stays exact however they are cut.
 
     Attributes:
         total: Scalar float32.
-        count: Scalar float32.
+        count: Scalar float32: the number of summands, or the sum of their class weights.
     """
 
     total: Tensor
@@ -31,8 +32,25 @@ class Term(NamedTuple):
 
     @property
     def mean(self) -> Tensor:
-        """The mean, a scalar; zero where there is no summand."""
-        return self.total / self.count.clamp(min=1)
+        """The mean, a scalar; zero, and a zero gradient, where there is no summand."""
+        return self.total / torch.where(self.count > 0, self.count, 1.0)
+
+
+def share_counts(terms: dict[str, Term]) -> dict[str, Term]:
+    """Return the terms of this process with the processes' mean counts, so that all summands weigh the same.
+
+    DDP averages the processes' gradients. If each divided by its own count, a label that is known would weigh more on a
+    process that knows few. All processes must call this together; alone, a process gets its terms back.
+
+    Args:
+        terms: Of a training batch, by key.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return terms
+    counts = torch.stack([term.count for term in terms.values()])
+    dist.all_reduce(counts)
+    shared = (counts / dist.get_world_size()).unbind()
+    return {key: Term(term.total, count) for (key, term), count in zip(terms.items(), shared, strict=True)}
 
 
 class BoxTerms(NamedTuple):
@@ -55,7 +73,8 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | Non
     Args:
         logits: (N, L), any floating type.
         targets: (N, L), 1 / 0 / NaN = unknown.
-        weights: (L,) class weights: a weight of 2 counts a label's loss twice; None: 1 each.
+        weights: (L,) class weights: a weight of 2 counts a label's loss twice, as ``weight`` of
+            torch.nn.BCEWithLogitsLoss; None: 1 each.
 
     Returns:
         The sum over the known labels, and their number.
@@ -76,15 +95,21 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | Non
 
 
 def softmax_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Term:
-    """Return the cross-entropy of a softmax, over the images whose class is known (``kind: multiclass``).
+    r"""Return the cross-entropy of a softmax, over the images whose class is known (``kind: multiclass``).
+
+    .. math:: \text{mean} = \frac{\sum_i w_{y_i} \cdot -\log p_{i, y_i}}{\sum_i w_{y_i}}
+
+    The weighted mean of torch.nn.CrossEntropyLoss. It is that of a batch: under several processes each has its own
+    images' and the gradients' mean is taken, as with torch's loss under DDP; of accumulated batches the mean of theirs.
+    An epoch's loss is the weighted mean over all its images.
 
     Args:
         logits: (N, L), any floating type.
         targets: (N, L) one-hot; a row with a NaN is unknown.
-        weights: (L,) class weights: an image of a class of weight 2 counts twice; None: 1 each.
+        weights: (L,) class weights w: an image of a class of weight 2 counts twice; None: 1 each.
 
     Returns:
-        The sum over the known images, and their number.
+        The weighted sum over the known images, and the sum of their weights.
 
     Example:
         >>> term = softmax_cross_entropy(torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
@@ -92,10 +117,10 @@ def softmax_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | Non
         tensor(1.0986)
     """
     known = ~targets.isnan().any(dim=1)
-    losses = -targets.nan_to_num(0.0).float() * logits.float().log_softmax(dim=1)
+    classes = targets.nan_to_num(0.0).float() * known[:, None]
     if weights is not None:
-        losses = losses * weights
-    return Term((losses.sum(dim=1) * known).sum(), known.sum().float())
+        classes = classes * weights
+    return Term(-(classes * logits.float().log_softmax(dim=1)).sum(), classes.sum())
 
 
 def box_terms(head: BoxHead, output: BoxOutput, targets: Sequence[Tensor]) -> BoxTerms:
@@ -112,7 +137,7 @@ def box_terms(head: BoxHead, output: BoxOutput, targets: Sequence[Tensor]) -> Bo
     Example:
         Of two anchors the first one's box is moved by a tenth of its width.
 
-        >>> from experiments.schema import BoxHeadSettings
+        >>> from experiments.models.schema import BoxHeadSettings
         >>> head = BoxHead([4], image_size=64, settings=BoxHeadSettings(channels=4))
         >>> anchors = torch.tensor([[0.0, 0.0, 20.0, 20.0], [40.0, 40.0, 60.0, 60.0]])
         >>> output = BoxOutput(torch.zeros(1, 2, 4), None, anchors)
@@ -153,8 +178,4 @@ def weight_penalty(head: BoxHead) -> Tensor:
 @torch.no_grad()
 def _overlap(output: BoxOutput, goal: Tensor) -> Tensor:
     """(N, A) IoU of every anchor's predicted box with its goal."""
-    predicted = decode_boxes(output.deltas, output.anchors)
-    shared = torch.minimum(predicted[..., 2:], goal[..., 2:]) - torch.maximum(predicted[..., :2], goal[..., :2])
-    common = shared.clamp(min=0).prod(dim=-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(dim=-1) for boxes in (predicted, goal)]
-    return common / (areas[0] + areas[1] - common).clamp(min=1e-6)
+    return paired_iou(decode_boxes(output.deltas, output.anchors), goal)

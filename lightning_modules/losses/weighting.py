@@ -35,7 +35,7 @@ class LossWeighting(nn.Module):
         self.loss_weights = {task.name: task.loss_weight for task in tasks}
         self.log_variances = None
         if weighting is Weighting.uncertainty:
-            self.halves = [0.5 if task.kind is TaskKind.boxes else 1.0 for task in tasks]
+            self.halves = {task.name: 0.5 if task.kind is TaskKind.boxes else 1.0 for task in tasks}
             self.log_variances = nn.Parameter(torch.zeros(len(tasks)))
 
     def forward(self, losses: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> Tensor:
@@ -47,10 +47,10 @@ class LossWeighting(nn.Module):
         """
         if self.log_variances is None:
             return self._fixed(losses)
-        weighted = torch.stack([self.loss_weights[name] * loss for name, loss in losses.items()])
+        weighted = self._weighted(losses, self.halves)
         any_known = torch.stack([known[name] for name in losses])
         log_variances = torch.where(any_known, self.log_variances, self.log_variances.detach())
-        return weighted.new_tensor(self.halves) * torch.exp(-log_variances) * weighted + any_known * log_variances / 2
+        return torch.exp(-log_variances) * weighted + any_known * log_variances / 2
 
     def evaluate(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Return an evaluation's loss, a scalar, of tasks that need not be all.
@@ -65,7 +65,11 @@ class LossWeighting(nn.Module):
 
     def _fixed(self, losses: Mapping[str, Tensor]) -> Tensor:
         """(T,) the losses times their fixed weights, over the weights' sum where they are averaged."""
-        weights = [self.loss_weights[name] for name in losses]
-        stacked = torch.stack(list(losses.values()))
-        weighted = stacked * stacked.new_tensor(weights)
-        return weighted if self.weighting is Weighting.sum else weighted / sum(weights)
+        weighted = self._weighted(losses, dict.fromkeys(losses, 1.0))
+        if self.weighting is Weighting.sum:
+            return weighted
+        return weighted / sum(self.loss_weights[name] for name in losses)
+
+    def _weighted(self, losses: Mapping[str, Tensor], factors: Mapping[str, float]) -> Tensor:
+        """(T,) the losses times plain numbers: a tensor of those would be copied to the device in every step."""
+        return torch.stack([self.loss_weights[name] * factors[name] * loss for name, loss in losses.items()])

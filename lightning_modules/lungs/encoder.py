@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import segmentation_models_pytorch as smp
@@ -13,8 +15,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from experiments.errors import UserError, nearest
+from experiments.lungs.poses import POSES
 from experiments.lungs_schema import LungModel
-from experiments.schema import Model
+from experiments.models.schema import Model, Normalisation
+from lightning_modules.networks.normalise import network_normalisation
 from lightning_modules.networks.weights import create_network, load_weights
 
 _OUR_KEY = "model.encoder_weights"
@@ -22,7 +26,10 @@ _OTHERWISE = "set model.weights=FILE or model.encoder_weights=null (from scratch
 
 
 def build_unet(model: LungModel) -> smp.Unet:
-    """Return a freshly initialised U-Net with one output (paper 001: Lung segmentation with U-Net).
+    """Return a freshly initialised U-Net (paper 001: Lung segmentation with U-Net).
+
+    It draws lungs, and with ``model.heart`` the heart; with ``model.pose`` it returns the logits of the poses too,
+    from its encoder's last map.
 
     Args:
         model: The lung experiment's ``model`` section.
@@ -38,7 +45,12 @@ def build_unet(model: LungModel) -> smp.Unet:
     """
     try:
         return smp.Unet(
-            model.encoder, encoder_weights=None, in_channels=3, classes=1, decoder_channels=model.decoder_channels
+            model.encoder,
+            encoder_weights=None,
+            in_channels=3,
+            classes=2 if model.heart else 1,
+            decoder_channels=model.decoder_channels,
+            aux_params={"classes": len(POSES), "dropout": 0.2} if model.pose else None,
         )
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(
@@ -65,8 +77,7 @@ def load_encoder_weights(encoder: nn.Module, model: LungModel) -> None:
         raise UserError(f"{_OUR_KEY}: takes imagenet or null, not {model.encoder_weights!r}")
 
     # the encoder's own weights: from a file, or of a network that torchvision does not have
-    timm_name = model.encoder.removeprefix("tu-")
-    backbone = model.encoder if timm_name == model.encoder else f"timm:{timm_name}"
+    backbone = _classification_network(model.encoder)
     if backbone == model.encoder and model.weights is not None:
         return load_weights(encoder, model.weights)
     if backbone == model.encoder and backbone not in torchvision.models.list_models():
@@ -82,6 +93,43 @@ def load_encoder_weights(encoder: nn.Module, model: LungModel) -> None:
     if [t.shape for t in expected.values()] != [t.shape for t in tensors]:
         raise UserError(f"model.encoder: the weights of {backbone} do not fit; set {_OUR_KEY}=null")
     encoder.load_state_dict(dict(zip(expected, tensors, strict=True)))
+
+
+def encoder_normalisation(model: LungModel) -> Normalisation:
+    """Return what the encoder's input is normalised by: as :func:`.network_normalisation`, of the encoder's weights.
+
+    Args:
+        model: The lung experiment's ``model`` section.
+
+    Example:
+        >>> encoder_normalisation(LungModel(encoder="tu-tf_efficientnet_lite0")).std
+        [0.5, 0.5, 0.5]
+    """
+    backbone, pretrained = _classification_network(model.encoder), model.encoder_weights is not None
+    if pretrained and backbone == model.encoder and backbone not in torchvision.models.list_models():
+        config = _cached(model.encoder, "config.json")  # of an encoder that segmentation-models-pytorch alone has
+        if config is not None and model.normalisation is None:
+            settings = json.loads(Path(config).read_text())
+            return Normalisation(settings["mean"], settings["std"])
+    return network_normalisation(
+        Model(backbone=backbone, pretrained=pretrained, weights=model.weights, normalisation=model.normalisation)
+    )
+
+
+def _classification_network(encoder: str) -> str:
+    """The name, as ``model.backbone``, of the classification network that an encoder is the beginning of."""
+    timm_name = encoder.removeprefix("tu-")
+    return encoder if timm_name == encoder else f"timm:{timm_name}"
+
+
+def _cached(encoder: str, file: str) -> str | None:
+    """The path of a file of segmentation-models-pytorch's own ImageNet weights in the hub's cache."""
+    sources = cast("dict[str, dict[str, str]]", smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}))
+    if "imagenet" not in sources:
+        return None
+    source = sources["imagenet"]
+    path = try_to_load_from_cache(source["repo_id"], file, revision=source["revision"])
+    return path if isinstance(path, str) else None
 
 
 def _in_our_keys(message: str) -> str:
@@ -100,8 +148,8 @@ def _load_from_cache(encoder: nn.Module, name: str) -> None:
         raise UserError(f"{_OUR_KEY}: segmentation-models-pytorch has no ImageNet weights of {name}; {_OTHERWISE}")
 
     repository, revision = sources["imagenet"]["repo_id"], sources["imagenet"]["revision"]
-    path = try_to_load_from_cache(repository, "model.safetensors", revision=revision)
-    if not isinstance(path, str):
+    path = _cached(name, "model.safetensors")
+    if path is None:
         raise UserError(
             f"{_OUR_KEY}: the ImageNet weights of {name} are not in this machine's cache; run `hf download "
             f"{repository} --revision {revision}` where there is internet and bring its cache (HF_HOME), or "

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
-import cv2
-import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -24,16 +22,33 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
+from experiments.batch import LungBatch
 from experiments.errors import UserError
 from experiments.load import from_dict, to_dict
 from experiments.lungs_schema import LungData, LungsExperiment
+from experiments.models.schema import Normalisation
+from experiments.secrets import hide_in_values
 from lightning_modules.checkpoint import Checkpoint, fill_weights, read_checkpoint
-from lightning_modules.lungs.encoder import build_unet, load_encoder_weights
+from lightning_modules.lungs.encoder import build_unet, encoder_normalisation, load_encoder_weights
+from lightning_modules.lungs.segmentation import Segmentation, tidy
 from lightning_modules.networks.normalise import Normalise
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 
 CLASSES = ("background", "lung")
 _CHECKPOINT_KEY = "lungs_experiment"
+_POSE_WEIGHT = 0.2
+
+
+class Logits(NamedTuple):
+    """What the network answers.
+
+    Attributes:
+        areas: (N, 1 or 2, H, W): lungs, and the heart where the network draws it.
+        poses: (N, P) of :data:`~experiments.lungs.poses.POSES`; None: the network does not say.
+    """
+
+    areas: Tensor
+    poses: Tensor | None
 
 
 class LungUNet(LightningModule):
@@ -55,9 +70,9 @@ class LungUNet(LightningModule):
         >>> from experiments.lungs_schema import LungModel
         >>> model = LungModel(encoder="resnet18", encoder_weights=None, decoder_channels=[16, 8, 8, 4, 4])
         >>> unet = LungUNet(LungsExperiment(name="small", data=LungData(image_size=64), model=model)).eval()
-        >>> masks = unet.segment(torch.zeros(2, 1, 64, 64, dtype=torch.uint8))
-        >>> masks.shape, masks.dtype
-        (torch.Size([2, 64, 64]), torch.bool)
+        >>> lungs = unet.segment(torch.zeros(2, 1, 64, 64, dtype=torch.uint8)).lungs
+        >>> lungs.shape, lungs.dtype
+        (torch.Size([2, 64, 64]), torch.float32)
     """
 
     def __init__(self, experiment: LungsExperiment, *, pretrained: bool = True) -> None:
@@ -67,7 +82,7 @@ class LungUNet(LightningModule):
             raise UserError(f"data.image_size: a U-Net needs a multiple of 32, not {experiment.data.image_size}")
 
         # the network: images, logits, loss
-        self.normalise = Normalise()
+        self.normalise = Normalise(encoder_normalisation(experiment.model))
         self.network = build_unet(experiment.model)
         if pretrained:
             load_encoder_weights(self.network.encoder, experiment.model)
@@ -85,39 +100,45 @@ class LungUNet(LightningModule):
         """Side of the images in pixels that it was trained at."""
         return self.experiment.data.image_size
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (N, H, W) logits of (N, 1, H, W) uint8 images; H and W are multiples of 32."""
+    @property
+    def conventions(self) -> frozenset[str]:
+        """``in``, and ``out`` where it draws the heart."""
+        return frozenset({"in", "out"}) if self.experiment.model.heart else frozenset({"in"})
+
+    def forward(self, images: Tensor) -> Logits:
+        """Return the logits of (N, 1, H, W) uint8 images; H and W are multiples of 32."""
         x = self.normalise(images).contiguous(memory_format=torch.channels_last)
-        return self.network(x).squeeze(1)
+        answer = self.network(x)
+        return Logits(*answer) if isinstance(answer, tuple) else Logits(answer, None)
 
     @torch.no_grad()
-    def segment(self, images: Tensor) -> Tensor:
-        """Return lung masks: the two largest connected areas of probability 0.5 and above.
+    def segment(self, images: Tensor) -> Segmentation:
+        """Return lungs, heart and poses, as far as the experiment's ``model`` has them; call it in eval mode.
 
-        The probability is the mean over the image and its mirror image. Call it in eval mode.
+        Probabilities of lungs and heart are the mean over the image and its mirror image.
 
         Args:
             images: (N, 1, H, W) uint8 on the module's device; best at the size that it was trained at.
-
-        Returns:
-            (N, H, W) bool.
         """
-        mirrored = self(images.flip(-1)).flip(-1)
-        lungs = (self(images).sigmoid() + mirrored.sigmoid() >= 1).cpu().numpy()
-        return torch.from_numpy(np.stack([two_largest_areas(mask) for mask in lungs])).to(images.device)
+        logits = self(images)
+        areas = (logits.areas.sigmoid() + self(images.flip(-1)).areas.flip(-1).sigmoid()) / 2
+        return Segmentation(
+            lungs=tidy(areas[:, 0], count=2),
+            heart=tidy(areas[:, 1], count=1) if self.experiment.model.heart else None,
+            poses=None if logits.poses is None else logits.poses.softmax(dim=1),
+        )
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of (N, 1, S, S) uint8 images, (N, S, S) bool masks, (N,) folder indices."""
-        images, masks, _ = batch
-        loss = self._loss(self(images), masks)
-        self.log("train/loss", loss.detach(), batch_size=len(images))
+    def training_step(self, batch: LungBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss = self._loss(self(batch.images), batch)
+        self.log("train/loss", loss.detach(), batch_size=len(batch.images))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: LungBatch, batch_idx: int) -> None:
         """Add a batch to the epoch's scores."""
         self._evaluate(batch, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: LungBatch, batch_idx: int) -> None:
         """Add a batch to the epoch's scores."""
         self._evaluate(batch, "test")
 
@@ -140,8 +161,9 @@ class LungUNet(LightningModule):
         return optimizer if scheduler is None else {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Save the experiment beside the weights, as plain containers."""
-        checkpoint[_CHECKPOINT_KEY] = to_dict(self.experiment)
+        """Save the experiment beside the weights, as plain containers, with the normalisation that they know."""
+        model = replace(self.experiment.model, normalisation=self.normalise.settings)
+        checkpoint[_CHECKPOINT_KEY] = hide_in_values(to_dict(replace(self.experiment, model=model)))
 
     def export(self, path: Path) -> None:
         """Write what :meth:`load` needs and no more: the network in half precision, no word about its data.
@@ -151,7 +173,8 @@ class LungUNet(LightningModule):
         Args:
             path: The checkpoint to write.
         """
-        model = replace(self.experiment.model, encoder_weights=None, weights=None)
+        normalisation = self.normalise.settings
+        model = replace(self.experiment.model, encoder_weights=None, weights=None, normalisation=normalisation)
         bare = LungsExperiment(name=self.experiment.name, data=LungData(image_size=self.image_size), model=model)
         weights = {name: t.half() if t.ndim > 1 else t for name, t in self.state_dict().items()}
         torch.save({_CHECKPOINT_KEY: to_dict(bare), "state_dict": weights}, path)
@@ -169,22 +192,37 @@ class LungUNet(LightningModule):
         checkpoint = read_checkpoint(path, "covidmt lungs train")
         if _CHECKPOINT_KEY not in checkpoint:
             raise UserError(f"{path}: is not a checkpoint of `covidmt lungs train`")
-        module = cls(from_dict(LungsExperiment, checkpoint[_CHECKPOINT_KEY]), pretrained=False)
+        experiment = from_dict(LungsExperiment, checkpoint[_CHECKPOINT_KEY])
+        if "normalisation" not in checkpoint[_CHECKPOINT_KEY].get("model", {}):  # no setting yet: all had ImageNet's
+            experiment = replace(experiment, model=replace(experiment.model, normalisation=Normalisation()))
+        module = cls(experiment, pretrained=False)
         fill_weights(module, checkpoint, path)
         return module.eval()
 
-    def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        target = masks.to(logits.dtype)
+    def _loss(self, logits: Logits, batch: LungBatch) -> Tensor:
+        """Cross-entropy plus Dice of each area, over the images of which it is known; cross-entropy of the poses."""
+        upright = batch.poses == 0
+        loss = self._area_loss(logits.areas[:, 0], batch.lungs, upright)
+        if self.experiment.model.heart:
+            loss = loss + self._area_loss(logits.areas[:, 1], batch.hearts, upright & batch.has_heart)
+        if logits.poses is not None:
+            loss = loss + _POSE_WEIGHT * cross_entropy(logits.poses, batch.poses)
+        return loss
+
+    def _area_loss(self, logits: Tensor, masks: Tensor, is_known: Tensor) -> Tensor:
+        if not is_known.any():
+            return 0 * logits.sum()  # no parameter is left without a gradient
+        logits, target = logits[is_known], masks[is_known].to(logits.dtype)
         return binary_cross_entropy_with_logits(logits, target) + self.dice(logits[:, None], target[:, None])
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor, Tensor], stage: str) -> None:
-        images, masks, folders = batch
-        self.log(f"{stage}/loss", self._loss(self(images), masks), batch_size=len(images), sync_dist=True)
-        answers, truth = self.segment(images).long(), masks.long()
+    def _evaluate(self, batch: LungBatch, stage: str) -> None:
+        loss = self._loss(self(batch.images), batch)
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.images), sync_dist=True)
+        answers, truth = (self.segment(batch.images).lungs >= 0.5).long(), batch.lungs.long()
         self.scores["all"].update(answers, truth)
         if len(self.folders) > 1:
-            for index in folders.unique().tolist():
-                rows = folders == index
+            for index in batch.folders.unique().tolist():
+                rows = batch.folders == index
                 self.scores[str(index)].update(answers[rows], truth[rows])
 
     def _log_scores(self, stage: str) -> None:
@@ -199,26 +237,6 @@ class LungUNet(LightningModule):
             for name, by_class in values.items():
                 logged |= {f"{prefix}/{label}/{name}": v for label, v in zip(CLASSES, by_class, strict=True)}
             self.log_dict(logged, batch_size=1)
-
-
-def two_largest_areas(mask: np.ndarray) -> np.ndarray:
-    """Return the two largest 8-connected areas of a mask, as a mask.
-
-    Args:
-        mask: (H, W) bool.
-
-    Returns:
-        (H, W) bool.
-
-    Example:
-        >>> two_largest_areas(np.array([[True, True, False, True, False, True, True]])).astype(int)
-        array([[1, 1, 0, 0, 0, 1, 1]])
-    """
-    count, areas, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if count <= 3:  # the background and at most two areas
-        return mask
-    largest = 1 + np.argsort(stats[1:, cv2.CC_STAT_AREA])[-2:]
-    return np.isin(areas, largest)
 
 
 def _table_2() -> MetricCollection:

@@ -10,6 +10,7 @@ DenseNet                                         the ReLU after ``norm5``
 other torchvision networks                       the last of ``features`` (``layers``, ``trunk_output``)
 ``timm:<name>`` (Xception, EfficientNet, ...)    ``forward_features``
 ``covidnet_like_*`` (:mod:`.covidnet`)           the last PEPX, with the connections that join it
+a class of the user's own                        the last of those that its forward gives
 ===============================================  ==================================================
 """
 
@@ -25,7 +26,9 @@ import torchvision
 from torch import Tensor, nn
 
 from experiments.errors import UserError
-from experiments.schema import Model
+from experiments.models.schema import Model
+from experiments.plugins.registry import place_of
+from lightning_modules.networks.named import is_chain
 from lightning_modules.networks.weights import create_network
 
 
@@ -48,7 +51,8 @@ class Backbone(nn.Module):
     """A network that returns its feature maps: of every stride from 4 on the last one, fine to coarse.
 
     Args:
-        network: A timm network, or :class:`Stages`.
+        network: A timm network, :class:`Stages`, or a network whose forward gives its maps, fine to coarse: a list, a
+            dict or the one map.
         image_size: Side of the images in pixels, for the maps' sizes.
 
     Attributes:
@@ -64,12 +68,15 @@ class Backbone(nn.Module):
         super().__init__()
         self.network = network
         self._indices: list[int] | None = None
-        *maps, final = self._dry_run(image_size)
-        if final.ndim != 4 or final.shape[2] != final.shape[3]:
-            raise ValueError(f"its features are no map but {tuple(final.shape)}")
+        *maps, final = dry_run(self, (1, 3, image_size, image_size))
+        for feature in [final, *maps]:
+            if feature.ndim != 4 or feature.shape[2] != feature.shape[3]:
+                raise ValueError(f"its features are no map but {tuple(feature.shape)}")
 
         # of each stride the last map, and the final one
         strides = [2 ** round(math.log2(image_size / m.shape[-1])) for m in [*maps, final]]
+        if strides != sorted(strides):
+            raise ValueError(f"its maps must go from fine to coarse, and have strides {strides}")
         last = {stride: index for index, stride in enumerate(strides[:-1]) if 4 <= stride < strides[-1]}
         self._indices = sorted(last.values())
         self.strides = [*(strides[i] for i in self._indices), strides[-1]]
@@ -78,35 +85,74 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return maps (N, channels, S / stride, S / stride), fine to coarse, of (N, 3, S, S) normalised images."""
-        final, maps = cast("Stages", self.network).forward_intermediates(x, self._indices, output_fmt="NCHW")
-        return [*maps, final]
+        if hasattr(self.network, "forward_intermediates"):
+            final, maps = cast("Stages", self.network).forward_intermediates(x, self._indices, output_fmt="NCHW")
+            return [*maps, final]
+        *maps, final = _maps_of(self.network(x))
+        return [*(maps if self._indices is None else [maps[index] for index in self._indices]), final]
 
-    def _dry_run(self, size: int) -> list[Tensor]:
-        """All maps, as shapes without numbers; takes what the final map does not depend on out of the training.
 
-        A parameter without a gradient would stop DDP: timm keeps parts of some classifiers.
-        """
-        # forward and backward on the meta device
-        tensors = {
-            name: torch.empty_like(t, device="meta").requires_grad_(isinstance(t, nn.Parameter))
-            for name, t in chain(self.named_parameters(), self.named_buffers())
-        }
-        self.eval()
-        with torch.enable_grad():
-            maps = torch.func.functional_call(self, tensors, torch.empty(1, 3, size, size, device="meta"))
-            names = [name for name, _ in self.named_parameters()]
-            gradients = torch.autograd.grad(maps[-1].sum(), [tensors[name] for name in names], allow_unused=True)
-        self.train()
+def _maps_of(output: object) -> list[Tensor]:
+    """The maps that a network of the user's own gives."""
+    maps = list(output.values()) if isinstance(output, dict) else output
+    maps = list(maps) if isinstance(maps, list | tuple) else [maps]
+    wrong = [each for each in maps if not isinstance(each, Tensor)]
+    if wrong or not maps:
+        raise TypeError(f"its forward gives {type(wrong[0]).__name__ if wrong else 'nothing'}, and no list of maps")
+    return maps
 
-        # what has no gradient: whole children go, single parameters are not trained
-        used = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
-        for child, module in list(self.network.named_children()):
-            parameters = [f"network.{child}.{name}" for name, _ in module.named_parameters()]
-            if parameters and used.isdisjoint(parameters):
-                setattr(self.network, child, nn.Identity())
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name in used)
-        return maps
+
+def dry_run(module: nn.Module, shape: tuple[int, ...]) -> list[Tensor]:
+    """Return what a module gives for an input of this shape, without numbers; it is left in train mode.
+
+    What its last output does not depend on is taken out of its ``network``: a parameter without a gradient would stop
+    DDP, and timm keeps parts of some classifiers. A network of the user's own keeps all its parts; what none of its
+    maps depends on is not trained.
+
+    Args:
+        module: A module that holds a network of torchvision or timm in ``network``; changed in place.
+        shape: Of its input.
+    """
+    network = module.get_submodule("network")
+    is_own = not hasattr(network, "forward_intermediates") and isinstance(module, Backbone)
+    module.eval()
+    try:
+        maps, used = _trace(module, shape, "meta", every=is_own)
+    except (NotImplementedError, RuntimeError):
+        if not is_own:
+            raise
+        maps, used = _trace(module, shape, "cpu", every=True)  # it makes tensors of its own
+    module.train()
+
+    # what has no gradient: whole children go, single parameters are not trained
+    for child, part in [] if is_own else list(network.named_children()):
+        parameters = [f"network.{child}.{name}" for name, _ in part.named_parameters()]
+        if parameters and used.isdisjoint(parameters):
+            setattr(network, child, nn.Identity())
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in used)
+    return maps
+
+
+def _trace(module: nn.Module, shape: tuple[int, ...], device: str, *, every: bool) -> tuple[list[Tensor], set[str]]:
+    """Return a module's outputs, and the parameters that the last one depends on, or with ``every`` any of them."""
+    tensors = {
+        name: (torch.empty_like(t, device="meta") if device == "meta" else t.detach().clone()).requires_grad_(
+            isinstance(t, nn.Parameter)
+        )
+        for name, t in chain(module.named_parameters(), module.named_buffers())
+    }
+
+    # forward and backward
+    with torch.enable_grad():
+        output = torch.func.functional_call(module, tensors, torch.zeros(shape, device=device))
+        maps = output if isinstance(output, list) else [output]
+        total = torch.stack([each.sum() for each in (maps if every else maps[-1:])]).sum()
+        names = [name for name, _ in module.named_parameters()]
+        if not total.requires_grad:  # a network without parameters
+            return maps, set()
+        gradients = torch.autograd.grad(total, [tensors[name] for name in names], allow_unused=True)
+    return maps, {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
 
 
 def build_backbone(model: Model, image_size: int = 512) -> Backbone:
@@ -129,10 +175,13 @@ def build_backbone(model: Model, image_size: int = 512) -> Backbone:
     """
     network = create_network(model)
     try:
-        return Backbone(network if model.backbone.startswith("timm:") else _stages(network), image_size)
-    except (AssertionError, AttributeError, NotImplementedError, RuntimeError, ValueError, TypeError) as error:
+        return Backbone(_stages(network) if is_chain(model.backbone) else network, image_size)
+    except UserError:
+        raise
+    except Exception as error:  # of a network of the user's own any
         raise UserError(
-            f"model.backbone: {model.backbone} gives no feature maps for {image_size} x {image_size} images: {error}"
+            f"model.backbone: {model.backbone} gives no feature maps for {image_size} x {image_size} images: "
+            f"{error or type(error).__name__}{place_of(error)}"
         ) from error
 
 

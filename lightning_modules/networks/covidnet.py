@@ -7,9 +7,12 @@ graphs that a closed tool made; what of them is public, and what here is our cho
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
+
+from experiments.errors import UserError
 
 _DEPTHS = (3, 4, 6, 3)  # PEPX of each stage (Figure 2)
 _STEM = 64  # channels of the 7x7 convolution (Figure 2)
@@ -68,6 +71,21 @@ def build_covidnet(name: str) -> nn.Sequential:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return network
+
+
+def _build_without_weights(name: str, pretrained: bool = False) -> nn.Sequential:
+    if pretrained:
+        raise UserError(
+            f"model.pretrained: there are no ImageNet weights of {name}, a re-implementation (docs/covidnet.md); set "
+            "model.pretrained=false"
+        )
+    return build_covidnet(name)
+
+
+# as the entry points name them
+covidnet_like_cxr3a = partial(_build_without_weights, "covidnet_like_cxr3a")
+covidnet_like_cxr4a = partial(_build_without_weights, "covidnet_like_cxr4a")
+covidnet_like_cxr4b = partial(_build_without_weights, "covidnet_like_cxr4b")
 
 
 class PEPX(nn.Sequential):

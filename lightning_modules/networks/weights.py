@@ -1,30 +1,26 @@
-"""Networks by name, and where their ImageNet weights come from: the hub's cache, a file, an installed package."""
+"""The weights of networks: the hub's cache, a file, an installed package."""
 
 from __future__ import annotations
 
 import importlib.resources
+import logging
 from pathlib import Path
-from pickle import UnpicklingError
+from zipfile import is_zipfile
 
 import torch
-import torchvision
-from lightning.pytorch.utilities import rank_zero_info
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from experiments.errors import UserError, nearest
-from experiments.files import replace_file
+from experiments.files import replace_file, require_stored_archive
+from experiments.models.schema import Model
 from experiments.paths import expand
-from experiments.schema import Model
-from lightning_modules.networks.covidnet import VARIANTS, build_covidnet
-from lightning_modules.networks.hubs import cached_timm_weights, require_torchvision_weights
+from lightning_modules.networks.named import create_named, is_chain
 
-_TIMM = "timm:"
 # What a classifier is called in torchvision, timm and the ports of others: no part of a base network.
+log = logging.getLogger(__name__)
+
 _CLASSIFIERS = {"fc", "_fc", "classifier", "head", "head_fc", "last_linear"}
-# Networks whose forward is no chain of stages that gives maps.
-_NO_MAPS = ["googlenet", "inception*", "maxvit*", "swin*", "vit*"]
 _WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
 
@@ -45,10 +41,47 @@ def create_network(model: Model) -> nn.Module:
         >>> network.conv1[0]
         Conv2d(3, 16, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), bias=False)
     """
-    network = _create(model.backbone, pretrained=model.pretrained and model.weights is None)
+    network = create_named(model.backbone, pretrained=model.pretrained and model.weights is None, classes=0)
+    if is_chain(model.backbone):  # timm leaves it out itself, and a class of the user's own is as it is
+        for classifier in _CLASSIFIERS & dict(network.named_children()).keys():
+            setattr(network, classifier, nn.Identity())
     if model.weights is not None:
         load_weights(network, model.weights)
     return network
+
+
+def create_classifier(model: Model, labels: int) -> nn.Module:
+    """Return the whole network that ``model.backbone`` names, its last layer a new one of so many classes.
+
+    A classifier's other layers have the weights of ``model.pretrained``; ``model.weights`` is not loaded here.
+
+    Args:
+        model: The experiment's ``model`` section.
+        labels: Number of classes.
+
+    Raises:
+        UserError: As :func:`create_network`, or a network without a classifier.
+
+    Example:
+        >>> create_classifier(Model(backbone="resnet18", pretrained=False), labels=3).fc
+        Linear(in_features=512, out_features=3, bias=True)
+    """
+    network = create_named(model.backbone, pretrained=model.pretrained and model.weights is None, classes=labels)
+    if not is_chain(model.backbone):
+        return network
+    name, layer = last_layer(network)
+    if isinstance(layer, nn.Linear):
+        network.set_submodule(name, nn.Linear(layer.in_features, labels, layer.bias is not None))
+    else:  # SqueezeNet's
+        new = nn.Conv2d(layer.in_channels, labels, layer.kernel_size, bias=layer.bias is not None)  # ty: ignore[invalid-argument-type]
+        network.set_submodule(name, new)
+    return network
+
+
+def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """Return the name of the layer that gives a classifier's logits, and the layer."""
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    return list(layers.items())[-1]
 
 
 def fetch_weights(name: str, directory: str | Path) -> Path:
@@ -64,7 +97,7 @@ def fetch_weights(name: str, directory: str | Path) -> Path:
     Raises:
         UserError: An unknown name, no internet, a folder that cannot be written.
     """
-    network = _create(name, pretrained=True)
+    network = create_named(name, pretrained=True)  # with its classifier, which `model.head: native` starts from
     path = Path(directory) / f"{name.replace(':', '-').replace('/', '-')}.pth"
     try:
         with replace_file(path) as new:
@@ -97,7 +130,7 @@ def load_weights(network: nn.Module, source: str, key: str = "model.weights") ->
 
     # a port of the same network under other names
     if weights.keys() != expected.keys() and _signature(weights) == _signature(expected):
-        rank_zero_info(f"{source}: other names than the network's; loaded {len(weights)} tensors by their order")
+        log.info("%s: other names than the network's; loaded %d tensors by their order", source, len(weights))
         weights = dict(zip(expected, weights.values(), strict=True))
 
     mismatches = weight_differences(weights, expected)
@@ -116,13 +149,13 @@ def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
     Raises:
         UserError: No such file or package, or not a file of tensors.
     """
-    path = _package_file(source, key) if source.startswith("package:") else expand(source)
-    if not path.is_file():
-        raise UserError(f"{key}: no such file: {source}")
+    path = find_weights(source, key)
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
+            if is_zipfile(path):  # else a file of PyTorch before 1.6
+                require_stored_archive(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler answers garbage with exceptions of many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -137,6 +170,22 @@ def read_weights(source: str, key: str = "model.weights") -> dict[str, Tensor]:
     if not weights:
         raise UserError(f"{key}: {source} holds no named tensors; save the network's state_dict()")
     return weights
+
+
+def find_weights(source: str, key: str = "model.weights") -> Path:
+    """Return the file of a weights source.
+
+    Args:
+        source: A local file or ``package:<module>/<file>``.
+        key: The setting that named the source, for messages.
+
+    Raises:
+        UserError: No such file or package.
+    """
+    path = _package_file(source, key) if source.startswith("package:") else expand(source)
+    if not path.is_file():
+        raise UserError(f"{key}: no such file: {source}")
+    return path
 
 
 def weight_differences(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
@@ -180,56 +229,3 @@ def _package_file(source: str, key: str) -> Path:
     root = Path(str(importlib.resources.files(module)))
     files = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix in _WEIGHT_FILES]
     raise UserError(f"{key}: package {module!r} has no file {name!r}{nearest(name, files)}")
-
-
-def _create(name: str, *, pretrained: bool) -> nn.Module:
-    if name in VARIANTS:
-        return _create_covidnet(name, pretrained)
-    create = _create_timm if name.startswith(_TIMM) else _create_torchvision
-    try:
-        return create(name.removeprefix(_TIMM), pretrained)
-    except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError) as error:
-        hint = f"; if a file in the cache ({torch.hub.get_dir()}) was cut short, delete it" if pretrained else ""
-        reason = str(error) or type(error).__name__
-        raise UserError(f"model.backbone: {name} cannot be built: {reason}{hint}") from error
-
-
-def _create_covidnet(name: str, pretrained: bool) -> nn.Module:
-    if pretrained:
-        raise UserError(
-            f"model.pretrained: there are no ImageNet weights of {name}, a re-implementation (docs/covidnet.md); set "
-            "model.pretrained=false"
-        )
-    return build_covidnet(name)
-
-
-def _create_torchvision(name: str, pretrained: bool) -> nn.Module:
-    names = torchvision.models.list_models(module=torchvision.models, exclude=_NO_MAPS)
-    if name not in names:
-        raise UserError(
-            f"model.backbone: no network {name!r} in torchvision{nearest(name, [*names, *VARIANTS])} (timm's are "
-            "called timm:<name>)"
-        )
-
-    weights = next(iter(torchvision.models.get_model_weights(name))) if pretrained else None
-    if weights is not None:
-        require_torchvision_weights(weights.url, name)
-    network = torchvision.models.get_model(name, weights=weights)
-    for classifier in _CLASSIFIERS & dict(network.named_children()).keys():
-        setattr(network, classifier, nn.Identity())
-    return network
-
-
-def _create_timm(name: str, pretrained: bool) -> nn.Module:
-    import timm  # knows a thousand networks, which takes its time
-
-    if not timm.is_model(name):
-        raise UserError(f"model.backbone: no network {name!r} in timm{nearest(name, timm.list_models())}")
-    if not pretrained:
-        return timm.create_model(name, num_classes=0)
-
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        raise UserError(f"model.backbone: timm has no weights for {name!r}; set model.pretrained=false")
-    overlay = cached_timm_weights(config, f"{_TIMM}{name}")
-    return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)

@@ -1,9 +1,12 @@
 import csv
+import inspect
 import json
 import os
 import random
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -12,13 +15,23 @@ import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
+from callbacks.overlays import GradCamOverlays
 from callbacks.robustness import RobustnessCallback
 from experiments.errors import UserError
-from experiments.schema import Robustness, Target
+from experiments.schema import Robustness, Target, ThresholdRule
 from metrics.paired import PAIR_COLUMNS
-from tests.helpers.tiny_module import TASK, Texts, Tiny, TinyData, trainer
+from tests.helpers.tiny_module import (
+    FINDINGS,
+    TASK,
+    Texts,
+    Tiny,
+    TinyData,
+    TinyTaskData,
+    task_callback,
+    trainer,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -41,10 +54,15 @@ def by_hand(module, pairs, robustness):
     for row in range(len(pairs)):
         for image in (pairs.original[row], pairs.received[row]):
             feature = module.features(image[None])[-1].detach().requires_grad_()
-            z = module.head("covidx")(feature)[0, 2]
+            logits = module.head("covidx")(feature)[0]
+            z = logits[2]
             p.append(torch.sigmoid(z).item())
-            sign = 1 if robustness.target is Target.positive or p[-1] >= 0.5 else -1
-            (gradient,) = torch.autograd.grad(sign * z, feature)
+            score = {
+                Target.positive: z,
+                Target.decision: z if p[-1] >= 0.5 else -z,
+                Target.predicted: logits.max(),
+            }[robustness.target]
+            (gradient,) = torch.autograd.grad(score, feature)
             raw = (gradient.mean((2, 3), keepdim=True) * feature).sum(1, keepdim=True).clamp(min=0)
             heat = torch.nn.functional.interpolate(raw, image.shape[-2:], mode="bilinear")[0, 0]
             region = heat >= 0.5 * heat.max()
@@ -98,8 +116,13 @@ def test_fit_and_test_log_to_the_logger_and_for_the_checkpoint(tmp_path):
     assert len([row for row in rows if row["test/pi_score"]]) == 1
     names = set(rows[0])
     for split in ("val", "test"):
-        assert {f"{split}/iol/received/hist/{i:02d}" for i in range(10)} <= names
-        assert {f"{split}/pi/ci_low", f"{split}/ols/original/no_lung", f"{split}/ols_score/received"} <= names
+        assert not [name for name in names if "hist" in name]  # the table of pairs has every IOL
+        assert {
+            f"{split}/pi/ci_low",
+            f"{split}/ols/received/ci_high",
+            f"{split}/ols/original/no_lung",
+            f"{split}/ols_score/received",
+        } <= names
     assert callback.last["val/pairs"] == 5
     assert callback.last["test/pairs"] == 3
 
@@ -123,10 +146,27 @@ def test_every_test_pair_is_a_row_by_hand(tmp_path):
     p, flips, iols, _ = by_hand(module, data.pairs["test"], Robustness())
     assert table[["p_original", "p_received"]].to_numpy().ravel() == pytest.approx(p, abs=1e-6)
     decisions = table[["p_original", "p_received"]] >= 0.5
+    assert table["positive_original"].tolist() == decisions["p_original"].astype(float).tolist()
     assert (decisions["p_original"] ^ decisions["p_received"]).sum() == sum(map(abs, flips))
     assert np.isnan(table["label"][0])
     assert table["iol_original"].isna().tolist() == [False] * 4 + [True]  # no lung
     assert table["iol_original"][:4].tolist() == pytest.approx(iols[:8:2])
+
+
+class WandbLike(CSVLogger):
+    """Has W&B's methods, as Lightning's ``WandbLogger`` does."""
+
+    def log_text(self, key: str, columns: list[str] | None = None, data: list[list[str]] | None = None) -> None:
+        raise AssertionError("a table of texts, which nobody gave")
+
+
+def test_a_logger_whose_log_text_is_another_one_is_no_hindrance(tmp_path):
+    parameters = list(inspect.signature(WandbLogger.log_text).parameters)
+    assert parameters[:4] == list(inspect.signature(WandbLike.log_text).parameters)
+    own, other = Texts(tmp_path, name=None), WandbLike(tmp_path / "other", name=None)
+    fit = trainer(max_epochs=1, logger=[other, own], callbacks=[RobustnessCallback(Robustness("covidx"), TASK)])
+    fit.fit(Tiny(), TinyData())
+    assert (tmp_path / "000.csv").is_file()
 
 
 def test_training_is_the_same_with_and_without_it():
@@ -190,11 +230,12 @@ def test_with_a_progress_bar(bar, capsys):
     assert bar is RichProgressBar or "Pairs" in captured.out + captured.err  # rich draws on a terminal only
 
 
+@pytest.mark.slow
 def test_two_processes_score_an_odd_number_of_pairs_like_one(tmp_path):
     """5 validation pairs: 3 + 2; 1 test pair: the second process has none and must neither hang nor differ."""
-    callback = RobustnessCallback(Robustness(), TASK)
+    callback = task_callback()
     run = trainer(callbacks=[callback])
-    module, data = Tiny(), TinyData()
+    module, data = Tiny(), TinyTaskData()
     run.validate(module, data, verbose=False)
     run.test(module, data, verbose=False)
     single = callback.last
@@ -212,7 +253,15 @@ def test_two_processes_score_an_odd_number_of_pairs_like_one(tmp_path):
     assert double == every  # each process has the same figures
     assert single["val/pairs"] == double["val/pairs"] == 5
     assert single["test/pairs"] == double["test/pairs"] == 1
-    rounded = ("mean_abs_change", "/mean")  # a convolution rounds by batch size; everything else is a count
+    assert single["val/pi/findings/pairs"] == single["val/li/places/pairs"] + single["val/li/places/no_box"] == 5
+    assert single["val/li/places/0.5/ci_high"] > 0
+    rounded = (
+        "mean_abs_change",
+        "/mean",
+        "mean_iol",
+        "places/iou",
+        "score_change",
+    )  # a convolution rounds by batch size; everything else is a count
     assert {k: v for k, v in single.items() if not k.endswith(rounded)} == {
         k: v for k, v in double.items() if not k.endswith(rounded)
     }
@@ -228,3 +277,104 @@ def test_says_what_is_missing():
         RobustnessCallback(Robustness(region_threshold=0.0), TASK)
     with pytest.raises(UserError, match=r"robustness\.eta: 40"):
         RobustnessCallback(Robustness(eta=40), TASK)
+
+
+def test_the_interval_counts_patients_and_not_pairs():
+    """All five pairs are of two patients: as wide as of two."""
+    last = []
+    for patients in (list("abcde"), list("aabbb")):
+        callback, data = RobustnessCallback(Robustness(), TASK), TinyData()
+        data.pairs["val"].patients = patients
+        trainer(callbacks=[callback]).validate(Tiny(), data, verbose=False)
+        last.append(callback.last)
+    five, two = (figures["val/pi/ci_high"] - figures["val/pi/ci_low"] for figures in last)
+    assert last[0]["val/pi_score"] == last[1]["val/pi_score"]
+    assert two > five
+    assert (
+        last[0]["val/ols/original/ci_low"] <= last[0]["val/ols_score/original"] <= last[1]["val/ols/original/ci_high"]
+    )
+
+
+def test_every_task_is_scored_on_its_own_pairs():
+    """The decision's figures stay; a task's are those of its metrics alone on the same answers."""
+    plain, callback = RobustnessCallback(Robustness(), TASK), task_callback()
+    module, data = Tiny(), TinyTaskData()
+    trainer(callbacks=[plain]).validate(module, data, verbose=False)
+    trainer(callbacks=[callback]).validate(module, data, verbose=False)
+    got = callback.last
+    assert plain.last.items() <= got.items()
+    assert got["val/pi/covidx/COVID-19"] == got["val/pi_score"]
+    assert got["val/ols/covidx/original"] == got["val/ols_score/original"]
+
+    # a task of two labels, by hand
+    pairs = data.pairs["val"]
+    module.eval()
+    with torch.no_grad():
+        sides = [module.heads["findings"](module.features(side)[-1]) for side in (pairs.original, pairs.received)]
+    flips = (sides[0] >= 0) != (sides[1] >= 0)
+    assert flips.any(), "the example should have a flip"
+    assert got["val/pi/findings"] == pytest.approx(20 * flips.any(dim=1).sum().item())
+    for index, label in enumerate(FINDINGS.labels):
+        assert got[f"val/pi/findings/{label}"] == pytest.approx(20 * flips[:, index].sum().item())
+    assert got["val/pi/findings/ci_low"] <= got["val/pi/findings"] <= got["val/pi/findings/ci_high"]
+
+    # boxes: four pairs have a true one
+    assert (got["val/li/places/pairs"], got["val/li/places/no_box"]) == (4, 1)
+    assert 0 < got["val/li/places/iou"] <= 1
+    assert got["val/ols/places/received/n"] == 4  # a box each; one image has no lungs
+
+
+def test_thresholds_are_chosen_before_the_pairs_are_scored():
+    """All findings turn negative under a threshold that none reaches: nothing is lost or gained."""
+
+    class Choosing(Tiny):
+        def choose_thresholds(self):
+            self.label_thresholds = {"findings": dict.fromkeys(FINDINGS.labels, 1 - 1e-6)}
+
+    callback = task_callback()
+    trainer(callbacks=[callback]).validate(Tiny(), TinyTaskData(), verbose=False)
+    assert callback.last["val/pi/findings"] > 0
+    callback.task_maps.robustness = replace(callback.robustness, thresholds=ThresholdRule.youden)
+    trainer(callbacks=[callback]).validate(Choosing(), TinyTaskData(), verbose=False)
+    assert callback.last["val/pi/findings"] == 0
+    assert callback.last["val/pi_score"] > 0
+
+
+class Items(list):
+    """Pairs, with what a data set of them has besides."""
+
+
+class Unmasked(TinyData):
+    """Gives pairs without lung masks, or with empty ones."""
+
+    empty = False
+
+    def masked(self, pair):
+        return pair._replace(lung=torch.zeros_like(pair.lung) if self.empty else None)
+
+    def pair_dataset(self, split):
+        pairs = self.pairs[split]
+        items = Items(self.masked(pairs[index]) for index in range(len(pairs)))
+        items.labels, items.ids = pairs.labels, pairs.ids
+        return items
+
+    def pair_dataloader(self, split):
+        return [self.masked(pair) for pair in super().pair_dataloader(split)]
+
+
+@pytest.mark.parametrize(("empty", "words"), [(False, "have no lung masks"), (True, "all 5 masks are empty")])
+def test_missing_masks_are_said_once_and_measured_as_nothing(tmp_path, empty: bool, words: str):
+    callback, data = RobustnessCallback(Robustness(), TASK, [TASK]), Unmasked()
+    data.empty = empty
+    overlays = GradCamOverlays(Robustness(overlays=2), TASK)
+    run = trainer(callbacks=[callback, overlays], logger=CSVLogger(tmp_path))
+    with pytest.warns(UserWarning, match=words):
+        run.validate(Tiny(), data, verbose=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*OLS and IOL.*")
+        run.validate(Tiny(), data, verbose=False)
+    assert "val/pi_score" in callback.last
+    assert "val/ols_score/original" not in callback.last
+    assert ("val/ols/original/no_lung" in callback.last) == empty
+    assert ("val/ols/covidx/original/n" in callback.last) == empty
+    assert len(list(tmp_path.rglob("gradcam/*/*.png"))) == 2

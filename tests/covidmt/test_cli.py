@@ -1,10 +1,15 @@
 """What a person meets who gets something wrong: one message, status 2, no traceback."""
 
+import json
+import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
+
+from covidmt.cli import command_line
 
 DEMO = "experiments/demo.yaml"
 
@@ -75,6 +80,71 @@ def test_a_mistake_is_one_message_and_status_2(
 def test_debug_shows_the_traceback(covidmt: Callable[..., int]):
     with pytest.raises(Exception, match="no such experiment"):
         covidmt("train", "nowhere.yaml", "--debug")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_options_of_all_commands_are_in_the_help(
+    covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str], option: str
+):
+    assert covidmt(option) == 0
+    out = capsys.readouterr().out
+    for name in ("--version", "--debug", "--quiet", "-q", "--verbose", "-v", "--install-completion"):
+        assert name in out
+
+
+def test_version(covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+    assert covidmt("--version") == 0
+    assert capsys.readouterr().out == f"covidmt {version('covidmt')}\n"
+
+
+def test_every_value_has_a_name_in_capitals():
+    """One style: ``--seed N``, ``--out DIR``; nothing behind a switch; choices as they are."""
+
+    def walk(command):
+        yield from ((command.name, parameter) for parameter in command.params)
+        for member in getattr(command, "commands", {}).values():
+            yield from walk(member)
+
+    named = 0
+    for command, parameter in walk(command_line()):
+        choices = getattr(parameter, "type_descriptor", None)
+        if parameter.metavar and not (choices and choices.is_choice):
+            named += 1
+            letters = parameter.metavar.replace("models:/", "").replace("none", "").replace("auto|never", "")
+            letters = letters.replace("local|slurm", "")
+            assert letters == letters.upper(), f"{command} {parameter.name}: {parameter.metavar}"
+            assert parameter.metavar not in {"TEXT", "INTEGER", "FLOAT", "BOOLEAN"}, f"{command} {parameter.name}"
+    assert named > 50
+
+
+def test_options_of_all_commands_stand_anywhere(covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+    for arguments in (["-q", "train", DEMO, "--print-config"], ["train", DEMO, "--print-config", "-v"]):
+        assert covidmt(*arguments) == 0
+        assert yaml.safe_load(capsys.readouterr().out)["name"] == "demo"
+
+
+def test_a_store_of_an_option_is_that_of_the_command_alone(
+    covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    assert covidmt("evaluate", "last", "--uri", f"sqlite:///{tmp_path}/mine.db") == 2
+    assert "mine.db" in capsys.readouterr().err
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_a_message_without_colours(
+    covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert covidmt("train", "nowhere.yaml") == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_data_check_as_json(covidmt: Callable[..., int], demo_data: Path, capsys: pytest.CaptureFixture[str]):
+    covidmt("data", "check", DEMO, f"data.root={demo_data}", "--limit", 1, "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert {row["source"] for row in report["sources"]} >= {"covidx", "nih", "rsna"}
+    assert isinstance(report["risks"], list)
 
 
 def test_print_config_is_the_resolved_experiment(covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str]):

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+from torchmetrics import Metric
+
 import covidmt
 
 
@@ -12,6 +14,11 @@ def test_every_public_name_is_there():
         assert getattr(covidmt, name) is not None, name
     assert covidmt.__version__ == version("covidmt")
     assert dir(covidmt) == covidmt.__all__
+
+
+def test_the_scores_are_torchmetrics():
+    for name in ("PredictionInstability", "LocalisationInstability", "OutOfLungSaliency", "MeanIol", "TaskInstability"):
+        assert issubclass(getattr(covidmt, name), Metric), name
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -1,3 +1,5 @@
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -6,6 +8,7 @@ from datamodules.dataset import ImageDataset
 from datamodules.groups import batch_groups
 from datamodules.images.decode import decode, resize
 from datamodules.sampler import Item, StepSampler
+from experiments.errors import UserError
 from experiments.schema import Augment
 from tests.helpers.three_sources import make_tables, tasks
 
@@ -66,3 +69,22 @@ def test_batches_do_not_depend_on_the_workers(tables, workers):
         for name, task in one.tasks.items():
             torch.testing.assert_close(task.targets, other.tasks[name].targets, equal_nan=True)
             assert all(map(torch.equal, task.boxes, other.tasks[name].boxes))
+
+
+def test_boxes_of_a_frame_are_scaled_with_the_copies(tables):
+    active = tasks()
+    framed = tables | {"boxed": tables["boxed"].assign(frame=[(160, 80)] * 10)}  # the files are half of it
+    dataset = ImageDataset(active, batch_groups(active, framed), SIZE, Augment())
+    plain = ImageDataset(active, batch_groups(active, tables), SIZE, Augment())
+    assert (dataset[Item(2, 5)].boxes == plain[Item(2, 5)].boxes / 2).all()
+    assert len(dataset[Item(2, 5)].boxes) == 2
+
+
+@pytest.mark.parametrize(("frame", "says"), [((80, 80), "no copy of the 80x80"), (None, "outside of its 80x40 pixels")])
+def test_boxes_that_are_of_no_use_are_refused(tables, frame, says):
+    boxed = tables["boxed"].assign(frame=[frame] * 10) if frame else tables["boxed"]
+    boxed = boxed.assign(boxes=pd.Series([np.array([[0, 0, 160, 80]], np.float32)] * 10, dtype=object))
+    active = tasks()
+    dataset = ImageDataset(active, batch_groups(active, tables | {"boxed": boxed}), SIZE, Augment())
+    with pytest.raises(UserError, match=says):
+        dataset[Item(2, 5)]

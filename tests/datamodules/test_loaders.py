@@ -8,12 +8,16 @@ import time
 from multiprocessing import util
 from pathlib import Path
 
+import pytest
+
 from datamodules.loaders import JobLoader
 from tests.conftest import REPO
 
 SCRIPT = """
 import multiprocessing, os, signal, sys, time
 from pathlib import Path
+import pytest
+
 from datamodules.loaders import JobLoader
 
 def wait(file):
@@ -35,6 +39,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_what_an_error_leaves_behind_ends_with_the_process(tmp_path: Path):
     """The loader's workers, which ignore SIGTERM; and nobody else's process is killed."""
     script, other = tmp_path / "script.py", tmp_path / "other"
@@ -50,6 +55,8 @@ def test_what_an_error_leaves_behind_ends_with_the_process(tmp_path: Path):
 
 CYCLE = """
 import gc, multiprocessing
+import pytest
+
 from datamodules.loaders import JobLoader
 
 def break_off():
@@ -69,6 +76,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_what_is_left_behind_in_a_cycle_of_garbage_ends_with_the_process(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(CYCLE)
@@ -85,6 +93,8 @@ def exit_hooks() -> list[tuple[int, int]]:
 
 CHILD = """
 import multiprocessing
+import pytest
+
 from datamodules.loaders import JobLoader
 
 def train(connection):
@@ -105,6 +115,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_what_a_process_of_multiprocessing_leaves_behind_ends_with_it(tmp_path: Path):
     """Such processes end without `atexit`, and wait for their children."""
     script = tmp_path / "script.py"
@@ -138,3 +149,38 @@ def test_without_workers_there_is_no_hook():
     hooks = exit_hooks()
     assert len(list(JobLoader(range(3)))) == 3
     assert exit_hooks() == hooks
+
+
+LARGE = """
+import sys, torch
+import pytest
+
+from datamodules.loaders import JobLoader
+from experiments.errors import explain_shared_memory
+
+if __name__ == "__main__":
+    try:
+        list(JobLoader(torch.ones(8, 1024, 1024), batch_size=2, num_workers=1))
+    except RuntimeError as error:
+        sys.exit(explain_shared_memory(error) or f"not explained: {error}")
+"""
+
+
+def test_shared_memory_that_is_full_is_named(tmp_path: Path):
+    """A real /dev/shm of 1 MB, seen by this process alone."""
+    (tmp_path / "script.py").write_text(LARGE)
+    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    if subprocess.run(["unshare", "--mount", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("a file system cannot be mounted here (needs root)")
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$0" script.py', sys.executable],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 1
+    for words in ("/dev/shm is full", "--shm-size", "data.num_workers"):
+        assert words in ended.stderr

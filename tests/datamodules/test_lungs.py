@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from datamodules.images.decode import decode
-from datamodules.lungs import LungDataModule
+from datamodules.lungs import LungDataModule, read_lung_folder
 from experiments.errors import UserError
+from experiments.lungs.masks import MaskLevels
 from experiments.lungs_schema import LungData, LungFolder, LungsExperiment
 from experiments.schema import Augment
 
@@ -36,21 +37,22 @@ def test_the_demo_sets_table_gives_its_splits(demo_data):
     data.setup()
     assert set(data.table["split"]) == {"train", "val", "test"}
     assert data.has_test
-    images, masks, folders = next(iter(data.train_dataloader()))
-    assert images.shape == (3, 1, 64, 64)
-    assert masks.shape == (3, 64, 64)
-    assert str(images.dtype) == "torch.uint8"
-    assert str(masks.dtype) == "torch.bool"
-    assert folders.tolist() == [0, 0, 0]
-    assert 0.1 < masks.float().mean() < 0.5
+    batch = next(iter(data.train_dataloader()))
+    assert batch.images.shape == (3, 1, 64, 64)
+    assert batch.lungs.shape == batch.hearts.shape == (3, 64, 64)
+    assert str(batch.images.dtype) == "torch.uint8"
+    assert str(batch.lungs.dtype) == "torch.bool"
+    assert batch.folders.tolist() == batch.poses.tolist() == [0, 0, 0]
+    assert not batch.has_heart.any()
+    assert 0.1 < batch.lungs.float().mean() < 0.5
 
 
 def test_image_and_mask_move_together(tmp_path):
     augment = Augment(hflip=0.5, intensity=0.0)
     data = module({"a": write_pairs(tmp_path, [f"{i}" for i in range(30)], (64, 64))}, augment=augment)
     data.setup()
-    for images, masks, _ in data.train_dataloader():
-        disagree = ((images[0, 0] > 127) ^ masks[0]).float().mean()
+    for batch in data.train_dataloader():
+        disagree = ((batch.images[0, 0] > 127) ^ batch.lungs[0]).float().mean()
         assert disagree < 0.02  # interpolation at the rectangle's edge
 
 
@@ -134,10 +136,10 @@ def test_a_final_training_takes_the_validation_images_too_and_repeats_a_folder(t
 def test_masks_of_ones_are_read(tmp_path):
     data = module({"a": write_pairs(tmp_path, ["1", "2", "3", "4"])}, val_fraction=0.5, test_fraction=0)
     data.setup()
-    wanted = [masks for _, masks, _ in data.val_dataloader()]
+    wanted = [batch.lungs for batch in data.val_dataloader()]
     for path in (tmp_path / "masks").iterdir():
         cv2.imwrite(str(path), decode(path) // 255)
-    assert all(torch.equal(a, b) for a, (_, b, _) in zip(wanted, data.val_dataloader(), strict=True))
+    assert all(torch.equal(a, b.lungs) for a, b in zip(wanted, data.val_dataloader(), strict=True))
 
 
 def test_splits_do_not_depend_on_where_the_data_set_lies(tmp_path):
@@ -211,3 +213,54 @@ def test_a_mask_of_another_shape_is_refused(tmp_path):
     data.setup()
     with pytest.raises(UserError, match="80x40"):
         next(iter(data.val_dataloader()))
+
+
+def test_hearts_move_with_the_lungs_and_are_known_where_a_folder_has_them(tmp_path):
+    """The heart is the right half of each rectangle; a second folder has none."""
+    own, other = write_pairs(tmp_path / "own", ["1", "2", "3"]), write_pairs(tmp_path / "other", ["4", "5", "6"])
+    (tmp_path / "own/heart").mkdir()
+    for path in (tmp_path / "own/masks").iterdir():
+        heart = decode(path).copy()
+        heart[:, :16] = 0
+        cv2.imwrite(str(tmp_path / "own/heart" / path.name), heart)
+    own.hearts = "heart"
+    data = module({"own": own, "other": other}, validate=False, test_fraction=0.0, batch_size=6)
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    assert (batch.has_heart == (batch.folders == 0)).all()
+    assert (batch.hearts.flatten(1).any(dim=1) == batch.has_heart).all()
+    assert not (batch.hearts & ~batch.lungs).any()
+    (tmp_path / "own/heart/1.png").unlink()
+    with pytest.raises(UserError, match=r"has no counterpart .*heart/1\.png"):
+        data.setup()
+
+
+def test_left_and_right_lungs_of_two_folders_are_joined_and_levels_are_read(tmp_path):
+    folder = write_pairs(tmp_path, ["1", "2"])
+    (tmp_path / "right").mkdir()
+    for name in ("1.png", "2.png"):
+        right = np.zeros((40, 48), np.uint8)
+        right[10:25, 30:40] = 255
+        cv2.imwrite(str(tmp_path / "right" / name), right)
+    folder.other_masks = ["right"]
+    files = read_lung_folder("a", folder)["truth"].iloc[0]
+    image = np.zeros((40, 48), np.uint8)
+    assert int(files.read(image, "1.png").lungs.sum()) == 15 * (8 + 10)
+
+    levels = np.zeros((40, 48), np.uint8)
+    levels[10:25, 12:20], levels[10:25, 30:40], levels[10:25, 20:30] = 1, 2, 3
+    cv2.imwrite(str(tmp_path / "masks/1.png"), levels)
+    folder.other_masks, folder.levels = [], MaskLevels(lungs=[1, 2], heart=3)
+    files = read_lung_folder("a", folder)["truth"].iloc[0]
+    areas = files.read(image, "1.png")
+    assert files.native == "out"
+    assert (int(areas.lungs.sum()), int(areas.heart.sum())) == (15 * 18, 15 * 10)
+
+
+def test_a_share_of_the_training_images_is_not_upright(tmp_path):
+    data = module({"a": write_pairs(tmp_path, [f"{i}" for i in range(40)])}, not_upright=0.5, batch_size=36)
+    data.setup()
+    torch.manual_seed(0)
+    poses = next(iter(data.train_dataloader())).poses
+    assert 8 <= int((poses > 0).sum()) <= 28
+    assert not next(iter(data.val_dataloader())).poses.any()

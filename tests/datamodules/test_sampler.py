@@ -146,3 +146,21 @@ def test_poisson_draws_each_row_for_itself():
     sampler.start_step = 6  # resumed within the second epoch
     assert list(sampler) == steps[6:8]
     assert any(not PoissonSampler([Stream("s", 3, rows)], [1], seed=3).step(k) for k in range(20))  # empty ones too
+
+
+def test_units_are_drawn_together_and_as_often():
+    """Rows 0 to 5 of patient 0, each other row of a patient of its own."""
+    patients = np.array([0] * 6 + [*range(1, 195)])
+    sampler = PoissonSampler([Stream("chests", 0, np.arange(200))], [50], units=patients)
+    steps = [{item.row for item in sampler.step(step)} for step in range(400)]
+    together = [len(rows & set(range(6))) for rows in steps]
+    assert set(together) == {0, 6}
+    assert np.mean([count == 6 for count in together]) == pytest.approx(0.25, abs=0.07)
+    assert np.mean([len(rows) for rows in steps]) == pytest.approx(50, abs=2)
+
+
+def test_draws_from_the_system_are_never_the_same_again():
+    stream = Stream("chests", 0, np.arange(500))
+    sampler = PoissonSampler([stream], [50], replayable=False)
+    assert sampler.step(0) != sampler.step(0)
+    assert np.mean([len(sampler.step(0)) for _ in range(100)]) == pytest.approx(50, abs=4)

@@ -40,3 +40,11 @@ def test_a_private_file_is_its_owners_alone_and_a_shared_ones_name_its_own(tmp_p
         one.write_text("1")
         other.write_text("2")
     assert path.read_text() == "1"  # the outer block ends last
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".png", "ж" * 125 + ".png"])
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str):
+    for shared in (True, False):
+        with replace_file(tmp_path / name, shared=shared) as new:
+            new.write_text("x")
+    assert [file.name for file in tmp_path.iterdir()] == [name]

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.errors import UserError
-from experiments.load import SHIPPED, from_dict, load_experiment, load_lungs_experiment, to_dict, to_yaml
+from experiments.load import (
+    SHIPPED,
+    from_dict,
+    load_experiment,
+    load_lungs_experiment,
+    load_pretrain_experiment,
+    to_dict,
+    to_yaml,
+)
 from experiments.schema import Experiment, TaskKind
 from experiments.source_schema import CovidxSource
 
@@ -32,6 +40,7 @@ def test_shipped_experiments_load():
     assert {"covidmt_resnet50.yaml", "covidmt_resnext50.yaml", "covidmt_resnet50_paper.yaml", "demo.yaml"} <= set(names)
     for name in names:
         load = load_lungs_experiment if name.startswith("lungs_") else load_experiment
+        load = load_pretrain_experiment if name == "pretrain.yaml" else load
         assert load(SHIPPED / name).name == Path(name).stem
 
 
@@ -102,10 +111,30 @@ WRONG = [
     ("robustness.threshold=0", ["robustness.threshold"]),
     ("robustness.batch_size=0", ["robustness.batch_size"]),
     ("robustness.target=both", ["robustness.target", "decision"]),
+    ("robustness.decision=vote", ["robustness.decision", "argmax"]),
+    ("model.head=own", ["model.head", "native"]),
+    ("model.boxes.pyramid=fpn", ["model.boxes.pyramid", "paper"]),
+    ("model.normalisation={mean: [0.5], std: [0.5]}", ["model.normalisation", "three channels"]),
+    ("model.normalisation={std: [0.5, 0, 0.5]}", ["model.normalisation.std", "above 0"]),
+    ("model.normalisation={mean: [0.5, .nan, 0.5]}", ["model.normalisation.mean", "nan"]),
+    ("model.normalisation={mean: 0.5}", ["model.normalisation.mean"]),
     ("data.root", ["key.path=value"]),
     ("model.weights=[1", ["model.weights", "YAML"]),
     ("seed=-1", ["seed"]),
     ("data.sources.c.kind=[csv]", ["data.sources.c.kind"]),
+    ("data.pairs.val=[c,x]", ["data.pairs.val", "'x'"]),
+    ("data.pairs.val=[c,c]", ["data.pairs.val", "named twice"]),
+    ("data.pairs.val=[]", ["data.pairs.val", "a list of sources"]),
+    ("data.pairs.val=3", ["data.pairs.val", "a list of sources"]),
+    ("data.pairs.test=[c,x]", ["data.pairs.test", "'x'"]),
+    ("data.pairs.test=[c,c]", ["data.pairs.test", "named twice"]),
+    ("data.pairs.test=[]", ["data.pairs.test", "a list of sources"]),
+    ("data.pairs.test=[3]", ["data.pairs.test", "a list of sources"]),
+    ("data.pairs.limit={c: 0}", ["data.pairs.limit", "1 or more"]),
+    ("data.pairs.limit={nhi: 5}", ["data.pairs.limit", "'nhi'"]),
+    ("data.pairs.limit=many", ["data.pairs.limit", "'many'"]),
+    ("robustness.thresholds=best", ["robustness.thresholds"]),
+    ("tasks.argmax={source: nih, labels: [Mass]}", ["tasks.argmax", "val/pi/argmax"]),
     ("data.pairs.limit=0", ["data.pairs.limit"]),
     ("tasks.covidx.loss_weight=0", ["tasks.covidx.loss_weight"]),
     ("tasks.new=[]", ["tasks.new: takes a mapping"]),

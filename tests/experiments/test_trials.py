@@ -40,6 +40,7 @@ def test_the_papers_ablation():
         assert all(trial.experiment.tasks["covidx"].batch_size == 12 for trial in control)
 
 
+@pytest.mark.slow
 def test_all_shipped_sweeps_are_whole():
     for path in (SHIPPED / "sweeps").glob("*.yaml"):
         assert load_sweep(path)[1]
@@ -140,6 +141,23 @@ def test_mistakes_are_named(sweep, text: str, words: list[str]):
         sweep(text)
     for word in words:
         assert word in str(error.value)
+
+
+def test_settings_that_follow_the_seed_follow_it_in_every_trial(tmp_path: Path):
+    (tmp_path / "base.yaml").write_text(f"extends: {SHIPPED}/demo.yaml\ndata: {{split_seed: '${{seed}}'}}\n")
+    (tmp_path / "sweep.yaml").write_text("experiment: base.yaml\nseeds: [3, 4, 5]\n")
+    _, trials = load_sweep(tmp_path / "sweep.yaml")
+    assert [(t.experiment.seed, t.experiment.data.split_seed) for t in trials] == [(3, 3), (4, 4), (5, 5)]
+
+
+def test_a_trial_is_what_the_same_settings_are_alone(sweep):
+    _, trials = sweep("grid: {optimizer.lr: [0.1, 0.2]}\nseeds: [3, 4]\n")
+    for trial in trials:
+        overrides = [f"{key}={value}" for key, value in trial.overrides.items()]
+        alone = load_experiment(SHIPPED / "demo.yaml", [*overrides, "trainer.devices=1", "trainer.num_nodes=1"])
+        assert trial_id(alone) == trial.id
+    with pytest.raises(UserError, match="seed: must lie between 0"):
+        sweep("seeds: [3, -1]\n")
 
 
 def test_a_varied_key_cannot_be_overridden(sweep):

@@ -24,6 +24,11 @@ def test_a_task_that_is_not_active_may_have_any_settings():
         load_experiment(SHIPPED / "demo.yaml", wrong)
 
 
+def test_boxes_are_no_text_column():
+    with pytest.raises(UserError, match=r"tasks\.rsna_boxes\.column: boxes are no column of texts"):
+        load_experiment(SHIPPED / "demo.yaml", ["tasks.rsna_boxes.column=origin"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from experiments.errors import UserError
 from experiments.schema import Experiment, Target, Task
-from explain.cam import Cam, _GuidedBackprop, engines, methods
+from explain.cam import Cam, engines, methods
 from explain.decision import Decision
+from explain.guided import GuidedBackprop
 from lightning_modules.multitask import MultiTaskModule
 
 DECISION = Decision("COVID-19", 2)
@@ -197,7 +198,7 @@ def test_a_perturbed_image_is_scored_by_the_decision_on_the_image_itself(net, im
     own = logits_of(net, images)
     net.heads["covidx"][-1].bias.data[2] -= (shift := own[:, 2].median())
     margins -= shift
-    signs = DECISION.sign(own - shift)
+    signs = torch.where(own[:, 2] >= shift, 1.0, -1.0)
     assert (margins.sign() != signs[:, None]).any(), "the example should have a decision that a mask changes"
     weights = (signs[:, None] * margins).softmax(dim=1)
     expected = (weights[:, :, None, None] * feature).sum(dim=1).relu()
@@ -233,7 +234,7 @@ def test_guided_gradcam_by_hand():
 
 def test_guided_gradients_are_the_librarys(net, images):
     leaf = images.float().requires_grad_()
-    with _GuidedBackprop():
+    with GuidedBackprop():
         logits = net.head("covidx")(net.features(leaf)[-1])
     (ours,) = torch.autograd.grad(logits[:, 2].sum(), leaf)
     library = GuidedBackpropReLUModel(Whole(net))
@@ -245,7 +246,7 @@ def test_guided_gradients_are_the_librarys(net, images):
 def test_guided_gradcam_is_the_product(net, images):
     cam = Cam("gradcam", "trunk.2")(net, "covidx", images, DECISION, Target.positive).map
     leaf = images.float().requires_grad_()
-    with _GuidedBackprop():
+    with GuidedBackprop():
         (gradient,) = torch.autograd.grad(net.head("covidx")(net.features(leaf)[-1])[:, 2].sum(), leaf)
     heat = F.interpolate(cam[:, None], (SIZE, SIZE), mode="bilinear")
     guided = Cam("guided_gradcam", "trunk.2")(net, "covidx", images, DECISION, Target.positive).map
@@ -281,3 +282,42 @@ def test_wrong_layers(net, images):
     assert state_of(net) == before
     with pytest.raises(UserError, match="needs the methods"):
         Cam().check(nn.Identity())
+
+
+@pytest.mark.parametrize("engine", ["gradcam", "hirescam", "scorecam", "guided_gradcam"])
+def test_all_targets_at_once_are_those_one_by_one(net, images, engine):
+    cam = Cam(engine)
+    together = cam.explain(net, "covidx", images, DECISION, list(Target))
+    for target, found in together.items():
+        alone = cam(net, "covidx", images, DECISION, target)
+        torch.testing.assert_close(found.map, alone.map)
+        torch.testing.assert_close(found.logits, alone.logits)
+
+
+def test_all_targets_take_one_forward(net, images):
+    """Of network and head."""
+    calls = []
+    for part in (net.trunk, net.heads["covidx"][0]):
+        part.register_forward_hook(lambda *_, part=part: calls.append(part))
+    Cam().explain(net, "covidx", images, DECISION, list(Target))
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("engine", ["gradcam", "scorecam"])
+def test_the_predicted_class_is_explained(net, images, engine):
+    linear = net.heads["covidx"][-1]
+    nn.init.normal_(linear.weight, std=30, generator=torch.Generator().manual_seed(1))
+    linear.bias.data -= logits_of(net, images).mean(dim=0)
+    top = logits_of(net, images).argmax(dim=1)
+    assert len(top.unique()) > 1, "the example should not answer one class alone"
+    found = Cam(engine)(net, "covidx", images, DECISION, Target.predicted).map
+    for image, index, map_ in zip(images, top.tolist(), found, strict=True):
+        of_class = Cam(engine)(net, "covidx", image[None], Decision("it", index), Target.positive).map[0]
+        torch.testing.assert_close(map_, of_class)
+
+
+def test_guided_gradcam_of_a_network_without_relu_is_refused_before_the_first_image(net):
+    net.trunk[2] = nn.SiLU()
+    with pytest.raises(UserError, match=r"robustness\.engine: guided_gradcam needs a network with ReLU.*SiLU"):
+        Cam("guided_gradcam").check(net)
+    Cam("gradcam").check(net)

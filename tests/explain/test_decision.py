@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.errors import UserError
-from experiments.schema import Robustness, Target, Task, TaskKind
+from experiments.schema import DecisionRule, Robustness, Target, Task, TaskKind
 from explain.decision import Decision
 
 SIGMOID = Decision("COVID-19", 2)
@@ -48,6 +48,41 @@ def test_score_explains_the_decision_made():
     assert SIGMOID.score(logits, Target.positive).tolist() == [2.0, -3.0, 0.0]
 
 
+def test_the_predicted_class_is_explained_whichever_it_is():
+    logits = torch.tensor([[3.0, 0.0, 2.0], [0.0, 1.0, 4.0]])
+    assert SIGMOID.score(logits, Target.predicted).tolist() == [3.0, 4.0]
+    log_odds = [math.log(math.exp(3) / (1 + math.exp(2))), math.log(math.exp(4) / (1 + math.exp(1)))]
+    assert SOFTMAX.score(logits, Target.predicted).tolist() == pytest.approx(log_odds)
+    one = Decision("COVID-19", 0)  # of one label: the decision made
+    assert one.score(torch.tensor([[2.0], [-3.0]]), Target.predicted).tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("decision", [SIGMOID, SOFTMAX])
+def test_the_predicted_classs_evidence_has_its_own_gradient(decision):
+    logits = torch.tensor([[3.0, 0.0, 2.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(decision.score(logits, Target.predicted).sum(), logits)
+    others = [0, -1 / (1 + math.exp(2)), -math.exp(2) / (1 + math.exp(2))]
+    expected = [1, *others[1:]] if decision is SOFTMAX else [1, 0, 0]
+    assert gradient[0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("target", list(Target))
+def test_a_perturbed_images_score_is_that_of_the_answer_to_the_image_itself(target):
+    answered, perturbed = torch.tensor([[3.0, 0.0, -1.0]]), torch.tensor([[0.0, 9.0, 1.0]])
+    expected = {Target.decision: -1.0, Target.positive: 1.0, Target.predicted: 0.0}
+    assert SIGMOID.score(perturbed, target, answered).item() == expected[target]
+
+
+def test_by_argmax_the_label_is_the_most_probable_one():
+    by_argmax = Decision("COVID-19", 2, rule=DecisionRule.argmax)
+    logits = torch.tensor([[1.0, 0.0, 0.5], [-3.0, -2.0, -1.0], [0.0, 0.0, math.nan]])
+    assert SIGMOID.positive(logits).tolist() == [True, False, False]
+    assert by_argmax.positive(logits).tolist() == [False, True, False]
+    assert by_argmax.decided(logits)[:2].tolist() == [0.0, 1.0]
+    assert by_argmax.decided(logits)[2].isnan()
+    assert by_argmax.score(logits[:2]).tolist() == [-0.5, -1.0]  # the evidence for "not", then for COVID-19
+
+
 def test_of_takes_the_labels_column_from_the_task():
     task = Task(name="covidx", kind=TaskKind.multiclass, labels=["normal", "pneumonia", "COVID-19"])
     assert Decision.of(task, Robustness(threshold=0.3)) == Decision("COVID-19", 2, TaskKind.multiclass, 0.3)
@@ -59,9 +94,17 @@ def test_of_takes_the_labels_column_from_the_task():
         (Task(name="nodule", labels=["Nodule"]), Robustness(), "no label 'COVID-19'; it has: Nodule"),
         (Task(name="b", kind=TaskKind.boxes), Robustness(), "predicts boxes"),
         (Task(name="t", labels=["COVID-19"]), Robustness(threshold=1.5), "robustness.threshold: 1.5"),
+        (Task(name="t", labels=["COVID-19"]), Robustness(decision=DecisionRule.argmax), "argmax needs two labels"),
     ],
 )
 def test_wrong_settings_name_their_key(task, robustness, says):
     with pytest.raises(UserError, match="robustness") as caught:
         Decision.of(task, robustness)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("decision", [SIGMOID, SOFTMAX])
+def test_what_is_no_finite_number_has_no_probability(decision: Decision):
+    logits = torch.tensor([[0.0, 0.0, math.nan], [0.0, 0.0, math.inf], [0.0, 0.0, -math.inf], [0.0, 0.0, 0.0]])
+    assert decision.probability(logits).isnan().tolist() == [True, True, True, False]
+    assert not decision.positive(logits)[:3].any()

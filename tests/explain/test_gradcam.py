@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from explain.decision import Decision
-from explain.gradcam import gradcam
+from explain.gradcam import gradcam, gradcams
 
 DECISION = Decision("COVID-19", 2)
 
@@ -114,10 +114,11 @@ def test_frozen_head_and_each_image_for_itself(head, feature):
     bias=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     skip=st.booleans(),
+    is_sequence=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-def test_any_first_convolution(kernel, stride, padding, dilation, groups, bias, dtype, skip):
+def test_any_first_convolution(kernel, stride, padding, dilation, groups, bias, dtype, skip, is_sequence):
     """The weights are autograd's own, whatever the head begins with and however often it reads the map."""
     torch.manual_seed(0)
     stride = 1 if padding == "same" else stride
@@ -130,6 +131,9 @@ def test_any_first_convolution(kernel, stride, padding, dilation, groups, bias, 
         if skip:  # the map is read three times, once by no convolution
             z = z + twin(f).relu().mean(dim=(2, 3)) + f.sigmoid().mean(dim=(2, 3)).repeat(1, 2)[:, :6]
         return linear(z)
+
+    if is_sequence:  # its convolution's backward is left out
+        head = nn.Sequential(conv, nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
 
     leaf = feature.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(DECISION.score(head(leaf)).sum(), leaf)
@@ -152,3 +156,14 @@ def test_a_head_may_begin_in_place(dtype: torch.dtype):
     assert found.logits.tolist() == [[1, 0.5]]
     assert found.map.tolist() == [[[0, 0.5]]]  # a weight of 1/4, of the sum over the two cells, times the map
     assert feature.tolist() == [[[[-1, 2]], [[1, 0]]]]
+
+
+def test_several_scores_are_those_one_by_one():
+    torch.manual_seed(0)
+    feature, head = torch.rand(2, 4, 3, 3), nn.Sequential(nn.Conv2d(4, 3, 3), nn.ReLU(inplace=True), nn.Flatten())
+    scores = [lambda logits, i=i: logits[:, i] for i in range(3)]
+    together = gradcams(feature, head, scores)
+    for found, score in zip(together, scores, strict=True):
+        alone = gradcam(feature, head, score)
+        assert torch.equal(found.map, alone.map)
+        assert torch.equal(found.logits, alone.logits)

@@ -11,7 +11,8 @@ from covidmt.evaluation.answers import VARIANTS, Answers, TaskAnswers
 from covidmt.evaluation.networks import Network
 from covidmt.evaluation.result import Evaluation, build_evaluation, task_notes
 from datamodules.evaluation import EvaluationDataModule
-from experiments.schema import Data, Experiment, Pairs, Task
+from experiments.pairs.schema import Pairs
+from experiments.schema import Data, Experiment, Robustness, Target, Task
 from experiments.source_schema import FolderSource
 from explain.decision import Decision
 from metrics.controls import pack
@@ -22,8 +23,10 @@ EVIL = "<script>alert(1)<"
 CHANNELS = ("camera", "jpeg:70", "jpeg:10")
 
 
-def make_data(root: Path, labels: list[str]) -> EvaluationDataModule:
-    """Images of as many classes as there are labels, in turn."""
+def make_data(
+    root: Path, labels: list[str], task: str = "covidx", label: str = "COVID-19", channel: str = "whatsapp"
+) -> EvaluationDataModule:
+    """Images of as many classes as there are labels, in turn; the decision is about one of them."""
     rng = np.random.default_rng(0)
     names = [("test", f"{EVIL if index == 1 else 'image'}{index:02d}.png") for index in range(N)]
     names += [(split, f"{split}{index}.png") for split in ("train", "val") for index in range(6)]
@@ -33,8 +36,9 @@ def make_data(root: Path, labels: list[str]) -> EvaluationDataModule:
         Image.fromarray(rng.integers(0, 256, (SIZE, SIZE), np.uint8)).save(path)
     experiment = Experiment(
         name=EVIL,
-        data=Data(image_size=SIZE, sources={"own": FolderSource(root=str(root))}, pairs=Pairs(val="own", test="own")),
-        tasks={"covidx": Task(name="covidx", source="own", labels=labels)},
+        data=Data(image_size=SIZE, sources={"own": FolderSource(root=str(root))}, pairs=Pairs("own", "own", channel)),
+        tasks={task: Task(name=task, source="own", labels=labels)},
+        robustness=Robustness(task=task, label=label),
     )
     data = EvaluationDataModule(experiment, "test")
     data.setup()
@@ -54,7 +58,8 @@ def make_answers(data: EvaluationDataModule, flips: int, seed: int = 0, *, label
     maps[:, 1:3, 0] = 1
     masks = np.zeros((N, SIZE, SIZE), bool)
     masks[:, :, : SIZE // 2] = lungs
-    decision = Decision.of(data.experiment.tasks["covidx"], data.experiment.robustness)
+    task = data.experiment.robustness.task
+    decision = Decision.of(data.experiment.tasks[task], data.experiment.robustness)
     targets = np.stack([~truth, truth], axis=1).astype(np.float32)
     return Answers(
         decision=decision,
@@ -62,18 +67,21 @@ def make_answers(data: EvaluationDataModule, flips: int, seed: int = 0, *, label
         patients=np.array(dataset.patients),
         labels=dataset.labels if labelled else np.full(N, np.nan, np.float32),
         logits=logits,
-        maps=dict.fromkeys(SIDES, maps),
+        maps=dict.fromkeys(Target, dict.fromkeys(SIDES, maps)),
+        target=Target.decision,
         lungs=pack(torch.from_numpy(masks)),
+        heart="in",
+        other_lungs=pack(torch.from_numpy(masks)),
         size=SIZE,
         channel_rows=np.arange(0, N, 2),
         channel_logits=dict.fromkeys(CHANNELS, logits["received"][::2]),
-        tasks={"covidx": TaskAnswers(np.array(dataset.patients), targets, logits["original"])} if labelled else {},
+        tasks={task: TaskAnswers(np.array(dataset.patients), targets, logits["original"])} if labelled else {},
     )
 
 
 def network(data: EvaluationDataModule, name: str = EVIL, seed: int = 0, **changes) -> Network:
     own = replace(data.experiment, seed=seed, **changes)
-    return Network(name, None, own, own, None)  # ty: ignore
+    return Network(name, None, own, own, own, None)  # ty: ignore
 
 
 def evaluation_of(data: EvaluationDataModule, *answers: Answers, history=None) -> Evaluation:

@@ -1,8 +1,10 @@
 """Noise as an image, and the settings of the JPEG that a channel made of it."""
 
 import io
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 
@@ -14,3 +16,8 @@ def luma(sent):
 
 def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+
+
+def write_film(path: Path, seed: int, side: int = 40) -> None:
+    """Noise as a PNG."""
+    Image.fromarray(noise(side, side, seed)).save(path)

@@ -125,6 +125,11 @@ def train(folder: Path, arguments: list[str], processes: int = 1, timeout: float
     return [process.exitcode for process in started]
 
 
+def start(folder: Path, arguments: list[str]) -> Any:
+    """``covidmt ARGUMENTS`` in the folder, as a process that is not started yet; it appends to ``log-0.txt`` there."""
+    return _ENV.Process(target=_main, args=(folder, arguments, {}, 0))
+
+
 @cache
 def _empty_store() -> Path:
     """Made once: that takes longer than a training here."""

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 from PIL import Image
 
+from datamodules.sources.notes import SourceNotes
 from datamodules.sources.patients import PatientRegistry
 from datamodules.sources.wacxr import read_wacxr
 from experiments.source_schema import WacxrSource
@@ -21,4 +22,4 @@ def rows(path):
 
 
 def table(out, received="covid_binary_test_whatsapp"):
-    return read_wacxr(WacxrSource(root=str(out), received=received), "wacxr", PatientRegistry([]), [])
+    return read_wacxr(WacxrSource(root=str(out), received=received), "wacxr", PatientRegistry(), SourceNotes())

@@ -1,9 +1,10 @@
-"""Imported by name in the soak's training: what the process holds, epoch by epoch."""
+"""Imported by name in the soak's trainings: what the process holds, epoch by epoch, and what its start takes."""
 
 from __future__ import annotations
 
 import csv
 import os
+import time
 from pathlib import Path
 
 import psutil
@@ -31,6 +32,16 @@ class Watch(Callback):
                     sum(_size(path) for path in Path("mlruns/spool").glob("*/events.jsonl")),
                 )
             )
+
+
+class Start(Callback):
+    """Writes a line to ``start.csv`` before the first step: seconds since the process began, and what it has read."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        process = psutil.Process()
+        done = process.io_counters()
+        with Path("start.csv").open("a", newline="") as file:
+            csv.writer(file).writerow((time.time() - process.create_time(), done.read_count, done.read_chars))
 
 
 def _size(path: Path) -> int:

@@ -10,12 +10,31 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from mlflow.entities import Metric, Param
 
 from covidmt.tracking.store import Store as TrackingStore
+from experiments.keys import merge, nest
 from metrics.paired import PAIR_COLUMNS
 
 TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
+
+
+CLASSES = ["normal", "pneumonia", "COVID-19"]
+_KEYS = {"lr": "optimizer.lr", "image_size": "data.image_size", "channel": "data.pairs.channel", "view": "data.view"}
+
+
+def resolved(params: dict[str, Any], overrides: dict[str, Any]) -> str:
+    """The experiment.yaml of a run of the paper's tasks and data, as far as a report reads it."""
+    kinds = {"covidx": "covidx", "rsna": "rsna", "nih": "nih", "wacxr": "wacxr"}
+    tasks = {name: {"source": "nih", "labels": [name]} for name in TASKS[2:]}
+    tasks |= {"covidx": {"source": "covidx", "labels": CLASSES}, "rsna_boxes": {"source": "rsna", "kind": "boxes"}}
+    values: dict[str, Any] = {"name": "made-up", "tasks": tasks, "model": {"backbone": params["backbone"]}}
+    values |= {"seed": params["seed"], "active_tasks": str(params["tasks"]).split(",")}
+    values["data"] = {"sources": {name: {"kind": kind, "root": f"data/{name}"} for name, kind in kinds.items()}}
+    merge(values, nest({_KEYS[key]: value for key, value in params.items() if key in _KEYS}))
+    merge(values, nest(overrides))
+    return yaml.safe_dump(values)
 
 
 def pairs_table(flips: np.ndarray, out_original: np.ndarray, out_received: np.ndarray, per_patient: int = 1):
@@ -32,7 +51,7 @@ def pairs_table(flips: np.ndarray, out_original: np.ndarray, out_received: np.nd
         "iol_original": np.where(out_original, 0.2, 0.8),
         "iol_received": np.where(out_received, 0.2, 0.8),
     }
-    return pd.DataFrame(columns)[PAIR_COLUMNS]
+    return pd.DataFrame(columns)[[name for name in PAIR_COLUMNS if name in columns]]  # as before `positive_`
 
 
 N = 40
@@ -80,8 +99,9 @@ class Store(TrackingStore):
         overrides: dict[str, Any] | None = None,
         tags: dict[str, str] | None = None,
         status: str = "FINISHED",
+        known: bool = True,
     ) -> str:
-        """One run; PI and OLS are those of its pairs, unless ``metrics`` says so."""
+        """One run; PI and OLS are those of its pairs, unless ``metrics`` says so; ``known``: with experiment.yaml."""
         label = f"{backbone}, {n_tasks} tasks, seed {seed}"
         if parent:
             changed = {"model.backbone": backbone, "active_tasks": TASKS[:n_tasks], "seed": seed} | (overrides or {})
@@ -94,6 +114,8 @@ class Store(TrackingStore):
         } | (params or {})  # fmt: skip
         if status != "SCHEDULED":
             self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in given.items()])
+        if known:
+            self.client.log_text(run_id, resolved(given, overrides or {}), "experiment.yaml")
         values = dict(metrics or {})
         if pairs is not None:
             flips = (pairs["p_original"] >= 0.5) != (pairs["p_received"] >= 0.5)

@@ -13,16 +13,20 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
+from callbacks.loggers.contracts import LoggedAt, table_file, to_csv
 from callbacks.robustness import RobustnessCallback
-from experiments.batch import Pair
-from experiments.schema import Robustness, Task
+from experiments.batch import Pair, TaskPairs
+from experiments.schema import Robustness, Task, TaskKind
 
 TASK = Task(name="covidx", labels=["normal", "pneumonia", "COVID-19"])
+FINDINGS = Task(name="findings", source="other", labels=["nodule", "mass"])
+PLACES = Task(name="places", source="other", kind=TaskKind.boxes)
 SIZE = 16
 
 
@@ -69,6 +73,40 @@ class TinyData(L.LightningDataModule):
         return DataLoader(Subset(self.pairs[split], share), batch_size=2)
 
 
+class TinyTaskData(TinyData):
+    """The same pairs as two sources: the decision's, and those of two other tasks, whose true boxes are a square."""
+
+    def pair_tasks(self, split):
+        return ["covidx", "findings", "places"]
+
+    def task_pair_dataloader(self, split):
+        others = [
+            TaskPairs(["findings", "places"], False, pair, [f"patient of {name}" for name in pair.id], self.boxes(pair))
+            for pair in self.pair_dataloader(split)
+        ]
+        deciding = [TaskPairs(["covidx"], True, pair, list(pair.id), []) for pair in self.pair_dataloader(split)]
+        return [*deciding, *others]
+
+    @staticmethod
+    def boxes(pair):
+        """A true box in every image but the first of all."""
+        square = torch.tensor([[2.0, 2.0, 10.0, 10.0]])
+        return [square[: name != "chest 0.png"] for name in pair.id]
+
+
+class BrightBox(nn.Module):
+    """A box task's head: one box of whole pixels, the taller the brighter; its score is the mean of the first map."""
+
+    def forward(self, maps):
+        return maps[-1].float().mean(dim=(2, 3))
+
+    def decode(self, output):
+        tall = 4 + (100 * output[:, 1]).round() % 8
+        edge = torch.full_like(tall, 2.0)
+        boxes = torch.stack([edge, edge, edge + 8, edge + tall], dim=1)
+        return [{"boxes": box[None], "scores": score[None]} for box, score in zip(boxes, output[:, 0], strict=True)]
+
+
 class Tiny(L.LightningModule):
     def __init__(self) -> None:
         super().__init__()
@@ -76,12 +114,16 @@ class Tiny(L.LightningModule):
             torch.manual_seed(4)
             self.trunk = nn.Sequential(nn.Conv2d(1, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.2))
             conv, linear = nn.Conv2d(6, 6, 3), nn.Linear(6, 3)
+            findings = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
         covidx = nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
-        self.heads = nn.ModuleDict({"covidx": covidx})
+        self.heads = nn.ModuleDict({"covidx": covidx, "findings": findings, "places": BrightBox()})
         self.eval()
         with torch.no_grad():  # so that the decisions differ
             linear.weight.mul_(50)
             linear.bias.sub_(covidx(self.features(TinyPairs(5).original)[-1]).median(dim=0).values + 1e-3)
+            findings[-1].weight.mul_(50)
+            logits = findings(self.features(torch.cat([TinyPairs(5).original, TinyPairs(5).received]))[-1])
+            findings[-1].bias.sub_(logits.sort(dim=0).values[4:6].mean(dim=0))  # half of the images are positive
         self.train()
 
     def features(self, images):
@@ -92,7 +134,9 @@ class Tiny(L.LightningModule):
 
     def training_step(self, batch, batch_idx):
         images, targets = batch
-        return nn.functional.cross_entropy(self.heads["covidx"](self.features(images)[-1]), targets)
+        maps = self.features(images)
+        unused = sum(parameter.sum() * 0 for parameter in self.heads["findings"].parameters())
+        return nn.functional.cross_entropy(self.heads["covidx"](maps[-1]), targets) + unused
 
     def validation_step(self, batch, batch_idx):
         pass
@@ -104,10 +148,10 @@ class Tiny(L.LightningModule):
 
 
 class Texts(CSVLogger):
-    """Writes the texts that it is given."""
+    """Writes the tables that it is given where it is told to."""
 
-    def log_text(self, text: str, name: str) -> None:
-        (Path(self.root_dir) / Path(name).name).write_text(text)
+    def log_rows(self, name: str, table: pd.DataFrame, at: LoggedAt) -> None:
+        (Path(self.root_dir) / Path(table_file(name, at)).name).write_text(to_csv(table))
 
 
 def trainer(**options: Any) -> L.Trainer:
@@ -118,9 +162,14 @@ def trainer(**options: Any) -> L.Trainer:
     return L.Trainer(**defaults)
 
 
+def task_callback() -> RobustnessCallback:
+    """A callback for three tasks; boxes of any score count."""
+    return RobustnessCallback(Robustness(box_score=0.0), TASK, [TASK, FINDINGS, PLACES])
+
+
 def main(out: str, processes: str) -> None:
     torch.set_num_threads(1)
-    callback, module, data = RobustnessCallback(Robustness(), TASK), Tiny(), TinyData()
+    callback, module, data = task_callback(), Tiny(), TinyTaskData()
     options = {"strategy": "ddp", "use_distributed_sampler": False, "logger": Texts(Path(out).parent, name=None)}
     run = trainer(devices=int(processes), callbacks=[callback], **options)
     run.validate(module, data, verbose=False)

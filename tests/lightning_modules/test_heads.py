@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import FeaturePyramidNetwork, box_iou
 
-from experiments.schema import BoxHeadSettings
+from experiments.models.schema import BoxHeadSettings, Pyramid
 from lightning_modules.box_codes import encode_boxes
 from lightning_modules.heads import BoxHead, BoxOutput, ClassificationHead
 
@@ -29,22 +29,30 @@ def test_classification_head():
     assert head(torch.rand(2, 8, 4, 4)).shape == (2, 3)
 
 
+@pytest.mark.parametrize("pyramid", list(Pyramid))
 @pytest.mark.parametrize("channels", [[6], [4, 6], [4, 6, 8], [4, 6, 8, 10]])
-def test_box_head_takes_as_many_maps_as_there_are(channels):
-    head = BoxHead(channels, 64, BoxHeadSettings(channels=4))
+def test_box_head_takes_as_many_maps_as_there_are(channels, pyramid):
+    head = BoxHead(channels, 64, BoxHeadSettings(channels=4, pyramid=pyramid))
     assert isinstance(head.pyramid, FeaturePyramidNetwork)
     output = head(maps(channels))
     assert output.deltas.shape == (2, len(output.anchors), 4)
     assert output.objectness.shape == (2, len(output.anchors))
+
+
+@pytest.mark.parametrize("channels", [[6], [4, 6], [4, 6, 8], [4, 6, 8, 10]])
+def test_anchors_of_the_plain_pyramid_are_as_large_as_opacities(channels):
+    head = BoxHead(channels, 64, BoxHeadSettings(channels=4, pyramid=Pyramid.torchvision))
+    output = head(maps(channels))
     sides = (output.anchors[:, 2:] - output.anchors[:, :2]).prod(dim=1).sqrt() / 64
     assert sides.min() < 0.08  # opacities of 6-60 % of the side
     assert 0.55 < sides.max() < 0.65
 
 
+@pytest.mark.parametrize("pyramid", list(Pyramid))
 @pytest.mark.parametrize("side", [0.08, 0.12, 0.2, 0.3, 0.45])
 @pytest.mark.parametrize("ratio", [0.7, 1.0, 1.5])
-def test_every_opacity_has_a_good_anchor(side, ratio):
-    head = BoxHead([4, 4, 4, 4], 512, BoxHeadSettings(channels=4))
+def test_every_opacity_has_a_good_anchor(side, ratio, pyramid):
+    head = BoxHead([4, 4, 4, 4], 512, BoxHeadSettings(channels=4, pyramid=pyramid))
     anchors = head(maps([4, 4, 4, 4], side=128)).anchors
     half = torch.tensor([1 / ratio**0.5, ratio**0.5]) * side * 512 / 2
     centre = torch.tensor([201.0, 263.0])
@@ -83,13 +91,21 @@ def test_decode_gives_back_the_boxes():
     assert nothing["boxes"].shape == (0, 4)
 
 
-def test_decode_without_objectness():
-    head = BoxHead([4], 64, BoxHeadSettings(channels=4, objectness=False))
-    output = head([torch.rand(1, 4, 8, 8)])
+@pytest.mark.parametrize("pyramid", list(Pyramid))
+def test_without_objectness_boxes_are_ranked_by_agreement(pyramid):
+    """The anchors that match a box are moved onto it, all others stay: its box is found, and first."""
+    head = BoxHead([4, 4, 4], 128, BoxHeadSettings(channels=4, objectness=False, pyramid=pyramid))
+    output = head(maps([4, 4, 4], side=32))
     assert head.objects is None
     assert output.objectness is None
-    with pytest.raises(ValueError, match="no scores"):
-        head.decode(output)
+    truth = torch.tensor([[40.0, 44, 90, 100]])
+    on_it = (head.assign(output.anchors, truth) == 0)[:, None]
+    deltas = torch.where(on_it, encode_boxes(truth, output.anchors), 0.0)
+    still = torch.zeros_like(deltas)
+    found, nothing = head.decode(output._replace(deltas=torch.stack([deltas, still])))
+    assert float(box_iou(found["boxes"][:1], truth)) > 0.99
+    assert 0.2 < float(found["scores"][0]) <= 1
+    assert len(nothing["boxes"]) == 0
 
 
 def test_every_box_has_an_anchor_and_no_box_has_none():

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments.batch import Batch, TaskBatch
 from experiments.errors import UserError
+from lightning_modules.load import load_module
 from lightning_modules.multitask import MultiTaskModule
 from tests.helpers.tiny_experiment import NIH, SIZE, batch, experiment, loader, trainer
 
@@ -120,6 +121,8 @@ def test_what_is_logged(tmp_path):
     assert all(value == value for value in metrics.values())
     logger.save()
     header, *rows = (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").read_text().splitlines()
+    assert "val/covidx/confusion/normal/normal" in metrics
+    assert "confusion" not in header  # of a validation for the callbacks alone
     column = header.split(",").index("train/rsna_boxes/loss")
     assert sum(bool(row.split(",")[column]) for row in rows) == 2
 
@@ -198,6 +201,7 @@ class Keep(Callback):
         torch.save(state, f"{trainer.default_root_dir}/rank{trainer.global_rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_stay_in_step_and_score_as_one(tmp_path):
     torch.set_num_threads(1)
     strategy = DDPStrategy(start_method="spawn", find_unused_parameters=False, process_group_backend="gloo")
@@ -344,3 +348,42 @@ def test_the_logged_steps_are_lightnings_under_accumulation_too(tmp_path):
     run.fit(module, loader([batch(i) for i in range(5)]))
     assert logged == asks.due
     assert logged == [3, 4, 5, 6, 7, 10]  # the batches of steps 2, 4 and 6, and the last of each epoch
+
+
+@pytest.mark.slow
+def test_a_compiled_base_network_gives_the_same_and_the_same_names():
+    plain = MultiTaskModule(experiment("active_tasks=[covidx]")).eval()
+    compiled = MultiTaskModule(experiment("active_tasks=[covidx]", "model.compile=true")).eval()
+    compiled.load_state_dict(plain.state_dict())
+    images = batch().images
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images)["covidx"], plain(images)["covidx"], rtol=1e-4, atol=1e-4)
+
+
+def test_thresholds_are_chosen_on_the_validation_images_and_kept_with_the_checkpoint(tmp_path):
+    """The deciding label keeps its own; what was chosen is in the checkpoint, and comes back with the weights."""
+
+    class Choosing(Callback):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            pl_module.choose_thresholds()
+
+    module = MultiTaskModule(experiment("robustness.thresholds=youden"))
+    run = trainer(tmp_path, callbacks=[Choosing()])
+    run.validate(module, loader([batch(seed, n=6) for seed in range(3)]), verbose=False)
+    chosen = module.label_thresholds
+    assert list(chosen) == ["covidx", *NIH]
+    assert sorted(chosen["covidx"]) == ["normal", "pneumonia"]
+    assert any(value != 0.5 for labels in chosen.values() for value in labels.values())
+
+    path = tmp_path / "kept.ckpt"
+    run.save_checkpoint(path, weights_only=True)
+    assert load_module(path).label_thresholds == chosen
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["thresholds"]["effusion"]["Effusion"] = 2.0
+    torch.save(checkpoint, path)
+    with pytest.raises(UserError, match="no probabilities between 0 and 1"):
+        load_module(path)
+
+    fixed = MultiTaskModule(experiment("active_tasks=[covidx]"))
+    fixed.choose_thresholds()
+    assert fixed.label_thresholds == {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -18,10 +19,11 @@ from tests.helpers.tiny_experiment import covidx_batch, private_experiment, trai
 class Pixels(LightningDataModule):
     """A fit of one step: what it learns from is the test's."""
 
-    training_images = 30
+    training_patients = np.arange(30) // 2
 
     def train_dataloader(self):
-        return DataLoader([covidx_batch(2)], batch_size=None)  # ty: ignore[invalid-argument-type]
+        batch = covidx_batch(3)._replace(patients=torch.tensor([4, 2, 4]))
+        return DataLoader([batch], batch_size=None)  # ty: ignore[invalid-argument-type]
 
 
 def fit(folder: Path, *overrides: str, resume: Path | None = None, steps: int = 2) -> Path:
@@ -34,9 +36,10 @@ def fit(folder: Path, *overrides: str, resume: Path | None = None, steps: int = 
     return folder / "last.ckpt"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_private_training_goes_on_under_one_guarantee(tmp_path):
-    private = ["privacy.noise_multiplier=1.0", "seed=3"]
+    private = ["privacy.noise_multiplier=1.0", "privacy.accountant=rdp", "seed=3"]
     last = fit(tmp_path, *private)
     for other, words in {
         "privacy.noise_multiplier=0.5": "noise_multiplier is 1.0, this training's is 0.5",
@@ -44,6 +47,9 @@ def test_a_private_training_goes_on_under_one_guarantee(tmp_path):
         "privacy.max_grad_norm=2.0": "max_grad_norm is",
         "privacy.delta=1e-6": "delta is",
         "seed=4": "seed is 3, this training's is 4",
+        "privacy.accountant=prv": "accountant is rdp, this training's is prv",
+        "privacy.unit=patient": "unit is image, this training's is patient",
+        "privacy.entropy=os": "entropy is seed, this training's is os",
         "privacy=null": "its guarantee would end here",
     }.items():
         with pytest.raises(UserError, match=words):
@@ -53,6 +59,23 @@ def test_a_private_training_goes_on_under_one_guarantee(tmp_path):
     plain = fit(tmp_path)
     with pytest.raises(UserError, match="the checkpoint was trained without"):
         fit(tmp_path, *private, resume=plain, steps=3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_step_clips_patients_under_their_own_unit(tmp_path):
+    """Without noise to speak of, a step of SGD is the clipped gradients' sum over the expected number of units."""
+    overrides = ["privacy.noise_multiplier=1e-9", "privacy.accountant=rdp", "privacy.max_grad_norm=1e-3", "seed=3"]
+    overrides += ["optimizer={name: SGD, lr: 1.0}", "scheduler.name=null"]
+    lengths = {}
+    for unit in ("image", "patient"):
+        module = build_module(private_experiment(tmp_path, *overrides, f"privacy.unit={unit}"))
+        before = torch.cat([p.detach().flatten().double() for p in module.parameters()])
+        trainer(tmp_path, max_steps=1, max_epochs=-1, limit_val_batches=0).fit(module, datamodule=Pixels())
+        after = torch.cat([p.detach().flatten().double() for p in module.parameters()])
+        lengths[unit] = float((after - before).norm())
+    assert 0 < lengths["image"] <= 3 * 1e-3 / 6 * 1.01  # three images, six expected
+    assert 0 < lengths["patient"] <= 2 * 1e-3 / 3 * 1.01  # two patients, three expected of 15 at a rate of 0.2
+    assert lengths["patient"] != pytest.approx(lengths["image"], rel=0.01)
 
 
 def test_the_plain_module_does_not_train_where_privacy_is_asked_for(tmp_path):

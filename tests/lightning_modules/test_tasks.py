@@ -23,6 +23,16 @@ def test_task_names_that_no_module_can_have(name):
         MultiTaskModule(settings)
 
 
+@pytest.mark.parametrize("objectness", ["true", "false"])
+def test_boxes_have_a_detection_score_with_and_without_objectness(objectness):
+    module = MultiTaskModule(experiment(f"model.boxes.objectness={objectness}", "model.boxes.pyramid=paper")).eval()
+    task, targets = module.tasks["rsna_boxes"], batch(0).tasks["rsna_boxes"]
+    with torch.no_grad():
+        output = task([m[targets.rows] for m in module.features(batch(0).images)])
+    task.update(output, targets)
+    assert {"map", "map_50", "iou", "loss"} == set(task.compute())
+
+
 def test_boxes_without_a_match_are_not_known():
     module = MultiTaskModule(experiment("model.boxes.objectness=false"))
     maps, task = module.features(batch(0).images), module.tasks["rsna_boxes"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torchmetrics.detection import MeanAveragePrecision
@@ -57,3 +59,52 @@ def test_nothing_found_is_zero_and_reset_forgets():
     metric.reset()
     metric.update([image([A], [0.5])], [torch.tensor([A])])
     assert metric.compute()["map"] == 1
+
+
+def _share(rank: int, folder: Path) -> None:
+    """A process of two that sees three images, or one; all detections are equally sure."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    metric = BoxScores()
+    for index in range(rank, 4, 2) if rank == 0 else [1]:
+        metric.update(*_of_four(index))
+    if rank == 0:
+        metric.update(*_of_four(3))
+    (folder / f"map-{rank}").write_text(repr({key: float(value) for key, value in metric.compute().items()}))
+
+
+def _of_four(index: int):
+    """Image of four: the first two are found, the others' detections are wrong; all are equally sure."""
+    return [image([A if index < 2 else B], [0.5])], [torch.tensor([A])]
+
+
+def test_two_processes_score_all_images_once(tmp_path):
+    torch.multiprocessing.start_processes(_share, (tmp_path,), nprocs=2, start_method="fork")
+    found = [(tmp_path / f"map-{rank}").read_text() for rank in range(2)]
+    alone = BoxScores()
+    for index in (0, 1, 2, 3):
+        alone.update(*_of_four(index))
+    assert found[0] == found[1] == repr({key: float(value) for key, value in alone.compute().items()})
+
+
+def test_equally_sure_detections_count_in_the_order_of_the_images():
+    """Found, found, missed, missed: precision 1 up to a recall of 1/2, which 51 of 101 recalls reach."""
+    metric = BoxScores()
+    for index in range(4):
+        metric.update(*_of_four(index))
+    assert float(metric.compute()["map"]) == pytest.approx(51 / 101)
+
+
+def test_the_boxes_of_different_images_never_meet():
+    """A box of one image lies where another image's true box is: no hit."""
+    metric = BoxScores()
+    metric.update([image([A], [0.9]), image([], [])], [torch.tensor([B]), torch.tensor([A])])
+    assert float(metric.compute()["map"]) == 0
+
+
+def test_an_image_without_numbers_is_counted_and_left_out():
+    metric = BoxScores()
+    metric.update([image([A], [0.9]), image([B], [float("nan")])], [torch.tensor([A]), torch.tensor([B])])
+    assert {key: float(value) for key, value in metric.compute().items()} == {"map": 1, "map_50": 1, "undefined": 1}
+    metric.reset()
+    metric.update([image([B], [float("nan")])], [torch.tensor([B])])
+    assert metric.compute() == {"undefined": 1}

@@ -63,3 +63,26 @@ def test_what_is_not_defined_is_left_out():
     one = scores(["a", "b"], logits, torch.tensor([[1.0, 1], [0, 1], [1, 1]]))
     assert set(one) == {"auroc", "auroc/a", "ap", "ap/a"}  # no accuracy: the labels do not exclude each other
     assert one["auroc"] == one["auroc/a"]
+
+
+def test_a_network_that_gives_no_numbers_has_no_scores():
+    """Ranked, NaN would get the order of the files: here an AUROC of 1."""
+    targets = torch.eye(2)[[0, 0, 1, 1]]
+    assert scores(["a", "b"], torch.full((4, 2), NAN), targets) == {"undefined": 4}
+    assert scores(["a"], torch.tensor([[NAN], [float("inf")], [1.0], [0.0]]), targets[:, :1]) == {"undefined": 2}
+
+
+def test_images_without_a_number_are_counted_and_the_others_scored():
+    logits = torch.tensor([[3.0, 0.0], [0.0, 3.0], [NAN, 0.0], [0.0, float("-inf")]])
+    found = scores(["a", "b"], logits, torch.eye(2)[[0, 1, 1, 1]])
+    assert found["undefined"] == 2
+    assert (found["accuracy"], found["auroc"], found["confusion/b/b"]) == (1, 1, 1)
+
+
+def test_logits_that_round_to_one_probability_are_ranked():
+    """Sigmoids of 50 and 90 are both 1, in double precision too."""
+    for softmax in (False, True):
+        metric = ClassificationScores(["COVID-19", "normal"], softmax=softmax)
+        metric.update(torch.tensor([[90.0, 0.0], [50.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        scores = metric.compute()
+        assert scores["auroc/COVID-19"] == scores["ap/COVID-19"] == 1

@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explain.heat import heat_region
-from metrics.controls import centre_disc_iol, energy_inside, iol_over_thresholds, pack, shuffled_out, unpack
+from metrics.controls import (
+    ShuffledShares,
+    centre_disc_iol,
+    energy_inside,
+    iol_over_thresholds,
+    pack,
+    shuffled_out,
+    unpack,
+)
+from metrics.intervals import mean_interval
 from metrics.saliency import iol
 
 
@@ -53,10 +62,10 @@ def test_shuffled_by_hand():
     regions, lungs = grid.clone(), grid.clone()
     regions[0, :2], regions[1, :2], regions[2, :2] = left, left, ~left
     lungs[0, :2], lungs[1, :2], lungs[2, :2] = left, ~left, ~left
-    shares = shuffled_out(pack(regions), pack(lungs), ["a", "b", "c"], eta=0.4)
+    shares = shuffled_out(pack(regions), pack(lungs), ["a", "b", "c"], eta=0.4).of_lungs
     # image a: maps of b (inside) and c (outside); b: a (outside), c (inside); c: a and b (both outside)
     assert shares.tolist() == [0.5, 0.5, 1.0]
-    same_patient = shuffled_out(pack(regions), pack(lungs), ["a", "b", "b"], eta=0.4)
+    same_patient = shuffled_out(pack(regions), pack(lungs), ["a", "b", "b"], eta=0.4).of_lungs
     assert same_patient.tolist() == [0.5, 1.0, 1.0]  # b and c get only a's map
 
 
@@ -64,10 +73,10 @@ def test_shuffled_leaves_out_what_the_true_score_leaves_out():
     regions, lungs = torch.ones(3, 8, 8, dtype=torch.bool), torch.ones(3, 8, 8, dtype=torch.bool)
     regions[0] = False
     lungs[1] = False
-    shares = shuffled_out(pack(regions), pack(lungs), ["a", "b", "c"], eta=0.4)
+    shares = shuffled_out(pack(regions), pack(lungs), ["a", "b", "c"], eta=0.4).of_lungs
     assert np.isnan(shares[:2]).all()
     assert shares[2] == 0  # b's map, whole image, all lung; a has no region to be given
-    assert np.isnan(shuffled_out(pack(regions)[2:], pack(lungs)[2:], ["c"], eta=0.4)).all()
+    assert np.isnan(shuffled_out(pack(regions)[2:], pack(lungs)[2:], ["c"], eta=0.4).values).all()
 
 
 def test_maps_that_do_not_look_have_the_shuffled_score():
@@ -76,5 +85,36 @@ def test_maps_that_do_not_look_have_the_shuffled_score():
     lungs = torch.rand(20, 16, 16) > 0.5
     region = (torch.rand(16, 16) > 0.7).expand(20, 16, 16)
     own = (iol(region, lungs) < 0.5).float().mean()
-    shares = shuffled_out(pack(region), pack(lungs), [str(i) for i in range(20)], eta=0.5, shuffles=5)
+    shares = shuffled_out(pack(region), pack(lungs), [str(i) for i in range(20)], eta=0.5, shuffles=5).of_lungs
     assert shares.mean() == pytest.approx(float(own))
+
+
+def test_a_map_is_given_to_all_lungs_and_counts_for_one_patient():
+    """One of 24 maps misses all lungs: each image's share is nearly the same, and still another map might not."""
+    regions, lungs = torch.ones(24, 8, 8, dtype=torch.bool), torch.zeros(24, 8, 8, dtype=torch.bool)
+    lungs[:, :6] = True
+    regions[0, :6] = False
+    shares = shuffled_out(pack(regions), pack(lungs), [str(i) for i in range(24)], eta=0.4)
+    assert shares.of_map.tolist() == [1.0] + [0.0] * 23
+    assert shares.of_lungs.tolist() == [0.0] + [1 / 23] * 23
+    of_lungs, both = (mean_interval(values, np.arange(24), whole=1.0) for values in (shares.of_lungs, shares.values))
+    assert both.value == pytest.approx(of_lungs.value)
+    assert of_lungs.high < 0.05  # of the lungs alone: far too sure
+    assert both.low < 0.01
+    assert both.high > 0.2  # as of one hit in 24
+
+
+def test_the_interval_of_shuffled_maps_holds():
+    """Three of ten maps miss all lungs, three of ten lungs are missed by all maps: the truth is 51 %."""
+    rng, n = np.random.default_rng(0), 40
+    held, held_of_lungs = 0, 0
+    for _ in range(200):
+        out = (rng.random(n) < 0.3)[:, None] | (rng.random(n) < 0.3)  # lungs by maps
+        others = ~np.eye(n, dtype=bool)
+        of_lungs, of_map = (np.where(others, out, 0).sum(axis=axis) / (n - 1) for axis in (1, 0))
+        _, low, high = mean_interval(ShuffledShares(of_lungs, of_map).values, np.arange(n), whole=1.0)
+        held += low <= 0.51 <= high
+        _, low, high = mean_interval(of_lungs, np.arange(n), whole=1.0)
+        held_of_lungs += low <= 0.51 <= high
+    assert held >= 184  # 92 %
+    assert held_of_lungs < 170

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.saliency import OutOfLungSaliency, iol
+from metrics.saliency import MeanIol, OutOfLungSaliency, iol
 
 
 def masks(*counts, of=10):
@@ -80,3 +80,12 @@ def test_properties(counts, cut):
         assert result["score"] == pytest.approx(
             100 * sum(inside * 5 < area * 2 for inside, area in counts if area) / result["n"]
         )
+
+
+def test_the_mean_iol_is_that_of_the_images_that_have_one():
+    region, lung = masks((1, 4), (3, 4), (0, 0))
+    metric = MeanIol()
+    assert isnan(metric.compute())
+    for rows in (slice(0, 1), slice(1, 3)):
+        metric.update(region[rows], lung[rows])
+    assert metric.compute() == 0.5 == scored(region, lung)["mean"]

@@ -39,12 +39,6 @@ def test_undefined_without_both_classes():
     assert np.isnan(weighted.average_precision(ONES, np.zeros(4, bool), score)).all()
 
 
-def test_calibration_error_by_hand():
-    # bins of a tenth: two images at 0.25 of which one is positive (gap 0.25), two at 1.0 both positive (gap 0)
-    truth, p = np.array([1, 0, 1, 1], bool), np.array([0.25, 0.25, 1.0, 1.0])
-    assert weighted.calibration_error(ONES, truth, p, bins=10) == pytest.approx([0.5 * 0.25])
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 30), st.integers(0, 2**31))
 def test_as_scikit_learn_with_weights(n, seed):
@@ -61,3 +55,9 @@ def test_as_scikit_learn_with_weights(n, seed):
     ):
         assert auroc == pytest.approx(sklearn_metrics.roc_auc_score(truth, score, sample_weight=row))
         assert ap == pytest.approx(sklearn_metrics.average_precision_score(truth, score, sample_weight=row))
+
+
+@pytest.mark.parametrize("score", [weighted.auroc, weighted.average_precision])
+def test_what_is_no_number_cannot_be_ranked(score):
+    with pytest.raises(ValueError, match="scores must be finite"):
+        score(np.ones((1, 2)), np.array([True, False]), np.array([np.nan, 0.5]))

@@ -15,8 +15,9 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from covidmt.evaluation.pair_table import decision_odds
 from covidmt.evaluation.result import Evaluation, RunEvaluation
-from covidmt.pages.numbers import interval
+from covidmt.pages.numbers import interval, share
 from covidmt.pages.style import (
     COMPARED,
     GREY,
@@ -29,8 +30,7 @@ from covidmt.pages.style import (
     nth_colour,
     short_name,
 )
-from metrics.bootstrap import Estimate
-from metrics.intervals import wilson
+from metrics.intervals import Estimate, share_interval
 from metrics.paired import SIDES
 
 BINS = 10  # of the reliability plot
@@ -42,13 +42,13 @@ class DecisionCurve(NamedTuple):
 
     Attributes:
         truth: (n,) bool labels, both kinds.
-        p: (n,) probabilities.
+        odds: (n,) log-odds, which rank the images.
         label: Names the run and the side, with a score.
         look: Of the line: one run's sides differ in colour, several runs' sides in the line.
     """
 
     truth: np.ndarray
-    p: np.ndarray
+    odds: np.ndarray
     label: str
     look: dict[str, str]
 
@@ -75,7 +75,7 @@ def draw_roc(evaluation: Evaluation) -> Plot | None:
     figure, axis = new_figure(_TALL)
     axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
     for curve in curves:
-        fpr, tpr, _ = roc_curve(curve.truth, curve.p)
+        fpr, tpr, _ = roc_curve(curve.truth, curve.odds)
         RocCurveDisplay(fpr=fpr, tpr=tpr, name=curve.label).plot(axis, curve_kwargs=curve.look)
     axis.set(xlabel="1 − specificity", ylabel="sensitivity")
     axis.legend(title="AUROC (95 % interval)", loc="lower right")
@@ -89,7 +89,7 @@ def draw_precision_recall(evaluation: Evaluation) -> Plot | None:
         return None
     figure, axis = new_figure(_TALL)
     for curve in curves:
-        precision, recall, _ = precision_recall_curve(curve.truth, curve.p)
+        precision, recall, _ = precision_recall_curve(curve.truth, curve.odds)
         PrecisionRecallDisplay(precision, recall, name=curve.label).plot(axis, curve_kwargs=curve.look)
     truth, _ = known_decisions(evaluation.first, "original")
     axis.axhline(np.mean(truth), color=GREY, lw=0.8)
@@ -107,35 +107,36 @@ def draw_reliability(evaluation: Evaluation) -> Plot | None:
     axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
     for index, side in enumerate(SIDES):
         truth, p = known_decisions(evaluation.first, side)
+        patients = _known_patients(evaluation.first, side)
         bins = np.minimum((p * BINS).astype(int), BINS - 1)
         for number, members in enumerate(bins == one for one in np.unique(bins)):
             k, n = int(truth[members].sum()), int(members.sum())
             x, colour = p[members].mean() + 0.008 * (index - 0.5), SIDE_COLOURS[side]
-            axis.plot([x, x], wilson(k, n), color=colour, lw=1)
-            axis.plot(x, k / n, "o", color=colour, ms=3 + 5 * np.sqrt(n / len(p)), label=None if number else side)
+            _, low, high = share_interval(truth[members].astype(float), patients[members])
+            axis.plot([x, x], [low, high], color=colour, lw=1)
+            axis.plot(x, k / n, "o", color=colour, ms=10 * np.sqrt(n / len(p)), label=None if number else side)
     if len(axis.lines) == 1:
         return None
 
     label = evaluation.settings.label
     axis.set(xlabel=f"p({label}), mean of the bin", ylabel=f"share labelled {label}", aspect="equal")
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axis.legend(loc="upper left")
+    axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+    axis.legend(loc="upper left", markerscale=0.8)
     return Plot(
         figure,
         "Reliability",
-        "Do probabilities mean what they say? On the diagonal they do. Larger dots hold more images; bars: Wilson's "
-        "95 % interval.",
+        "Do probabilities mean what they say? On the diagonal they do. A dot's area: how many of the images "
+        "it holds; bars: 95 % interval over patients.",
     )
 
 
 def draw_confusion(evaluation: Evaluation) -> Plot | None:
     """Draw the decision's confusion matrix on either side; None where nothing is labelled."""
-    label, threshold = evaluation.settings.label, np.float32(evaluation.settings.threshold)
-    matrices = []
+    label, matrices = evaluation.settings.label, []
     for side in SIDES:
-        truth, p = known_decisions(evaluation.first, side)
-        if len(truth):
-            counts = confusion_matrix(truth, p.astype(np.float32) >= threshold, labels=[False, True])
+        rows = evaluation.first.table.dropna(subset=["label", f"positive_{side}"])
+        if len(rows):
+            counts = confusion_matrix(rows["label"] == 1, rows[f"positive_{side}"] == 1, labels=[False, True])
             matrices.append(Matrix(side, [f"not {label}", label], counts))
     return draw_matrices(matrices, "Confusion matrices of the decision") if matrices else None
 
@@ -165,7 +166,7 @@ def share_with_interval(score: Estimate | None) -> str:
     """
     if score is None or not is_drawable(score):
         return "–"
-    return f"{score.value:.2f}" + interval(score.low, score.high)
+    return share(score.value) + (interval(score.low, score.high, share) or " (no interval)")
 
 
 def known_decisions(run: RunEvaluation, side: str) -> tuple[np.ndarray, np.ndarray]:
@@ -174,12 +175,19 @@ def known_decisions(run: RunEvaluation, side: str) -> tuple[np.ndarray, np.ndarr
     return table["label"].to_numpy() == 1, table[f"p_{side}"].to_numpy(float)
 
 
+def _known_patients(run: RunEvaluation, side: str) -> np.ndarray:
+    """Return the same images' patients, as numbers."""
+    names = run.table.dropna(subset=["label", f"p_{side}"])["patient"]
+    return np.unique(names.to_numpy(str), return_inverse=True)[1]
+
+
 def _decision_curves(evaluation: Evaluation, score: str) -> Iterator[DecisionCurve]:
     """Yield the sides of the runs that have both positives and negatives."""
     several = len(evaluation.runs) > 1
     for index, run in enumerate(evaluation.runs[:COMPARED]):
         for side in SIDES:
-            truth, p = known_decisions(run, side)
+            known = run.table.dropna(subset=["label", f"p_{side}"])
+            truth = known["label"].to_numpy() == 1
             if not 0 < truth.sum() < len(truth):
                 continue
             name, look = side, {"color": SIDE_COLOURS[side]}
@@ -187,4 +195,4 @@ def _decision_curves(evaluation: Evaluation, score: str) -> Iterator[DecisionCur
                 name = f"{short_name(run.name, 24)}, {side}"
                 look = {"color": nth_colour(index), "linestyle": "-" if side == "original" else "--"}
             label = f"{name}: {share_with_interval(run.estimate(f'decision/{side}/{score}'))}"
-            yield DecisionCurve(truth, p, label, look)
+            yield DecisionCurve(truth, decision_odds(known, side), label, look)

@@ -27,7 +27,8 @@ from covidmt.pages.style import (
     offset,
     run_legend,
 )
-from metrics.bootstrap import Estimate
+from experiments.schema import DecisionRule
+from metrics.intervals import Estimate
 
 _MANY = 500  # points from which on a scatter is stored as pixels
 _QUALITY = re.compile(r"channel/jpeg:(\d+)")
@@ -48,18 +49,19 @@ def channel_runs(evaluation: Evaluation) -> tuple[tuple[RunEvaluation, ...], str
     """
     first = evaluation.first
     n, rows, bootstrap = len(first.table), first.answers.channel_rows, first.scores["pi/score"].bootstrap
+    called = f"Called {evaluation.settings.decision}."
     if len(rows) in (0, n):
-        return evaluation.runs, f"All {n} originals."
+        return evaluation.runs, f"All {n} originals. {called}"
     drawn = np.isin(np.arange(n), rows)
 
     runs = []
     for run in evaluation.runs:
-        events = {key: run.flips(key.replace("pi/", "p_")) for key in _CONTROLS} | {"pi/score": run.flips()}
+        events = {key: run.flips(key.removeprefix("pi/")) for key in _CONTROLS} | {"pi/score": run.flips()}
         if run is not first:
             events["disagreement"] = first.disagreements(run)
         scores = {key: mean_score(np.where(drawn, values, nan), bootstrap) for key, values in events.items()}
         runs.append(replace(run, scores=run.scores | scores))
-    return tuple(runs), f"All on the {len(rows)} of {n} originals that were drawn for the channels."
+    return tuple(runs), f"All on the {len(rows)} of {n} originals that were drawn for the channels. {called}"
 
 
 def draw_by_channel(runs: Sequence[RunEvaluation], channel: str, which: str) -> Plot:
@@ -88,8 +90,8 @@ def draw_by_channel(runs: Sequence[RunEvaluation], channel: str, which: str) -> 
     return Plot(
         figure,
         "PI by channel",
-        f"{which} Dots: share of decisions that change; bars: 95 % interval. White noise of the same strength says "
-        "what changed pixels alone do." + _floor_words(runs),
+        f"{which} Dots: share of decisions that change; bars: 95 % interval. White noise of equal RMS, for comparison."
+        + _floor_words(runs),
     )
 
 
@@ -126,8 +128,9 @@ def draw_probabilities(evaluation: Evaluation) -> Plot:
     table, label, threshold = evaluation.first.table, evaluation.settings.label, evaluation.settings.threshold
     figure, axis = new_figure((SMALL[0], 4.4))
 
-    # where the decision changes
-    for x, y in (((0, threshold), (threshold, 1)), ((threshold, 1), (0, threshold))):
+    # where the decision changes, if the probability alone says it
+    by_threshold = evaluation.first.answers.decision.rule is DecisionRule.threshold
+    for x, y in (((0, threshold), (threshold, 1)), ((threshold, 1), (0, threshold))) if by_threshold else ():
         axis.fill_between(x, *y, color=COLOURS[1], alpha=0.08, lw=0)
     axis.plot([0, 1], [0, 1], color=GREY, lw=0.8)
 
@@ -147,12 +150,14 @@ def draw_probabilities(evaluation: Evaluation) -> Plot:
     axis.plot(before, after, "o", mfc="none", mec=COLOURS[1], mew=1.6, ms=10, label=label_of_rings)
 
     axis.set(xlabel=f"p({label}), original", ylabel=f"p({label}), received", aspect="equal")
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))  # room for whole rings at 0 and 1
     legend_below(figure, 2)
     return Plot(
         figure,
         "Probability before and after the channel",
-        "Each mark is a pair; on the diagonal nothing changed. In the shaded fields the decision changes.",
+        "Each mark is a pair; on the diagonal nothing changed. "
+        + ("In the shaded fields the decision changes: " if by_threshold else "Rings: the decision changes: ")
+        + f"{evaluation.settings.decision}.",
     )
 
 
@@ -163,11 +168,14 @@ def draw_over_threshold(evaluation: Evaluation) -> Plot:
     for index, run in enumerate(runs):
         curve = run.curves["pi_over_decision_threshold"]
         draw_band(axis, curve.x, curve.lines["received"], index, band=len(runs) <= 2 or index == 0)
-    axis.axvline(evaluation.settings.threshold, color=GREY, ls="--", lw=1)
+    by_threshold = evaluation.first.answers.decision.rule is DecisionRule.threshold
+    if by_threshold:
+        axis.axvline(evaluation.settings.threshold, color=GREY, ls="--", lw=1)
     axis.set(xlabel="decision threshold", ylabel="PI score, %", xlim=(0, 1))
     axis.set_ylim(bottom=0)
     run_legend(figure, [run.name for run in runs])
-    caption = "Does PI depend on the choice of one threshold? Dashed: the one used."
+    used = "Dashed: the one used." if by_threshold else f"None was used: {evaluation.settings.decision}."
+    caption = f"Does PI depend on the choice of one threshold? {used} Band: 95 % interval."
     return Plot(figure, "PI over the decision threshold", caption)
 
 
@@ -185,4 +193,8 @@ def _draw_noise_floor(runs: Sequence[RunEvaluation], line: Callable[..., Any], s
 def _floor_words(runs: Sequence[RunEvaluation]) -> str:
     if not _noise_floors(runs):
         return ""
-    return " Dashed: noise floor, how often another seed of the same experiment decides the same originals differently."
+    which = "one other training" if len(_noise_floors(runs)) == 1 else "each other training"
+    return (
+        f" Dashed: how often {which} of the same experiment (another seed) decides the same originals differently; "
+        "grey: its 95 % interval over patients, for these trainings."
+    )

@@ -50,8 +50,9 @@ def draw_controls(evaluation: Evaluation) -> Plot | None:
     return Plot(
         figure,
         "OLS beside its controls",
-        "Share of images whose heat map lies mostly outside the lungs; lower is better. Only a score clearly below "
-        "that of other patients' maps shows that the network looks at this image's lungs. Bars: 95 % interval.",
+        f"{_explained(evaluation)} Share of images with less than {100 * evaluation.settings.eta:g} % (eta) of the "
+        "heat map's region inside the lungs. The tables have the score's difference to other patients' maps: below "
+        "zero the maps go with this image's lungs. That the network decides by them is not shown. Bars: 95 % interval.",
         wide=len(runs) > 1,
     )
 
@@ -74,9 +75,10 @@ def draw_histogram(evaluation: Evaluation) -> Plot | None:
     axes[0].set_ylabel("images")
     axes[0].legend(loc="upper left")
     caption = (
-        "IOL: share of the heat map's region inside the lungs. Left of the dashed line an image counts as outside."
+        f"{_explained(evaluation)} IOL: share of the heat map's region inside the lungs. Left of the dashed line an "
+        "image counts as outside."
     )
-    return Plot(figure, "Where the network looks", caption, wide=len(runs) > 1)
+    return Plot(figure, "Where the heat maps lie", caption, wide=len(runs) > 1)
 
 
 def draw_over_eta(evaluation: Evaluation) -> Plot | None:
@@ -115,8 +117,16 @@ def _draw_curve(evaluation: Evaluation, name: str, xlabel: str, used: float) -> 
         axis.axvline(used, color=GREY, ls="--", lw=1)
         axis.set(xlabel=xlabel, ylim=(0, 102), xlim=(0, 1))
     axes[0].set_ylabel("OLS score, %")
-    caption = "Does the OLS depend on one choice? Band: 95 % interval; dashed: the value used."
+    caption = (
+        f"{_explained(evaluation)} Does the OLS depend on one choice? Band: 95 % interval; dashed: the value used."
+    )
     return Plot(figure, f"OLS over {xlabel.partition(':')[0]}", caption, wide)
+
+
+def _explained(evaluation: Evaluation) -> str:
+    """Which answer the maps explain, and when it is positive."""
+    settings = evaluation.settings
+    return f"Maps explain {settings.explained} (robustness.target: {settings.target}; {settings.decision})."
 
 
 def _width(runs: int) -> float:

@@ -31,9 +31,15 @@ from covidmt.pages.style import (
 )
 from covidmt.tracking.history import MEASURES, SPLITS
 from experiments.schema import Task, TaskKind
-from metrics.bootstrap import Estimate
+from metrics.intervals import Estimate
+from metrics.log_odds import log_odds
 
-_MAIN_SCORES = {"auroc": "AUROC", "map": "mAP", "map_50": "mAP, IoU 0.5", "rsna_map": "RSNA mAP"}
+_MAIN_SCORES = {
+    "auroc": "AUROC",
+    "map": "mAP",
+    "map_50": "mAP, IoU 0.5",
+    "rsna_map": "RSNA mAP",
+}
 
 
 class Classifications(NamedTuple):
@@ -148,9 +154,8 @@ def _label_curves(run: RunEvaluation) -> Iterator[LabelCurve]:
 
 
 def _known_answers(task: Task, split: TaskAnswers, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return label (bool) and log-probability or logit, which rank alike, of the images that have both."""
-    logits = torch.from_numpy(split.logits).double()
-    odds = logits - torch.logsumexp(logits, dim=1, keepdim=True) if task.kind is TaskKind.multiclass else logits
+    """Return label (bool) and log-odds of the images that have both."""
+    odds = log_odds(torch.from_numpy(split.logits).double(), softmax=task.kind is TaskKind.multiclass)
     target, score = split.targets[:, index], odds[:, index].numpy()
     known = ~np.isnan(target) & np.isfinite(score)
     return target[known] == 1, score[known]

@@ -13,10 +13,12 @@ def test_the_task_count_figure_has_a_line_a_network_and_controls_apart(store: St
     made = analyse(collect_runs([parent], store))
     labels = [c.label for c in made.configurations]
     assert labels == [
-        "ResNet-50, 1 task",
-        "ResNet-50, 1 task, batch_size 12",
+        "ResNet-50, 1 task, global_batch 4",
+        "ResNet-50, 1 task, global_batch 12",
         "ResNet-50, 2 tasks",
         "ResNet-50, 3 tasks",
     ]
-    assert [(base.label, many.label) for base, many in made.couples] == [("ResNet-50, 1 task", "ResNet-50, 3 tasks")]
+    assert [(base.label, many.label) for base, many in made.couples] == [
+        ("ResNet-50, 1 task, global_batch 4", "ResNet-50, 3 tasks")
+    ]
     assert {row.verdict for row in made.against_base} == {"unknown"}  # one seed, no pairs

@@ -1,20 +1,20 @@
 """Differences, intervals and verdicts on the same pairs and over seeds, by hand."""
 
-from math import isnan
-
 import numpy as np
 import pytest
 
 from covidmt.comparison.analysis import analyse
-from covidmt.comparison.comparisons import PairedResults, compare
+from covidmt.comparison.comparisons import CONFIGURATIONS, TRAININGS, PairedResults, compare
 from covidmt.comparison.configurations import group_configurations
 from covidmt.comparison.findings import reservations
 from covidmt.comparison.trained_runs import collect_runs
+from covidmt.evaluation.scores import mean_score
+from metrics.bootstrap import PatientBootstrap
 from tests.helpers.sweeps import N, Store, flipped, pairs_table
 
 
 def test_the_same_pairs_by_hand(store: Store):
-    """Ten of forty change against two of the same ten: eight discordant pairs on one side, p = 2 / 2^8."""
+    """Ten of forty change against two of the same ten: eight disagree, each 1/40, so D = -0.2, s.e. 0.0641, t(39)."""
     base = store.trial(pairs=flipped(*range(10)))
     many = store.trial(n_tasks=6, pairs=flipped(0, 1))
     made = analyse(collect_runs([base, many], store))
@@ -22,26 +22,36 @@ def test_the_same_pairs_by_hand(store: Store):
     assert (pi.first.label, pi.second.label) == ("ResNet-50, 1 task", "ResNet-50, 6 tasks")
     assert pi.difference == pytest.approx(-20)
     assert pi.relative == pytest.approx(-80)
-    assert pi.discordant == (8, 0)
-    assert pi.p == pi.p_adjusted == pytest.approx(2 / 2**8)
-    assert pi.low < -20 < pi.high < 0
-    assert (pi.basis, pi.verdict) == ("patients", "clear")
+    error = np.sqrt(8 * 0.8**2 + 32 * 0.2**2) / np.sqrt(40 * 39)  # of the eight 0 - 1 + 0.2, of the others 0.2
+    assert (pi.low, pi.high) == pytest.approx((-20 - 100 * 2.0227 * error, -20 + 100 * 2.0227 * error), abs=0.01)
+    assert pi.p == pi.p_adjusted == pytest.approx(0.003, abs=0.001)
+    assert (pi.basis, pi.verdict) == (TRAININGS, "these trainings only")
     assert made.paired.n_pairs == made.paired.n_patients == N
-    assert isnan(pi.first.scores["pi"].low)  # one seed: no interval over seeds
+    first = pi.first.scores["pi"]  # one seed: over patients alone
+    assert (first.low, first.high) == pytest.approx((13.83, 40.91), abs=0.01)
     assert pi.first.scores["pairs_original"].value == 100
     assert pi.first.scores["pairs_received"].value == 75
     assert any("single seed" in text for text in reservations(made))
 
 
-def test_one_seed_against_several_is_no_proof_by_the_seed_that_they_share(store: Store):
-    """Of forty pairs ten change; in three seeds two (McNemar's p with the first: 2 / 2^8), eighteen and eighteen."""
-    runs = [store.trial(pairs=flipped(*range(10)))]
-    runs += [store.trial(n_tasks=6, seed=seed, pairs=flipped(*range(n))) for seed, n in enumerate((2, 18, 18))]
+def test_one_seed_against_several_speaks_of_these_trainings(store: Store):
+    """Whatever is found: the single one may be any of its configuration's trainings."""
+    runs = [store.trial(pairs=flipped(*range(20)))]
+    runs += [store.trial(n_tasks=6, seed=seed, pairs=flipped(*range(n))) for seed, n in enumerate((2, 3, 4))]
     (pi,) = [row for row in analyse(collect_runs(runs, store)).against_base if row.score == "pi"]
-    assert pi.difference == pytest.approx(100 * (38 / 3 - 10) / 40)
-    assert pi.p_adjusted == pytest.approx(2 / 2**8)
-    assert pi.low < 0 < pi.high
-    assert (pi.basis, pi.verdict) == ("patients and the seeds of one", "not shown")
+    assert pi.difference == pytest.approx(100 * (3 - 20) / 40)
+    assert pi.high < 0
+    assert pi.p < 0.005
+    assert (pi.basis, pi.verdict) == (TRAININGS, "these trainings only")
+
+
+def test_several_seeds_speak_of_configurations(store: Store):
+    """With three seeds of each the same difference is clear, with two likely; every seed alike."""
+    for seeds, said in ((2, "likely"), (3, "clear")):
+        runs = [store.trial(seed=seed, pairs=flipped(*range(seed, 20 + seed))) for seed in range(seeds)]
+        runs += [store.trial(n_tasks=6, seed=seed, pairs=flipped(seed, 1 + seed)) for seed in range(seeds)]
+        (pi,) = [row for row in analyse(collect_runs(runs, store)).against_base if row.score == "pi"]
+        assert (pi.basis, pi.verdict) == (CONFIGURATIONS, said)
 
 
 def test_an_interval_over_seeds_is_wider_and_patients_stay_together(store: Store):
@@ -62,14 +72,14 @@ def test_an_interval_over_seeds_is_wider_and_patients_stay_together(store: Store
     assert seeds[0] < -12.5 < seeds[1]
 
 
-def test_seeds_are_matched_and_pairs_that_not_all_have_left_out(store: Store):
+def test_pairs_that_not_all_have_are_left_out(store: Store):
     runs = [store.trial(seed=seed, pairs=flipped(0, 1, 2)) for seed in (0, 1, 2)]
     runs += [store.trial(n_tasks=2, seed=seed, pairs=flipped(3).iloc[:-4]) for seed in (1, 5)]
     found = group_configurations(collect_runs(runs, store))
     paired = PairedResults(found)
     assert (paired.n_pairs, paired.left_out) == (N - 4, 4)
     row = compare([(found[0], found[1])], paired)[0]
-    assert row.discordant == (3, 1)  # of seed 1 alone
+    assert row.difference == pytest.approx(100 * (1 - 3) / (N - 4))
 
 
 def test_no_event_at_all_is_no_certainty(store: Store):
@@ -91,3 +101,21 @@ def test_the_difference_is_that_of_the_pairs_which_its_interval_is_of(store: Sto
     assert pi.first.scores["pi"].value == pytest.approx(2.5)
     assert pi.values == (0, 0)
     assert pi.low < pi.difference == 0 < pi.high
+
+
+def test_evaluate_and_report_say_the_same_of_the_same_pairs(store: Store):
+    """49 pairs of 47 patients, on which they gave different verdicts; any number of answers that change."""
+    patients = np.minimum(np.arange(49), 46)
+    for first, second in ((range(9), range(2)), (range(3), range(7, 20)), (range(5), range(5)), (range(8), range(0))):
+        tables = []
+        for events in (first, second):
+            flips = np.isin(np.arange(49), events)
+            tables.append(pairs_table(flips, flips, flips).assign(patient=[f"p:{i}" for i in patients]))
+        runs = [store.trial(n_tasks=n, pairs=table) for n, table in zip((1, 6), tables, strict=True)]
+        (row,) = [row for row in analyse(collect_runs(runs, store)).against_base if row.score == "pi"]
+
+        bootstrap = PatientBootstrap(patients.astype(str), 100)
+        scores = [mean_score(np.isin(np.arange(49), events), bootstrap) for events in (second, first)]
+        difference = scores[0].minus(scores[1])
+        assert (difference.value, difference.low, difference.high) == pytest.approx((row.difference, row.low, row.high))
+        assert (difference.p, difference.verdict) == (pytest.approx(row.p), row.verdict)

@@ -4,6 +4,8 @@ import numpy as np
 
 from covidmt.comparison.analysis import analyse
 from covidmt.comparison.findings import headlines, reservations
+from covidmt.comparison.style import VERDICTS
+from covidmt.comparison.tables import csv_tables, interval_words, latex
 from covidmt.comparison.trained_runs import collect_runs
 from tests.helpers.sweeps import N, Store, flipped, pairs_table, scores
 
@@ -23,6 +25,18 @@ def test_what_must_agree_and_does_not_is_said(store: Store):
     assert "mask_source; segmenter a: 2; folder: 1" in said[0]
 
 
+def test_ols_says_its_convention_and_two_conventions_are_a_warning(store: Store):
+    runs = [store.trial(seed=seed, tags={"mask_heart": "in"}, metrics=scores(3)) for seed in range(2)]
+    said = reservations(analyse(collect_runs(runs, store)))
+    assert [text for text in said if "part behind the heart" in text] == [
+        "OLS is measured with lung fields with the part behind the heart (data.masks.heart=in)."
+    ]
+    runs.append(store.trial(seed=2, tags={"mask_heart": "out"}, metrics=scores(3)))
+    said = [text for text in reservations(analyse(collect_runs(runs, store))) if "heart" in text]
+    assert len(said) == 1
+    assert "differ in whether their lungs hold the part behind the heart" in said[0]
+
+
 def test_a_single_seed_is_said_of_whom_it_is_true(store: Store):
     base, many = store.trial(pairs=flipped(0, 1, 2, 3)), store.trial(n_tasks=6, pairs=flipped(0))
     (headline,) = headlines(analyse(collect_runs([base, many], store)))
@@ -30,3 +44,78 @@ def test_a_single_seed_is_said_of_whom_it_is_true(store: Store):
     other = store.trial(n_tasks=6, seed=1, pairs=flipped(1))
     (headline,) = headlines(analyse(collect_runs([base, many, other], store)))
     assert "One of them was trained with a single seed" in headline.lines[1]
+
+
+def test_one_seed_each_is_never_a_word_on_configurations(store: Store):
+    """In words, colours, CSV and LaTeX: twenty of forty answers change against none."""
+    made = analyse(
+        collect_runs([store.trial(pairs=flipped(*range(20))), store.trial(n_tasks=6, pairs=flipped())], store)
+    )
+    (headline,) = headlines(made)
+    assert headline.verdict == "these trainings only"
+    assert "whether the configurations do cannot be told from a single seed" in headline.statement
+    assert "nothing of what another training would" in headline.lines[1]
+    assert VERDICTS[headline.verdict] not in (VERDICTS["clear"], VERDICTS["likely"])
+    table = csv_tables(made)["comparisons"]
+    assert set(table["verdict"]) == {"these trainings only"}
+    assert set(table["interval_over"]) == {"patients, of these trainings"}
+    assert "over patients, of each configuration's single training alone" in latex(made)
+
+
+def test_the_lowest_pi_is_not_called_the_most_stable_and_a_constant_answer_is_never_sure(store: Store):
+    constant = pairs_table(*np.zeros((3, N), bool)).assign(p_original=0.2, p_received=0.3)
+    positive = {f"test/pairs/positive/{side}": 0.0 for side in ("original", "received")}
+    runs = [
+        store.trial(seed=0, pairs=flipped(*range(20))),
+        store.trial(seed=0, n_tasks=6, pairs=constant, metrics=positive),
+        store.trial(seed=0, n_tasks=3, pairs=flipped(0, 1)),
+    ]
+    cards = headlines(analyse(collect_runs(runs, store)))
+    assert not any("most stable" in card.title for card in cards)
+    assert cards[-1].title.startswith("Lowest PI score of 3: ResNet-50, 6 tasks; next is ResNet-50, 3 tasks")
+    assert [card.verdict for card in cards] == ["not shown"] * 2
+    assert not any("interval of the difference" in line for card in cards for line in card.lines)
+
+
+def test_few_patients_have_an_interval_and_no_p(store: Store):
+    """Nineteen patients, ten of whose answers change against none: nothing is said, so no p is printed either."""
+    runs = [store.trial(pairs=flipped(*range(10))[:19]), store.trial(n_tasks=6, pairs=flipped()[:19])]
+    table = csv_tables(analyse(collect_runs(runs, store)))["comparisons"]
+    assert set(table["verdict"]) == {"unknown"}
+    assert table[["p", "p_holm"]].isna().all(axis=None)
+    assert table[["low", "high"]].notna().all(axis=None)
+    assert set(table["interval_over"]) == {"patients, of these trainings"}
+
+
+def test_pairs_that_each_count_as_a_patient_are_a_warning(store: Store):
+    def said(per_patient: int) -> bool:
+        events = np.zeros(N, bool)
+        runs = [store.trial(seed=seed, pairs=pairs_table(events, events, events, per_patient)) for seed in (0, 1)]
+        return any("counts as another patient" in text for text in reservations(analyse(collect_runs(runs, store))))
+
+    assert said(1)
+    assert not said(2)
+
+
+def test_without_tables_of_pairs_no_word_is_on_other_patients(store: Store):
+    runs = [store.trial(seed=seed, metrics=scores(20 + seed)) for seed in (0, 1)]
+    runs += [store.trial(seed=seed, n_tasks=6, metrics=scores(3 + seed)) for seed in (0, 1)]
+    made = analyse(collect_runs(runs, store))
+    (headline,) = headlines(made)
+    assert headline.statement.endswith("than with ResNet-50, 1 task on these very images.")
+    assert interval_words(made) == "Intervals are Student's over seeds, on the same images."
+    assert "patients" not in latex(made)
+
+
+def test_intervals_are_said_to_be_over_what_they_are(store: Store):
+    one = [store.trial(pairs=flipped(0)), store.trial(n_tasks=6, pairs=flipped(1))]
+    assert interval_words(analyse(collect_runs(one, store))) == (
+        "Intervals of PI and OLS are over patients, of each configuration's single training alone; a single training "
+        "has no interval of the other scores."
+    )
+    two = [store.trial(seed=1, pairs=flipped(2)), store.trial(seed=1, n_tasks=6, pairs=flipped(3))]
+    assert interval_words(analyse(collect_runs([*one, *two], store))).startswith(
+        "Intervals of PI and OLS are over patients and seeds; those of other scores are Student's"
+    )
+    alone = [store.trial(metrics=scores(4)), store.trial(n_tasks=6, metrics=scores(5))]
+    assert interval_words(analyse(collect_runs(alone, store))) == "A single training has no interval."

@@ -15,10 +15,12 @@ from covidmt.prediction.predictor import ExplainedImage
 from covidmt.tracking.checkpoints import find_checkpoint
 from covidmt.tracking.store import Store
 from datamodules.images.decode import decode
-from datamodules.images.masks import write_mask
+from datamodules.images.mask_files import write_mask
 from experiments.load import SHIPPED
 from experiments.schema import Tracking
 from lightning_modules.load import load_module
+
+pytestmark = pytest.mark.slow
 
 
 def test_training_in_two_representations_and_their_panel(

@@ -21,7 +21,7 @@ def share(*values: int) -> dict[str, TaskRows]:
     """A batch of a task whose logits, targets and true boxes are these numbers."""
     column = np.array(values, np.float32)[:, None]
     boxes = [torch.full((1, 4), float(value)) for value in values]
-    return {"task": TaskRows(column, column, [{"scores": box[:, 0]} for box in boxes], boxes)}
+    return {"task": TaskRows(column, column, [{"scores": box[:, 0]} for box in boxes], boxes, {})}
 
 
 def test_two_processes_had_every_second_image():

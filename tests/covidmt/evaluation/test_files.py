@@ -17,10 +17,41 @@ from tests.helpers.evaluation import EVIL, N, evaluation_of, make_answers
 def test_the_layout_of_the_json(data: EvaluationDataModule):
     found = to_json(evaluation_of(data, make_answers(data, 3), make_answers(data, 0, 1)))
     first, second = found["runs"]
-    assert list(found) == ["pairs", "settings", "class_by_source", "notes", "runs"]
-    assert list(found["pairs"]) == ["source", "split", "channel", "n", "patients", "positive"]
+    assert list(found) == [
+        "pairs",
+        "settings",
+        "class_by_source",
+        "class_by_source_of",
+        "pairs_by_source",
+        "notes",
+        "runs",
+    ]
+    assert found["class_by_source_of"] == "test images of task covidx"
+    assert found["pairs_by_source"] == {"COVID-19": {"own": N // 2}, "not COVID-19": {"own": N // 2}}
+    assert list(found["pairs"]) == [
+        "source",
+        "split",
+        "channel",
+        "n",
+        "patients",
+        "unknown",
+        "positive",
+        "masks",
+        "masks_drawn",
+    ]
     assert list(found["settings"]) == [
-        *("label", "threshold", "eta", "region_threshold", "target", "masks", "decoder"),
+        *(
+            "label",
+            "threshold",
+            "eta",
+            "region_threshold",
+            "decision",
+            "target",
+            "explained",
+            "masks",
+            "heart",
+            "decoder",
+        ),
     ]
     assert list(first) == ["name", "run_id", "seed", "backbone", "tasks", "image_size", "scores", "curves"]
     assert list(second) == [*first, "other_seed", "difference"]
@@ -36,7 +67,7 @@ def test_the_layout_of_the_json(data: EvaluationDataModule):
         "ols_over_region_threshold": (["x", "original", "received"], 9),
         "pi_over_decision_threshold": (["x", "received"], len(DECISION_THRESHOLDS)),
     }
-    assert list(second["difference"]["pi/score"]) == ["value", "low", "high"]
+    assert list(second["difference"]["pi/score"]) == ["value", "low", "high", "p", "seeds", "patients", "verdict"]
     assert found["notes"] == [f"a note with {EVIL}"]
 
 

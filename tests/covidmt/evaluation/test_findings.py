@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from covidmt.evaluation.findings import RULES, _beside_shuffled, class_sentences, describe_findings
+from covidmt.evaluation.findings import RULES, _beside_shuffled, describe_findings, source_sentences
+from covidmt.evaluation.scores import mean_score
 from datamodules.evaluation import EvaluationDataModule
-from metrics.bootstrap import Estimate
+from metrics.bootstrap import PatientBootstrap
 from metrics.controls import pack
+from metrics.intervals import Estimate
 from metrics.paired import SIDES
 from tests.helpers.evaluation import SIZE, N, evaluation_of, make_answers
 
@@ -27,11 +29,13 @@ def test_constant_answers_are_no_merit(data: EvaluationDataModule):
 def test_no_map_out_of_the_lungs_differs_from_other_patients_where_these_are(control, differs):
     """0 of 24 in every resample: the difference has no interval, the score's own one decides."""
     score, difference = Estimate(0.0, 0.0, 13.8), Estimate(-control, np.nan, np.nan)
-    for patients, told in ((N, differs), (N - 5, False)):
-        words = _beside_shuffled(score, Estimate(control, control, control), difference, patients)
-        assert ("follow the individual image's lungs" in words) == told
-        assert ("cannot be told from its own" in words) != told
-    assert "alone where all images score alike" in RULES
+    assert "cannot be told" in _beside_shuffled(score, Estimate(30.0, 10.0, 60.0), difference, N)  # the two overlap
+    words = _beside_shuffled(score, Estimate(control, control, control), difference, N)
+    assert ("go with this image's lungs" in words) == differs
+    assert ("cannot be told from its own" in words) != differs
+    few = _beside_shuffled(score, Estimate(control, control, control), difference, N - 5)
+    assert few == "whether that differs from its own is not judged (19 patients, 20 are needed)"
+    assert "Where all images score alike" in RULES
 
 
 def test_maps_that_follow_lungs_on_either_side(data: EvaluationDataModule):
@@ -41,15 +45,73 @@ def test_maps_that_follow_lungs_on_either_side(data: EvaluationDataModule):
     left = np.arange(N) % 4 < 2
     masks[left, :, : SIZE // 2] = masks[~left, :, SIZE // 2 :] = True
     maps[left, 1:3, 0] = maps[~left, 1:3, 3] = 1
-    own = replace(own, maps=dict.fromkeys(SIDES, maps), lungs=pack(torch.from_numpy(masks)))
+    own = replace(own, maps=dict.fromkeys(own.maps, dict.fromkeys(SIDES, maps)), lungs=pack(torch.from_numpy(masks)))
     evaluation = evaluation_of(data, own)
     scores = evaluation.first.scores
     assert scores["ols/original/score"].estimate.value == 0
     assert 50 < scores["ols/original/shuffled"].estimate.value < 55  # 12 of 23
     said = " ".join(describe_findings(evaluation)[1].sentences)
-    assert "more than with its own, so the maps follow the individual image's lungs" in said
+    assert (
+        "more than with its own: the maps go with this image's lungs; that the network decides by them is not" in said
+    )
 
 
-def test_an_origin_of_one_class_gives_it_away():
-    assert class_sentences({"normal": {"a": 6}, "COVID-19": {"a": 6}}) == []
-    assert class_sentences({"normal": {"a": 6}, "COVID-19": {"a": 1, "b": 6}})
+def test_an_origin_of_one_class_gives_it_away(data: EvaluationDataModule):
+    evaluation = evaluation_of(data, make_answers(data, 0))
+    assert source_sentences(evaluation) == []
+    pairs = {"COVID-19": {"cohen": 12}, "not COVID-19": {"nih": 12}}
+    task = {"COVID-19": {"cohen": 25}, "normal": {"nih": 22, "rsna": 22}}
+    confounded = replace(evaluation, pairs_by_source=pairs, class_by_source=task)
+    of_pairs, of_task, _ = source_sentences(confounded)
+    assert of_pairs == (
+        "Of these 24 pairs, all 12 labelled COVID-19 are from cohen and all 12 others from nih: these figures cannot "
+        "tell the disease from the source."
+    )
+    assert of_task == (
+        "Of the test images of task covidx, 25 of 25 labelled COVID-19 and 0 of 44 others are from cohen."
+    )
+    cards = {card.title: card.sentences for card in describe_findings(confounded)}
+    assert of_pairs in cards["Is the answer right?"]
+    assert of_pairs in cards["Could it be right for a wrong reason?"]
+    (hardly, *_) = source_sentences(
+        replace(confounded, pairs_by_source={"COVID-19": {"cohen": 11, "nih": 1}, "not COVID-19": {"nih": 12}})
+    )
+    assert "11 of 12 labelled COVID-19 are from cohen, and 0 of 12 others: these figures hardly tell" in hardly
+
+
+def test_other_lungs_and_who_drew_them(data: EvaluationDataModule):
+    evaluation = evaluation_of(data, make_answers(data, 0))
+    drawn = replace(evaluation, pairs=replace(evaluation.pairs, masks=24, masks_drawn=13))
+    (card,) = [card for card in describe_findings(drawn) if card.title == "Does the heat map lie on the lungs?"]
+    assert (
+        "On originals, with lungs that stop at the heart it would be 0.0 % (of 24 images); with maps that explain the "
+        "positive answer 0.0 % (of 24 images)." in card.sentences
+    )
+    assert "13 of 24 lung masks were drawn by a segmentation network." in card.sentences
+
+
+@pytest.mark.parametrize(
+    ("patients", "words"),
+    [
+        (40, "more than chance (0)"),
+        (18, "whether that is more than chance (0) is not judged (18 patients, 20 are needed)"),
+    ],
+)
+def test_an_attack_on_few_patients_is_not_shown(data: EvaluationDataModule, patients: int, words: str):
+    member = np.arange(patients) % 2 == 0
+    advantage = mean_score(np.where(member, 0.9, 0.8), PatientBootstrap(np.arange(patients).astype(str), 50), None)
+    evaluation = evaluation_of(data, make_answers(data, 0))
+    evaluation.first.scores["membership/advantage"] = advantage
+    (card,) = [card for card in describe_findings(evaluation) if "trained on" in card.title]
+    assert words in card.sentences[0]
+
+
+def test_no_interval_leaves_its_scale(data: EvaluationDataModule):
+    """Three of 24 logits move far: Student's interval of the mean change would begin below zero, where no change is."""
+    scores = evaluation_of(data, make_answers(data, 3)).first.scores
+    assert scores["pi/logit_change"].estimate.low == 0 < scores["pi/logit_change"].estimate.value
+    for key, score in scores.items():
+        low, high = score.estimate.low, score.estimate.high
+        if score.whole is not None and not np.isnan(low):
+            assert 0 <= low <= score.estimate.value <= high <= score.whole, key
+            assert low < high, key

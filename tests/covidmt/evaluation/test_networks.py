@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from covidmt.evaluation.networks import _like_first, _with_pairs, caution_notes, differ_by_seed, named_store
+from covidmt.evaluation.networks import _like_first, _with_pairs, caution_notes, difference_notes, named_store
 from covidmt.tracking.store import Store
 from datamodules.evaluation import EvaluationDataModule
 from experiments.errors import UserError
-from experiments.schema import Experiment, Masks, Robustness, Tracking, View
+from experiments.schema import Masks, Robustness, Tracking, View
 from tests.helpers.evaluation import network
 
 
@@ -28,12 +28,13 @@ def test_another_network_keeps_what_it_sees_and_takes_the_first_ones_definitions
     assert experiment.seed == 1
 
 
-def test_seeds_of_one_experiment_wherever_it_ran():
-    first = Experiment(seed=0, name="a")
-    moved = replace(first, seed=1, name="b", trainer={"devices": 2}, data=replace(first.data, root="/elsewhere"))
-    assert differ_by_seed(first, moved)
-    assert not differ_by_seed(first, replace(moved, seed=0))
-    assert not differ_by_seed(first, replace(moved, data=replace(moved.data, image_size=64)))
+def test_what_another_network_was_trained_with_is_named(data: EvaluationDataModule):
+    first = network(data, "one")
+    elsewhere = replace(data.experiment.data, root="/elsewhere", num_workers=9)
+    moved = replace(network(data, "two", seed=1), trained=replace(data.experiment, seed=1, data=elsewhere))
+    longer = network(data, "three", seed=1, trainer={"max_epochs": 1}, robustness=Robustness(threshold=0.3))
+    (note,) = difference_notes([first, moved, longer])
+    assert note == "three was trained otherwise than one: robustness.threshold 0.3 against 0.5; 1 epoch against 25"
 
 
 def test_pairs_are_a_source_or_a_folder(data: EvaluationDataModule, tmp_path: Path):

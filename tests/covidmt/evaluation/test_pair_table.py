@@ -6,7 +6,7 @@ import numpy as np
 
 from covidmt.evaluation.pair_table import REGION_THRESHOLDS, pair_table
 from datamodules.evaluation import EvaluationDataModule
-from experiments.schema import Robustness
+from experiments.schema import Robustness, Target
 from tests.helpers.evaluation import N, make_answers
 
 
@@ -27,12 +27,15 @@ def test_answers_and_maps_are_columns(data: EvaluationDataModule):
     assert (table["iol_original"] == 1).all()
     assert (table["shuffled_original"] == 0).all()
     assert not table["zero_original"].any()
+    assert (table["positive_original"] == (table["p_original"] >= 0.5)).all()
+    assert all((table[f"iol_original:{target.value}"] == table["iol_original"]).all() for target in Target)
     assert {f"iol_received@{threshold}" for threshold in REGION_THRESHOLDS} <= set(table)
 
 
 def test_no_map_no_region(data: EvaluationDataModule):
     answers = make_answers(data, 0)
-    maps = {side: values * (np.arange(N) != 2)[:, None, None] for side, values in answers.maps.items()}
-    table = pair_table(replace(answers, maps=maps), Robustness())
+    blank = np.arange(N) != 2
+    maps = {side: values * blank[:, None, None] for side, values in answers.maps[answers.target].items()}
+    table = pair_table(replace(answers, maps=dict.fromkeys(answers.maps, maps)), Robustness())
     assert table["zero_original"].tolist() == [row == 2 for row in range(N)]
     assert table.loc[2, ["iol_original", "area_original", "disc_original"]].isna().all()

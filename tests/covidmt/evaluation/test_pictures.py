@@ -75,4 +75,4 @@ def test_pictures_have_their_size(data: EvaluationDataModule):
     dataset = data.pair_dataset("test")
     assert pair_picture(evaluation.first, dataset, 0).shape == (HEIGHT, WIDTH, 3)
     grid = draw_grid(evaluation, dataset, grid_rows(evaluation.runs))
-    assert grid.shape == (int((3 * 1.72 + 0.4) * 130), int(8 * 1.45 * 130), 3)  # three lines of eight images
+    assert grid.shape == (int((3 * 1.85 + 0.4) * 130), int(8 * 1.45 * 130), 3)  # three lines of eight images

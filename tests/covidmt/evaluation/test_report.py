@@ -1,5 +1,6 @@
 """The evaluation's report on made-up answers to made-up images."""
 
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -7,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 
+from covidmt.evaluation.files import to_json
 from covidmt.evaluation.findings import beside_others
 from covidmt.evaluation.pictures import grid_rows, worst_flips
 from covidmt.evaluation.report import score_tables, write_report
 from covidmt.evaluation.result import Evaluation
+from covidmt.evaluation.table import print_table
 from datamodules.evaluation import EvaluationDataModule
-from tests.helpers.evaluation import EVIL, evaluation_of, make_answers
+from tests.helpers.evaluation import EVIL, evaluation_of, make_answers, make_data
 
 HISTORY = {"val/loss": pd.Series([0.7, 0.4]), "train/accuracy": pd.Series([0.5])}
 
@@ -51,7 +55,7 @@ def report(data: EvaluationDataModule, folder: Path, *said, history=None) -> tup
     assert page.open == []
     assert "script" not in page.tags
     assert page.loaded
-    assert all(uri.startswith("data:image/") for uri in page.loaded)
+    assert all(uri.startswith(("data:image/", "#section-")) for uri in page.loaded)
     assert not re.search(r"https?://|@import|url\(", text)
     return page, evaluation
 
@@ -62,16 +66,24 @@ def test_one_run(data: EvaluationDataModule, tmp_path: Path):
         (tmp_path / "figures" / name).write_bytes(b"left by an earlier report")
     page, evaluation = report(data, tmp_path, make_answers(data, 3))
     assert EVIL in page.words  # as text
-    assert "3 of 24 decisions change on the way (12.5 %" in page.words
+    assert "3 of 24 decisions change in the simulated channel (12.5 %" in page.words
     assert "3 lose the positive decision, 0 gain it" in page.words
-    assert "0 of 24 heat maps lie mostly outside the lungs (0.0 %" in page.words
+    assert "0 of 24 heat maps have less than 40 % (eta) of their hottest region inside the lungs (0.0 %" in page.words
+    assert "% of all heat is inside." in page.words
+    assert not re.search("look(s)? at the lungs|mostly outside|for a reason|gives the label away", page.words)
     assert "cannot be told from its own" in page.words  # every map is the same: no map knows its image
     assert "12 of 12 labelled positives are found" in page.words
-    assert "AUROC 1.00 on originals" in page.words  # in every resample: no interval
+    assert "AUROC 1.00 (0.71 to 1.00) on originals" in page.words
     assert "not shown to be better than chance" not in page.words
     assert (
-        "With the lungs blacked out the AUROC is 1.00: above chance, so what is not lung, or the outline" in page.words
+        "With the lungs blacked out, as the masks draw them, the AUROC is 1.00 (0.71 to 1.00): above chance."
+        in page.words
     )
+    assert (
+        "markers, crops, contrast, the lungs' outline, the source's processing, or lung that the masks miss may be why"
+        in page.words
+    )
+    assert "Always giving the more frequent answer would reach 0.50." in page.words
     assert "nan" not in page.words.split()
     assert "The same pairs" not in page.words
     figures = {path.stem for path in (tmp_path / "figures").iterdir()}
@@ -99,13 +111,43 @@ def test_several_runs(data: EvaluationDataModule, tmp_path: Path):
     assert none["pi/score"].difference.startswith("+33.3")
     assert not six["pi/score"].shown
     assert six["pi/score"].difference.startswith("+8.3")
-    assert "2 other seeds decide 0.0 to 0.0 % of the same originals differently" in page.words
-    assert "PI lies above this noise floor for 2 of them" in page.words
+    assert "2 other trainings (seeds 1, 2) decide 0.0 to 0.0 % of the same originals differently" in page.words
+    assert "PI is shown to lie above this share for 2 of them" in page.words
+    judged = [each for run in evaluation.others for each in run.differences.values() if each.verdict != "unknown"]
+    shown = [each for each in judged if each.verdict == "these trainings only"]
+    assert 0 < len(shown) < len(judged)
+    expected = round(len(judged) / 20)
+    assert (
+        f"bold: these two trainings differ (the 95 % interval leaves out zero); on the page {len(shown)} of "
+        f"{len(judged)} judged differences are bold. Were both trainings equal on all patients like these, about "
+        f"{expected} would be; two seeds of one configuration need not be equal"
+    ) in page.words
     assert (tmp_path / "figures" / "panel.png").exists()
     assert "The training of covidx over epochs" in page.words
     labels = evaluation.first.table["label"].iloc[grid_rows(evaluation.runs)]
     assert list(labels) == [1, 1, 0, 0]
     assert evaluation.first.table["flip"].iloc[grid_rows(evaluation.runs)].sum() == 2
+
+
+def test_what_cannot_be_judged_is_not_called_equal(data: EvaluationDataModule, tmp_path: Path):
+    """Five positives: no interval of an AUROC, so no word on chance and none on the difference of two networks."""
+    few = [make_answers(data, 0, seed) for seed in range(2)]
+    labels = few[0].labels.copy()
+    labels[np.flatnonzero(labels == 1)[5:]] = np.nan
+    page, evaluation = report(data, tmp_path, *(replace(said, labels=labels) for said in few))
+    assert (
+        "AUROC 1.00 on originals, 1.00 as received; with 5 positive patients (10 are needed) no interval is given, so "
+        "whether that is above chance is not judged here." in page.words
+    )
+    assert "not shown to be better than chance" not in page.words
+    assert "not shown to be above chance" not in page.words
+    assert "not judged: 5 positive patients, at least 10 are needed" in page.words
+    assert not beside_others(evaluation)[0]["decision/original/auroc"].shown
+    console = Console(file=io.StringIO(), width=400)
+    print_table(console, evaluation)
+    assert "(not judged: 5 positive patients, at least 10 are needed)" in console.file.getvalue()
+    auroc = to_json(evaluation)["runs"][1]["difference"]["decision/original/auroc"]
+    assert (auroc["verdict"], auroc["reason"]) == ("unknown", "5 positive patients, at least 10 are needed")
 
 
 def test_ten_runs_without_labels_and_lungs(data: EvaluationDataModule, tmp_path: Path):
@@ -128,9 +170,10 @@ def test_no_answer_is_no_negative_one(data: EvaluationDataModule, tmp_path: Path
     tasks = {"covidx": replace(broken.tasks["covidx"], logits=logits["original"])}
     broken = replace(broken, logits=logits, tasks=tasks)
     page, evaluation = report(data, tmp_path, broken, make_answers(data, 0, 1))
-    assert "3 of 22 decisions change on the way" in page.words
+    assert "3 of 22 decisions change in the simulated channel" in page.words
     assert "11 of 11 labelled positives are found" in page.words
-    assert "0 of 23" not in page.words
+    assert "0 of 23 decisions" not in page.words
+    assert "decides 0 of 23 originals differently" in page.words  # one of 24 has no answer
     assert set(worst_flips(evaluation.first)) == set(np.flatnonzero(broken.labels == 1)[:3])
 
 
@@ -148,3 +191,30 @@ def test_both_sides_stand_beside_each_other_and_differences_beside_them(data: Ev
     (disagreement,) = [row for row in pi.rows if row.text.title.startswith("decisions that differ")]
     assert disagreement.cells[0] is None
     assert disagreement.cells[1].value == "0.0"
+
+
+def test_another_disease_is_called_by_its_name(tmp_path: Path):
+    own = make_data(
+        tmp_path / "films", ["healthy", "tuberculosis"], task="tb", label="tuberculosis", channel="telegram"
+    )
+    page, evaluation = report(own, tmp_path / "out", make_answers(own, 2), make_answers(own, 3, seed=1))
+    assert "tuberculosis where its probability is at least 0.5" in page.words
+    assert not re.search(r"covid(?!mt)|wacxr|whatsapp|pneumonia", page.words, re.IGNORECASE)
+    console = Console(file=io.StringIO(), width=200)
+    print_table(console, evaluation)
+    assert not re.search(r"covid(?!mt)|wacxr|whatsapp|pneumonia", console.file.getvalue(), re.IGNORECASE)
+
+
+def test_what_is_explained_and_decided_stands_under_every_figure_of_them(data: EvaluationDataModule, tmp_path: Path):
+    page, evaluation = report(data, tmp_path, make_answers(data, 3))
+    text = (tmp_path / "report.html").read_text()
+    captions = dict(re.findall(r"<figcaption><b>(.*?)\.</b>(.*?)</figcaption>", text))
+    for title in ("OLS beside its controls", "Where the heat maps lie", "OLS over eta", "OLS over region threshold"):
+        assert "Maps explain the decision made (robustness.target: decision" in captions[title]
+    for title in ("PI by channel", "PI over JPEG quality", "Probability before and after the channel"):
+        assert "COVID-19 where its probability is at least 0.5" in captions[title]
+    assert "coarse map of 4 x 4 cells" in page.words
+    rows = [row.text.title for table in score_tables(evaluation) for row in table.rows]
+    assert {f"OLS explaining {what}, %" for what in ("the decision", "the positive answer", "the predicted class")} <= {
+        *rows
+    }

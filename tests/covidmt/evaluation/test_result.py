@@ -14,9 +14,18 @@ from tests.helpers.evaluation import N, evaluation_of, make_answers, network
 def test_pairs_and_definitions(data: EvaluationDataModule):
     evaluation = evaluation_of(data, make_answers(data, 3))
     channel = data.experiment.data.pairs.channel
-    assert evaluation.pairs == PairSet("own", "test", channel, n=N, patients=N, positive=N // 2)
+    assert evaluation.pairs == PairSet("own", "test", channel, n=N, patients=N, unknown=N, positive=N // 2)
     assert evaluation.settings == Definitions(
-        "COVID-19", threshold=0.5, eta=0.4, region_threshold=0.5, target="decision", masks="none", decoder=DECODER
+        "COVID-19",
+        threshold=0.5,
+        eta=0.4,
+        region_threshold=0.5,
+        decision="COVID-19 where its probability is at least 0.5",
+        target="decision",
+        explained="the decision made",
+        masks="none",
+        heart="in",
+        decoder=DECODER,
     )
     assert {label: sum(counts.values()) for label, counts in evaluation.class_by_source.items()} == {
         "normal": N // 2,
@@ -41,7 +50,7 @@ def test_runs_beside_the_first(data: EvaluationDataModule):
     assert second.scores["disagreement"].estimate.value == 0
     assert first.estimate("nothing") is None
     assert np.nansum(first.flips()) == 8
-    assert np.nansum(first.flips("p_noise")) == np.nansum(first.disagreements(second)) == 0
+    assert np.nansum(first.flips("noise")) == np.nansum(first.disagreements(second)) == 0
 
 
 def test_a_task_on_other_images_is_not_compared(data: EvaluationDataModule):

@@ -50,3 +50,27 @@ def test_labels_that_stand_beside_each_other_do_not_exclude():
     assert not labels_exclude(np.array([[1.0, 1.0], [0.0, 1.0]]))
     assert not labels_exclude(np.full((2, 2), np.nan))
     assert not labels_exclude(np.ones((3, 1)))
+
+
+def test_what_is_no_number_is_ranked_by_nothing():
+    """Without a number for the third and fourth image the first two decide; the file's order does not."""
+    task = Task(name="covidx", kind=TaskKind.multiclass, labels=["a", "b"])
+    targets = np.eye(2, dtype=np.float32)[[0, 1, 1, 0, 1]]
+    logits = np.array([[2, 0], [0, 2], [np.nan, 0], [np.inf, 0], [0, 3]], np.float32)
+    names = list("vwxyz")
+    found = task_scores(task, TaskAnswers(np.array(names), targets, logits), PatientBootstrap(names, 100))
+    assert {found[f"{label}/auroc"].n for label in "ab"} == {3}
+    assert found["b/auroc"].estimate.value == found["accuracy"].estimate.value == 1
+    nothing = TaskAnswers(np.array(names), targets, np.full_like(logits, np.nan))
+    scores = task_scores(task, nothing, PatientBootstrap(names, 100))
+    assert not any(key.endswith(("auroc", "ap", "ece")) for key in scores)
+
+
+def test_an_image_whose_boxes_are_no_numbers_does_not_count():
+    square = torch.tensor([[0.0, 0, 8, 8]])
+    hit = {"boxes": square, "scores": torch.ones(1)}
+    broken = {"boxes": square, "scores": torch.tensor([float("nan")])}
+    empty = np.empty((2, 0), np.float32)
+    answers = TaskAnswers(np.array(["x", "y"]), empty, empty, [hit, broken], [square, square])
+    found = task_scores(Task(name="boxes", kind=TaskKind.boxes), answers, PatientBootstrap(["x", "y"], 100))
+    assert (found["map"].estimate.value, found["map"].n) == (1, 1)

@@ -17,3 +17,4 @@ def test_tasks_are_named_by_their_labels():
     auroc, ppv = texts["Task covidx"].values()
     assert (auroc.title, auroc.brief) == ("COVID-19: AUROC", True)
     assert not ppv.brief  # in the report alone
+    assert ppv.sentence.startswith("Positive predictive value")

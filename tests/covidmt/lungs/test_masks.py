@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from covidmt.lungs.masks import prepare_masks, resolve_segmenter, with_local_cache
-from datamodules.images.masks import cache_path, write_mask
+from datamodules.images.mask_files import cache_path, write_mask
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
 from experiments.load import SHIPPED, load_experiment

@@ -37,6 +37,10 @@ def test_mistakes_are_named(trained, tmp_path):
         write_masks(trained, images / "a.png", images)
     with pytest.raises(UserError, match="no such image"):
         write_masks(trained, Path("absent.png"), tmp_path / "masks")
+    with pytest.raises(UserError, match="--heart: takes in or out"):
+        write_masks(trained, images, tmp_path / "masks", heart="inside")
+    with pytest.raises(UserError, match="does not draw lungs that stop at the heart"):
+        write_masks(trained, images, tmp_path / "masks", heart="out")
     with pytest.raises(UserError, match="no such checkpoint"):
         write_masks(Path("absent.ckpt"), images, tmp_path / "masks")
 
@@ -51,3 +55,16 @@ def test_an_exported_segmenter_writes_the_same_masks(trained, demo_data, tmp_pat
     assert (whole != small).mean() < 0.01
     with pytest.raises(UserError, match="cannot be written"):
         export_segmenter(trained, tmp_path / "no" / "folder" / "small.ckpt")
+
+
+def test_a_file_that_cannot_be_read_ends_nothing(trained, demo_data, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    for source in sorted((demo_data / "lungs/images").iterdir())[:3]:
+        (images / source.name).write_bytes(source.read_bytes())
+    broken, *others = sorted(images.iterdir())
+    broken.write_bytes(broken.read_bytes()[:50])
+    with pytest.raises(UserError, match=rf"1 of 3 images could not be read:\n  .*{broken.name}"):
+        write_masks(trained, images, tmp_path / "masks")
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [path.name for path in others]
+    assert "2 masks in" in capsys.readouterr().out

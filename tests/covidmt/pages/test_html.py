@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from pathlib import Path
 
 import jinja2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidmt.pages.html import data_uri, page_environment, save_picture, save_plot
+from covidmt.pages.html import data_uri, fold_sections, page_environment, save_picture, save_plot
 from covidmt.pages.style import Plot, new_figure
 
 
@@ -22,6 +23,19 @@ def test_pages_escape_what_goes_in_and_miss_nothing():
     assert page.render(name="<a>") == "&lt;a&gt;"
     with pytest.raises(jinja2.UndefinedError):
         page.render()
+
+
+def test_sections_fold_and_the_contents_lead_to_them():
+    page = fold_sections("<body>\n<h1>t</h1>\n<h2>A</h2>a<h2>B &amp; b</h2>b<h2>C</h2>c<footer>end</footer></body>")
+    assert re.findall(r'<a href="#(section-\d)">(.*?)</a>', page) == [
+        ("section-1", "A"), ("section-2", "B &amp; b"), ("section-3", "C"),
+    ]  # fmt: skip
+    assert re.findall(r'<div id="(section-\d)">', page) == ["section-1", "section-2", "section-3"]
+    assert page.count('<details class="section" open>') == 2
+    assert page.count("<details") == page.count("</details>") == 3
+    assert page.endswith("c</details><footer>end</footer></body>")
+    assert fold_sections("<body><h2>A</h2>a</body>", opened=0).endswith("a</details></body>")
+    assert "<details" not in fold_sections("<body></body>")
 
 
 def test_a_data_uri_holds_the_file():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -26,3 +28,12 @@ def test_only_whole_rows_are_read(row, tmp_path):
     with path.open("a") as file:
         file.write("other.png,got.jpeg,12\n\0\n")
     assert read_manifest(path) == {"sent.png": row}
+
+
+@pytest.mark.parametrize("name", ["=cmd().png", "-x.png", "'@x.png", "two\nlines.png", 'a "b",c.png', "a\u2028b.png"])
+def test_any_name_comes_back_and_none_is_a_formula(row, tmp_path, name):
+    path = tmp_path / "pairs.csv"
+    written = replace(row, original=name)
+    write_manifest(path, [written, row])
+    assert read_manifest(path) == {name: written, "sent.png": row}
+    assert not [line for line in path.read_text().split("\n") if line.startswith(("=", "-", "@"))]

@@ -60,3 +60,18 @@ def test_nothing_matches(source, tmp_path):
     with pytest.raises(UserError, match="nothing was written"):
         match_pairs(source, tmp_path / "phone", tmp_path / "out", processes=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_tell_no_time_and_files_that_are_no_images_are_said(source, tmp_path, capsys):
+    names = [f"IMG-20210203-WA000{n}.jpg" for n in (1, 2, 3)] + ["-cat\n\x1b[2J.jfif"]
+    receive(source, tmp_path / "phone", names)
+    (tmp_path / "phone" / ".DS_Store").touch()
+    match_pairs(source, tmp_path / "phone", tmp_path / "out", processes=1)
+    out = capsys.readouterr().out
+    assert "note: the names of 1 of 4 received files tell no time: the order of arrival is that of" in out
+    assert "1 is no image: .DS_Store" in out
+    assert "\x1b" not in out
+    assert len(table(tmp_path / "out")) == 4
+    draw(99).save(tmp_path / "phone" / "=1+1\n.png")
+    match_pairs(source, tmp_path / "phone", tmp_path / "out2", processes=1)
+    assert r"=1+1\n.png: received: the nearest differs" in capsys.readouterr().out

@@ -3,12 +3,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covidmt.prediction.answer import Prediction
+from covidmt.prediction.answer import ChannelAnswer, Prediction
+from experiments.schema import DecisionRule
 from explain.decision import Decision
-from tests.helpers.tiny_experiment import SIZE, experiment
+from tests.helpers.tiny_experiment import SIZE
 
 PREDICTION = Prediction(
-    "x.png", Decision("COVID-19", 2), 0.5, {"mms": 0.4}, 0.3, True, 0.8, 0.4, (SIZE, SIZE), SIZE, False
+    image="x.png",
+    decision=Decision("COVID-19", 2),
+    probability=0.5,
+    positive=True,
+    channels={"mms": ChannelAnswer(0.4, positive=False)},
+    lung_share=0.3,
+    heat_found=True,
+    iol=0.8,
+    eta=0.4,
+    size=(SIZE, SIZE),
+    input_size=SIZE,
+    coloured=False,
 )
 
 
@@ -24,8 +36,7 @@ PREDICTION = Prediction(
     ],
 )
 def test_a_share_below_the_expected_one_never_reads_like_it(iol, words):
-    decision = Decision.of(experiment().tasks["covidx"], experiment().robustness)
-    prediction = Prediction("x.png", decision, 0.5, {}, 0.3, True, iol, 0.4, (SIZE, SIZE), SIZE, False)
+    prediction = replace(PREDICTION, channels={}, iol=iol)
     assert prediction.sentences()[1].text.startswith(words)
 
 
@@ -49,3 +60,25 @@ def test_what_is_missing_is_said_and_not_defined_in_the_record():
 def test_an_odd_image_is_said():
     odd = replace(PREDICTION, channels={}, lung_share=0.9, size=(SIZE, SIZE - 1), coloured=True)
     assert odd.warnings() == ["odd lungs", "small image", "image in colour"]
+
+
+def test_another_disease_is_called_by_its_name():
+    decision = Decision("tuberculosis", 0)
+    prediction = replace(
+        PREDICTION, decision=decision, channels={"telegram": ChannelAnswer(0.6, True)}, iol=0.1, lung_share=0.9
+    )
+    words = str(prediction.record())
+    assert "not tuberculosis" not in words
+    assert "The network answers tuberculosis: it gives tuberculosis a probability of 0.500" in words
+    assert "covid" not in words.lower()
+    assert "whatsapp" not in words.lower()
+
+
+def test_by_argmax_the_answer_is_the_most_probable_class_whatever_the_threshold():
+    decision = Decision("COVID-19", 2, rule=DecisionRule.argmax)
+    likely = replace(PREDICTION, decision=decision, probability=0.4, channels={"mms": ChannelAnswer(0.6, False)})
+    assert likely.answer == "COVID-19"
+    assert "a probability of 0.400, the highest of its classes." in likely.sentences()[0].text
+    assert likely.record()["channels"]["mms"] == {"answer": "not COVID-19", "probability": 0.6, "survives": False}
+    assert likely.record()["decision"] == "argmax"
+    assert "not the highest of its classes" in replace(likely, positive=False).sentences()[0].text

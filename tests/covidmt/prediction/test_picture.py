@@ -6,19 +6,19 @@ import pytest
 from covidmt.prediction.answer import Prediction
 from covidmt.prediction.picture import ROOM, WIDTH, draw_prediction, wrap
 from covidmt.prediction.predictor import ExplainedImage
-from experiments.schema import Robustness
+from experiments.schema import Robustness, Target
 from explain.decision import Decision
-from explain.picture import font
+from explain.picture import ALARM, font
 
 HEAT = np.linspace(0, 1, 16, dtype=np.float32)[None].repeat(16, 0)
 
 
 def explained(height=40, width=30, **changes):
     decision = Decision("COVID-19", 2)
-    prediction = Prediction("a/x.png", decision, 0.7, {}, 0.3, True, 0.8, 0.4, (width, height), 16, False)
+    prediction = Prediction("a/x.png", decision, 0.7, True, {}, 0.3, True, 0.8, 0.4, (width, height), 16, False)
     image = np.full((height, width), 128, np.uint8)
     lung = np.ones((16, 16), bool)
-    return ExplainedImage(replace(prediction, **changes), image, HEAT, HEAT >= 0.5, lung, "COVID-19")
+    return ExplainedImage(replace(prediction, **changes), image, HEAT, HEAT >= 0.5, lung, "COVID-19", cells=(16, 16))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 900), (900, 1), (40, 30)])
@@ -40,3 +40,13 @@ def test_lines_are_of_whole_words_and_none_is_too_wide():
     assert all(font(16).getlength(line) <= ROOM for line in lines)
     assert set(" ".join(lines[:-1]).split()) == {"word"}
     assert "…" in lines[-1]
+
+
+def test_the_picture_says_what_is_explained_and_of_how_few_cells_the_map_is():
+    plain = draw_prediction(explained(), Robustness())
+    coarse = draw_prediction(replace(explained(), cells=(4, 4)), Robustness())
+    changed = np.argwhere((plain != coarse).any(axis=2))
+    assert len(changed)
+    assert (coarse[tuple(changed.T)] == ALARM).all(axis=1).any()  # in the colour of warnings
+    others = [draw_prediction(explained(), Robustness(target=target)) for target in Target]
+    assert len({other.tobytes() for other in others}) == len(Target)

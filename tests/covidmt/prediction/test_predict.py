@@ -20,6 +20,8 @@ from experiments.load import SHIPPED, load_lungs_experiment, to_dict
 from lightning_modules.lungs.unet import LungUNet
 from tests.helpers.tiny_experiment import SIZE
 
+pytestmark = pytest.mark.slow
+
 
 def last_layer(module):
     layer = list(module.head("covidx").children())[-1]

@@ -33,8 +33,9 @@ def test_each_file_in_turn_and_a_broken_one_loses_no_others(module, tmp_path):
     with torch.no_grad():
         inputs = torch.from_numpy(np.stack([resize(grey, SIZE), resize(grey // 2, SIZE)]))
         expected = module(inputs[:, None])["covidx"]
-    answers = [first.prediction.probability, first.prediction.channels["darker"]]
+    answers = [first.prediction.probability, first.prediction.channels["darker"].probability]
     assert answers == pytest.approx(expected[:, 2].sigmoid().tolist(), abs=1e-5)
+    assert first.cells == (2, 2)
     assert first.top_label == ["normal", "pneumonia", "COVID-19"][int(expected[0].argmax())]
     assert (first.grey == grey).all()
     assert first.prediction.size == (SIZE, SIZE + 20)

@@ -24,6 +24,8 @@ from tests.helpers.trials import (
     write_sweep,
 )
 
+pytestmark = pytest.mark.slow
+
 HOLDS = """
 import sys, time
 from filelock import FileLock

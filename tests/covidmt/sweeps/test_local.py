@@ -16,6 +16,8 @@ NOTES = """
 import os, sys, time
 with open("devices", "a") as file:
     file.write(f"{os.environ['CUDA_VISIBLE_DEVICES']} {os.environ['OMP_NUM_THREADS']}\\n")
+with open("place", "a") as file:
+    file.write(" ".join(name for name in os.environ if name.startswith(("SLURM_", "MASTER_"))) + "\\n")
 while len(open("devices").readlines()) < 2:
     time.sleep(0.05)
 """
@@ -34,6 +36,8 @@ def test_each_trial_has_gpus_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7,GPU-9")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "MASTER_PORT"):  # inside an allocation
+        monkeypatch.setenv(name, "7")
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
     launcher = Launcher(gpus_per_node=2)
     path = write_sweep(tmp_path / "s.yaml", tmp_path, seeds=[0, 1, 2], launcher={"gpus_per_node": 2})
@@ -45,6 +49,7 @@ def test_each_trial_has_gpus_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     devices = (tmp_path / "devices").read_text().splitlines()
     assert sorted(devices[:2]) == ["3,5 3", "7,GPU-9 3"]  # twelve cores for two trials of two processes
     assert devices[2] in devices[:2]
+    assert (tmp_path / "place").read_text().split() == []  # nor do they meet at one port, or requeue its job
 
 
 def test_the_first_ctrl_c_tells_the_trials_and_the_second_ends_them(

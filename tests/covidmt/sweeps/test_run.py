@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import REPO
 from tests.helpers.trials import children, parent, steps, store, write_sweep
 
+pytestmark = pytest.mark.slow
+
 BREAKS = [{"class_path": "tests.helpers.cluster_callbacks.BreaksUntilMended"}]
 
 

@@ -15,6 +15,8 @@ from tests.helpers.trials import (
     write_sweep,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_optuna_cannot_change_in_a_search_is_said(tmp_path: Path):
     from covidmt.sweeps.search import open_study

@@ -47,7 +47,7 @@ def test_a_runs_checkpoint_is_downloaded_once(tmp_path):
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    with pytest.raises(UserError, match=r"absent\.ckpt: neither a checkpoint file nor a run id"):
+    with pytest.raises(UserError, match=r"absent\.ckpt: neither a checkpoint file nor a run;"):
         find_checkpoint("absent.ckpt")
     with pytest.raises(UserError, match="start in the folder"):
         find_checkpoint(RUN)

@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 from covidmt.tracking.delivery import parse_picture
 from covidmt.tracking.sender import sync
 from covidmt.tracking.spool import Spool
-from tests.covidmt.tracking.test_spool import _send_all
+from tests.covidmt.tracking.spool.test_spool import _send_all
 
 
 def test_batches_keep_to_the_limit_and_the_order(new_spool: Callable[[], Spool], client: MlflowClient) -> None:
@@ -33,11 +33,12 @@ def test_refused_event_is_kept_named_and_tried_once_more(
     assert _send_all(spool, client) == 4
     assert len(client.get_metric_history(spool.run_id, "good")) == 2
     assert spool.rejected is not None
-    assert [json.loads(line)["op"] for line in spool.rejected.open()] == ["metrics", "artifact"]
+    assert [json.loads(line)["op"] for line in spool.rejected.open()] == ["metrics"]
+    assert spool.lost == ["file.txt (in the artifacts)"]
     assert "refuses metrics" in caplog.text
     spool.close()
     (report,) = sync(spool.folder.parent)
-    assert report.sent == 3  # the two, and the status of a run that ended without a word
+    assert report.sent == 2  # the one, and the status of a run that ended without a word
     assert report.problem is not None
     assert "rejected.jsonl" in report.problem
 

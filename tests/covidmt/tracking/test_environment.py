@@ -31,6 +31,7 @@ def test_what_a_person_has_set_stays(monkeypatch: pytest.MonkeyPatch):
     assert values == MLFLOW_DEFAULTS | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

@@ -43,7 +43,7 @@ def test_why_there_are_none(store: tuple[str, str]):
     tracking, run_id = store
     own = Experiment()
     for run, why in ((run_id, ""), (None, "a checkpoint file of no known run"), ("0" * 32, "no metric history in")):
-        history, note = read_history(Network("one", run, own, own, None), tracking)  # ty: ignore
+        history, note = read_history(Network("one", run, own, own, own, None), tracking)  # ty: ignore
         assert bool(history) == (not why)
         assert bool(note) == bool(why)
         assert why in (note or "")

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPO
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_when_trials_log_at_once():
     command = [sys.executable, REPO / "benchmarks" / "tracking_load.py", "--store", "sqlite", "--clients", "3"]
     done = subprocess.run(

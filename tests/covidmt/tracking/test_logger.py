@@ -15,9 +15,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from callbacks.preemption import Preempted
-from covidmt.tracking.logger import RUN_ID, MlflowSpoolLogger, tracked
+from covidmt.tracking.logger import RUN_ID, MlflowSpoolLogger
 from covidmt.tracking.sender import sync
 from covidmt.tracking.store import Store
+from covidmt.tracking.untracked import tracked
 from experiments.errors import UserError
 from experiments.schema import Tracking
 
@@ -136,7 +137,7 @@ def test_artifact_is_the_file_as_it_was_when_logged(tmp_path: Path) -> None:
     logger.log_artifact(tmp_path / "last.ckpt", "checkpoints")
     logger.log_artifact(tmp_path / "report")
     (tmp_path / "last.ckpt").write_text("epoch 2")
-    logger.log_text("key: 1", "config/experiment.yaml")
+    logger.log_text_file("key: 1", "config/experiment.yaml")
     logger.close()
     root = Path(_run(logger).info.artifact_uri)
     assert (root / "checkpoints" / "last.ckpt").read_text() == "epoch 1"
@@ -260,6 +261,7 @@ def test_logger_moves_to_another_process() -> None:
     assert _history(logger, "a") == [(0, 1.0), (1, 2.0), (2, 3.0)]
 
 
+@pytest.mark.slow
 def test_script_that_never_closes_is_sent_at_its_end(folder: Path) -> None:
     code = (
         "from covidmt.tracking.logger import MlflowSpoolLogger\n"

@@ -16,8 +16,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from covidmt.tracking.logger import MlflowSpoolLogger
-from covidmt.tracking.sender import sync
-from covidmt.tracking.spool import Spool, SpoolInUse
+from covidmt.tracking.sender import Sender, sync
+from covidmt.tracking.spool import Spool
+from covidmt.tracking.spool.place import SpoolInUse
 from covidmt.tracking.store import Store
 from experiments.schema import Tracking
 
@@ -39,6 +40,28 @@ def test_deleted_run_keeps_its_events_until_it_is_restored(
     assert sync(spool.folder.parent) == []
 
 
+@pytest.mark.parametrize("silent", [TimeoutError(), SystemExit()])
+def test_an_error_without_a_word_neither_ends_the_sending_nor_hangs_its_end(
+    new_spool: Callable[[], Spool], monkeypatch: pytest.MonkeyPatch, silent: BaseException
+) -> None:
+    """Of the second kind not even the thread survives: what it had not sent waits for `sync`."""
+    spool, errors = new_spool(), [silent]
+    send = spool.send
+
+    def send_later(client: MlflowClient) -> int:
+        if errors:
+            raise errors.pop()
+        return send(client)
+
+    monkeypatch.setattr(spool, "send", send_later)
+    spool.append("metrics", points=[["loss", 1.0, 1000, 0]])
+    sender = Sender(spool, interval=0.01)
+    sender.start()
+    assert sender.flush(60) is isinstance(silent, Exception)
+    assert sender.stop()
+    spool.close()
+
+
 def _write_and_hang(folder: Path, store: Store, ready) -> None:
     spool = Spool(folder, store)
     spool.append("status", status="RUNNING", time=1)
@@ -47,6 +70,7 @@ def _write_and_hang(folder: Path, store: Store, ready) -> None:
     time.sleep(600)
 
 
+@pytest.mark.slow
 def test_spool_of_a_live_process_is_left_alone_and_of_a_killed_one_sent(
     store: Store, client: MlflowClient, tmp_path: Path
 ) -> None:
@@ -89,7 +113,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=out, stderr=out, cwd=self.root, start_new_session=True
             )
-        for _ in range(1200):
+        for _ in range(6000):
             try:
                 with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
                     return
@@ -123,6 +147,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     raise TimeoutError
 
 
+@pytest.mark.slow
 def test_server_killed_in_mid_run_costs_nothing(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -133,7 +158,7 @@ def test_server_killed_in_mid_run_costs_nothing(
         for step in steps:
             logger.log_metrics({"train/loss": step / 7}, step)
         logger.log_image("gradcam/00", [np.full((8, 8, 3), steps.start % 256, np.uint8)], steps.start)
-        logger.log_text(f"from {steps.start}", f"notes/{steps.start}.txt")
+        logger.log_text_file(f"from {steps.start}", f"notes/{steps.start}.txt")
 
     log(range(1000))
     server.kill()  # some of it sent, some in flight, some not

@@ -13,6 +13,8 @@ from covidmt.tracking.store import Store
 from covidmt.tracking.ui import open_ui
 from experiments.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_no_store_yet_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="covidmt train"):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from experiments.schema import Tracking
 from tests.conftest import REPO
 from tests.helpers.kill import outcome, run_status, train
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "experiments/demo.yaml",
     "active_tasks=[covidx,rsna_boxes]",
@@ -37,6 +40,7 @@ TINY = [
     "tracking.system_metrics=false",
     "tracking.log_checkpoint=false",
     "checkpoint.every_n_steps=2",
+    "checkpoint.keep=all",
     "trainer.accelerator=cpu",
     "trainer.deterministic=true",
     "trainer.enable_progress_bar=false",
@@ -257,13 +261,15 @@ def test_what_auto_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The newest unfinished run of the same settings that the store knows and that no process writes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("covidmt.tracking.spool.GRACE", 0.1)
+    monkeypatch.setattr("covidmt.tracking.spool.place.GRACE", 0.1)
     experiment = load_experiment(REPO / "experiments" / "demo.yaml")
     other = load_experiment(REPO / "experiments" / "demo.yaml", ["seed=1"])
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
     def chosen(resume: str = "auto", run_id: str | None = None) -> str | None:
-        return choose_run(experiment, resume, run_id, trainer)
+        run = choose_run(experiment, resume, run_id, trainer)
+        run.release()
+        return run.run_id
 
     assert chosen() is None
     loggers = [MlflowSpoolLogger(Tracking(system_metrics=False)) for _ in range(3)]
@@ -285,6 +291,29 @@ def test_what_auto_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     RunFolder(others).last.touch()
     assert chosen("never", others) == others
     assert not RunFolder(others).last.exists()
+
+
+def test_whoever_has_waited_for_a_run_reads_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two equal commands at once: the second has seen an unfinished run, which the first finishes meanwhile."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    experiment = load_experiment(REPO / "experiments" / "demo.yaml")
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    logger = MlflowSpoolLogger(Tracking(system_metrics=False))
+    run = RunFolder(str(logger.version))
+    run.begin(hash_settings(experiment))
+    logger.close()
+    first = choose_run(experiment, "auto", None, trainer)
+    assert (first.run_id, first.lock is not None) == (run.run_id, True)
+
+    def end() -> None:
+        run.finish()
+        first.release()
+
+    timer = threading.Timer(1, end)
+    timer.start()
+    assert choose_run(experiment, "auto", None, trainer).run_id is None
+    assert not timer.is_alive()  # it has waited
 
 
 def test_a_disk_that_fills_up_in_a_training_and_has_room_again(

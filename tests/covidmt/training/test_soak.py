@@ -1,8 +1,9 @@
-"""A long training: what it holds stays flat, what it writes grows by the same amount in every epoch."""
+"""Long trainings and many: what one holds stays flat, and what each writes is the same amount."""
 
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from mlflow import MlflowClient
 
 from datamodules.demo.write import write_demo
 from tests.conftest import REPO
+from tests.helpers import kill
+from tests.helpers.chaos import TINY
 from tests.helpers.soak import COLUMNS
 
 EPOCHS = 200
@@ -69,6 +72,38 @@ def test_two_hundred_epochs_are_flat(tmp_path: Path):
         assert late[name] <= early[name], name
     for name in ("database", "spool"):  # a row a metric point, and nothing else
         assert growth[1][name] < 1.2 * growth[0][name], name
+
+
+RUNS = int(os.environ.get("RUNS", "200"))  # make soak RUNS=20
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_two_hundred_short_runs_leave_the_same_each(tmp_path: Path):
+    """The best weights once, a row a metric point, and nothing half made; and the last starts with no more work."""
+    write_demo(tmp_path / "data", seed=0, size=64, patients=48)
+    work, rows = tmp_path / "work", []
+    for number in range(RUNS):
+        begin = time.monotonic()
+        watch = "trainer.callbacks=[{class_path: tests.helpers.soak.Start}]"
+        arguments = [*TINY, f"data.root={tmp_path / 'data'}", "trainer.max_epochs=1", f"seed={number}", watch]
+        assert kill.train(work, arguments) == [0], (work / "log-0.txt").read_text()[-2000:]
+        (work / "log-0.txt").unlink()
+        files = [path.stat() for path in (work / "mlruns").rglob("*") if path.is_file()]
+        sizes = {(state.st_dev, state.st_ino): state.st_size for state in files}  # a file of two names counts once
+        rows.append({"bytes": sum(sizes.values()), "files": len(sizes), "seconds": time.monotonic() - begin})
+    table = pd.DataFrame(rows)
+    starts = pd.read_csv(work / "start.csv", names=["start", "reads", "characters"])
+    print(f"\n{table.join(starts).iloc[:: RUNS // 10].round(1).to_string()}")
+    growth = table[["bytes", "files"]].diff().iloc[1:]
+    early, late = growth.iloc[: RUNS // 2].mean(), growth.iloc[RUNS // 2 :].mean()
+    print(f"a run leaves {late['bytes'] / 1024:.0f} KiB in {late['files']:.1f} files")
+    assert (late <= 1.05 * early + 1).all()
+    work_early, work_late = (
+        half[["reads", "characters"]].median() for half in (starts[: RUNS // 2], starts[RUNS // 2 :])
+    )
+    assert (work_late <= 1.1 * work_early).all(), f"a start reads {work_early.to_dict()}, then {work_late.to_dict()}"
+    assert not [path for path in (work / "mlruns").rglob("*") if path.name == "last.ckpt" or path.name.startswith(".")]
 
 
 def _points(folder: Path) -> int:

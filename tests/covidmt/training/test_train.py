@@ -1,6 +1,7 @@
 """The main job through the command line, on made-up data."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from mlflow.entities import Run
 
+from covidmt.tracking.folders import RunFolder
+from covidmt.training.train import _read_start
+from experiments.errors import UserError
 from experiments.load import SHIPPED
 from lightning_modules.load import load_module
 from tests.conftest import REPO
+
+pytestmark = pytest.mark.slow
 
 TASKS = ["covidx", "rsna_boxes", "infiltration", "effusion", "atelectasis", "nodule"]
 SMALL = [
@@ -75,6 +81,8 @@ def test_a_run_holds_what_design_6_says(trained: tuple[Path, Run]):
     assert run.data.params["backbone"] == "resnet18"
     assert run.data.params["n_tasks"] == "6"
     assert run.data.tags["mask_source"] == "folders"
+    assert run.data.tags["target"] == "decision"
+    assert run.data.tags["decision"] == "COVID-19 where its probability is at least 0.5"
     assert run.info.run_name == "demo"
 
 
@@ -97,7 +105,8 @@ def test_the_same_seed_gives_the_same_run(covidmt: Callable[..., int], demo_data
 
 
 def test_a_resumed_run_goes_on(covidmt: Callable[..., int], demo_data: Path, tmp_path: Path):
-    assert covidmt("train", *SMALL, f"data.root={demo_data}", "trainer.max_epochs=1") == 0
+    kept = ["trainer.max_epochs=1", "checkpoint.keep=all"]
+    assert covidmt("train", *SMALL, f"data.root={demo_data}", *kept) == 0
     (run,) = runs(tmp_path)
     assert covidmt("train", *SMALL, f"data.root={demo_data}", "--resume", run.info.run_id) == 0
     (run,) = runs(tmp_path)
@@ -133,17 +142,43 @@ def test_a_segmenter_is_trained_once_and_changes_nothing_else(
 def test_a_broken_image_is_one_message(
     covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    copy = tmp_path / "broken"
-    shutil.copytree(demo_data, copy)
-    for image in (copy / "nih" / "images_001" / "images").iterdir():
+    """Of those that are looked at before the run begins."""
+    images = shutil.copytree(demo_data, tmp_path / "broken") / "nih" / "images_001" / "images"
+    for image in images.iterdir():
         image.write_bytes(b"no image")
-    status = covidmt("train", *SMALL, f"data.root={copy}", "data.num_workers=1")
+    assert covidmt("train", *SMALL, f"data.root={tmp_path / 'broken'}") == 2
     message = capsys.readouterr().err
-    assert status == 2
     assert "Traceback" not in message
-    assert str(copy / "nih" / "images_001" / "images") in message
+    assert str(images) in message
+    assert not (tmp_path / "mlruns" / "checkpoints").exists()
+
+
+def test_an_image_that_breaks_a_loaders_worker_fails_the_run(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    images = shutil.copytree(demo_data, tmp_path / "broken") / "wacxr" / "covid_binary_test_whatsapp"
+    for image in images.rglob("*.*"):
+        image.write_bytes(b"no image")
+    assert covidmt("train", *SMALL, f"data.root={tmp_path / 'broken'}", "data.num_workers=1") == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert str(images) in message
     (run,) = runs(tmp_path)
     assert run.info.status == "FAILED"
+
+
+def test_a_training_without_numbers_fails_with_a_word(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    broken = ["optimizer.lr=1e30", "data.epoch_length=4", "trainer.max_epochs=1"]
+    assert covidmt("train", *SMALL, f"data.root={demo_data}", *broken) == 2
+    message = capsys.readouterr().err
+    assert re.search(r"the training stopped: the loss of .*covidx.* is no finite number in step 2 \(epoch 0\)", message)
+    assert "Traceback" not in message
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FAILED"
+    assert not (tmp_path / "mlruns" / "checkpoints" / run.info.run_id / "best.ckpt").exists()
+    assert steps(tmp_path, run, "train/loss") == [0]  # and what was computed is there
 
 
 def test_a_failed_run_says_why(covidmt: Callable[..., int], demo_data: Path, tmp_path: Path):
@@ -231,3 +266,30 @@ def test_two_processes_score_as_one(demo_data: Path, tmp_path: Path):
             assert figures[2][key] == value, key
         else:
             assert figures[2][key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
+
+
+@pytest.mark.parametrize("damage", ["cut short", "another content", "nothing"])
+def test_a_damaged_last_checkpoint_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str):
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder("4f0c")
+    assert _read_start(run.run_id) is None
+    run.checkpoints.mkdir(parents=True)
+    torch.save({"global_step": 3, "state_dict": {"w": torch.ones(1000)}}, run.last)
+    start = _read_start(run.run_id)
+    assert start is not None
+    assert start.step == 3
+    content = run.last.read_bytes()
+    run.last.write_bytes({"cut short": content[: len(content) // 2], "another content": b"x", "nothing": b""}[damage])
+    message = r"last\.ckpt: is not a checkpoint, or is cut short .* put a copy of it back; or remove it.*--resume never"
+    with pytest.raises(UserError, match=message):
+        _read_start(run.run_id)
+
+
+def test_a_last_checkpoint_that_cannot_be_looked_at_is_no_missing_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on a network disk that fails for a moment: the training must not begin at its first step."""
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder("4f0c")
+    run.checkpoints.mkdir(parents=True)
+    run.last.symlink_to(run.last)
+    with pytest.raises(OSError, match="Too many levels"):
+        _read_start(run.run_id)

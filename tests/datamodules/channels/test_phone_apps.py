@@ -45,6 +45,7 @@ def test_the_mini_set_was_made_by_the_same_channel(mini_cxr):
     [
         ("whatsapp", (1300, 2000), (1600, 1040), 10),
         ("whatsapp_hd", (1300, 2000), (2000, 1300), 10),
+        ("whatsapp_web", (1300, 2000), (1600, 1040), 3),  # quality 92: Annex K's 16 by 0.16
         ("whatsapp_hd", (40, 5000), (4096, 33), 10),
         ("telegram", (2000, 1300), (832, 1280), 6),
         ("signal", (200, 2000), (1600, 160), 10),

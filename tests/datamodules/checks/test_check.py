@@ -14,7 +14,8 @@ from rich.console import Console
 
 from datamodules.checks.check import check_data
 from datamodules.checks.text import print_report
-from experiments.schema import Data, Experiment, Pairs, SplitPolicy, Task, TaskKind
+from experiments.pairs.schema import Pairs
+from experiments.schema import Data, Duplicates, Experiment, SplitPolicy, Task, TaskKind
 from experiments.source_schema import CsvSource, FolderSource
 
 
@@ -37,11 +38,12 @@ def test_shortcuts(tmp_path: Path) -> None:
     assert report.errors == []
     assert report.shortcuts["file format"].loc["sick"].to_dict() == {"JPEG": 10, "PNG": 0}
     assert report.shortcuts["size"].loc["sick", "20x20"] == 10
-    assert [risk.split(".")[0] for risk in report.risks] == [
-        "sick is given away by file format: 100% of its images are JPEG, but 0% of the others",
-        "sick is given away by size: 100% of its images are 20x20, but 0% of the others",
+    assert "no patient known for 60 of 60 images: this is a split by image" in report.risks[0]
+    assert [risk.split(".")[0] for risk in report.risks[1:]] == [
+        "sick is given away by file format: 10 of its 10 images (100%) are JPEG, but 0 of the 10 others (0%)",
+        "sick is given away by size: 10 of its 10 images (100%) are 20x20, but 0 of the 10 others (0%)",
     ]
-    assert "data.augment.jpeg: 0.5" in report.risks[0]
+    assert "data.augment.jpeg: 0.5" in report.risks[1]
     counts: Any = report.counts.set_index(["source", "class"])
     assert counts.loc[("own", "sick"), ["train", "val", "test"]].tolist() == [10, 10, 10]
 
@@ -64,7 +66,7 @@ def test_bad_files_duplicates_and_labels(tmp_path: Path) -> None:
     console = Console(record=True, width=200, file=io.StringIO())
     print_report(report, console)
     text = console.export_text()
-    for part in ("Images per split", "Class by size", "train0.jpg", "across splits", "problem:", "shortcut risk:"):
+    for part in ("Images per split", "Class by size", "train0.jpg", "across splits", "problem:", "risk:"):
         assert part in text
 
 
@@ -94,6 +96,49 @@ def test_what_training_refuses_is_a_problem(tmp_path: Path) -> None:
     assert any("no labelled image in the val split" in error for error in check_data(trial).errors)
 
 
+def test_numbers_of_a_source(tmp_path: Path) -> None:
+    trial = experiment(tmp_path)
+    (tmp_path / "val" / "well" / "Thumbs.db").touch()
+    (tmp_path / "train" / "Sick").mkdir()
+    Image.linear_gradient("L").resize((20, 20)).save(tmp_path / "train" / "Sick" / "b.gif")
+    report = check_data(trial)
+    row: Any = report.sources.set_index("source").loc["own"]
+    assert row.dropna().to_dict() == {
+        "kind": "folder", "images": 61, "no image": 1, "patients": 61, "no patient": 61,
+    }  # fmt: skip
+    assert "own: 'Sick' (1 row) is used by no task; did you mean 'sick'?" in report.notes
+    assert "own: no task uses well (30 rows)" in report.notes
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_report(report, console)
+    text = console.export_text()
+    assert f"nothing stops a training, but {len(report.risks)} risk(s) are listed above" in text
+    assert "no problem found" not in text
+
+
+def test_missing_images_are_a_problem_with_all_names(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.linear_gradient("L").rotate(ord(name[0])).save(tmp_path / name)
+    rows = "".join(f"gone{i}.png,1,p{i},val\n" for i in range(5))
+    (tmp_path / "t.csv").write_text(f"image,y,who,split\na.png,1,p,train\nb.png,0,q,val\n{rows}")
+    columns = {"labels": {"y": "y"}, "split_column": "split", "patient_column": "who"}
+    source = CsvSource(root=str(tmp_path), table="t.csv", **columns)
+    tasks = {"t": Task(name="t", source="own", labels=["y"])}
+    report = check_data(Experiment(name="t", data=Data(sources={"own": source}, pairs=Pairs(val="own")), tasks=tasks))
+    assert report.errors[0].startswith("own: 5 of 7 listed images are not in ")
+    assert report.missing == {"own": [f"gone{i}.png" for i in range(5)]}
+    row: Any = report.sources.set_index("source").loc["own"]
+    assert row[["listed", "missing", "images", "no patient"]].tolist() == [7, 5, 2, 0]
+
+
+@pytest.mark.parametrize(("duplicates", "where"), [(Duplicates.refuse, "errors"), (Duplicates.keep, "notes")])
+def test_duplicates_by_their_setting(tmp_path: Path, duplicates: Duplicates, where: str) -> None:
+    trial = experiment(tmp_path, duplicates=duplicates)
+    shutil.copy(tmp_path / "train/well/train1.png", tmp_path / "test/well/copy.png")
+    report = check_data(trial)
+    assert [line for line in getattr(report, where) if "1 images occur more than once across splits" in line]
+    assert bool(report.errors) == (where == "errors")
+
+
 def test_limit_and_progress(tmp_path: Path) -> None:
     seen = []
 
@@ -117,7 +162,7 @@ def test_real_images(mini_cxr: Path, policy: SplitPolicy) -> None:
     assert any("COVID-19 is given away by file format" in risk for risk in report.risks)
     assert any("COVID-19 is given away by source" in risk for risk in report.risks)
     assert report.shared.empty == (policy is not SplitPolicy.paper)
-    paper: Any = report.paper.set_index("quantity")
+    paper: Any = report.paper.query("of == 'COVIDMT (000)'").set_index("quantity")
     assert paper.loc["covidx train COVID-19", ["paper", "listed"]].tolist() == [110, 87]
     assert paper.loc["rsna all label rows", ["paper", "listed"]].tolist() == [30_227, 305]
     assert paper.loc[["rsna train label rows", "rsna val label rows"], "paper"].tolist() == [22_638, 7_589]

@@ -19,5 +19,16 @@ def test_the_paper_beside_what_is_listed_and_used() -> None:
         }
     )
     rows = compare_with_paper({"w": table}, {"w": "wacxr"}).set_index("quantity")
-    assert rows.loc["w test COVID-19"].tolist() == [4812, 2, 1]
-    assert rows.loc["w test (none of these)"].tolist() == [1750, 1, 1]
+    assert rows.loc["w test COVID-19"].tolist() == ["COVIDMT (000)", 4812, 2, 1]
+    assert rows.loc["w test (none of these)"].tolist() == ["COVIDMT (000)", 1750, 1, 1]
+
+
+def test_each_paper_has_a_covidx_of_its_own() -> None:
+    columns = {"patient": ["a"], "split": ["train"], "published": ["train"], "COVID-19": [1.0], "normal": [0.0]}
+    rows = compare_with_paper({"c": pd.DataFrame(columns | {"pneumonia": [0.0]})}, {"c": "covidx"})
+    figures = rows.set_index(["of", "quantity"])["paper"]
+    assert figures["COVIDMT (000)", "c train COVID-19"] == 110
+    assert figures["Hide-and-Seek (001)", "c train COVID-19"] == 517
+    hide_and_seek = figures["Hide-and-Seek (001)"]
+    assert hide_and_seek[hide_and_seek.index.str.contains("train")].sum() == 13_958
+    assert hide_and_seek[hide_and_seek.index.str.contains("test")].sum() == 300

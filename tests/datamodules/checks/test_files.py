@@ -24,3 +24,6 @@ def test_what_files_tell(tmp_path: Path) -> None:
         "across splits", 2, "own", "test, train", "own/a.png = own/same.bmp",
     ]  # fmt: skip
     assert find_boxes_outside({"own": table}, files) == [names[1]]
+    framed = table.assign(frame=[(80, 60)] * 3)  # 40x30 is a scaled copy of it
+    assert find_boxes_outside({"own": framed}, files) == []
+    assert find_boxes_outside({"own": table.assign(frame=[(60, 60)] * 3)}, files) == names[:2]

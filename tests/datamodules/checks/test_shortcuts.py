@@ -1,6 +1,6 @@
 import pandas as pd
 
-from datamodules.checks.shortcuts import giveaways
+from datamodules.checks.shortcuts import giveaways, sole_formats
 
 
 def test_a_balanced_attribute_gives_nothing_away() -> None:
@@ -13,3 +13,17 @@ def test_a_remedy_that_is_on_is_not_asked_for() -> None:
     assert "data.augment.jpeg: 0.5" in giveaways("file format", table)[0]
     assert giveaways("file format", table, recompressed=True)[0].endswith("data.augment.jpeg is on against it.")
     assert "data.augment" not in giveaways("size", table, recompressed=True)[0]
+
+
+def test_a_class_that_alone_has_a_file_format() -> None:
+    table = pd.DataFrame(
+        {"PNG": {"sick": 90, "well": 99}, "BMP": {"sick": 9, "well": 0}, "GIF": {"sick": 1, "well": 1}}
+    )
+    (sentence,) = sole_formats(table)
+    assert sentence.startswith("sick alone has BMP files: 9 of its 100 images.")
+    assert "data.augment.jpeg" in sentence
+    given = "sick is given away by file format: 90% of its images are BMP, but 0% of the others."
+    assert sole_formats(table, [given]) == []
+    assert sole_formats(table.loc[["sick"]]) == []  # there is no other class
+    none = table.rename(index={"sick": "(none of these)"})
+    assert sole_formats(none)[0].startswith("images that show none of the classes alone have BMP files: 9 of their 100")

@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from datamodules.sources.table import assemble
+from experiments.schema import Data
+from experiments.source_schema import ChexpertSource, NihSource, PairsSource, VindrSource
 from tests.helpers.demo_files import covidx, grey, table
 
 CLASSES = {"normal", "pneumonia", "COVID-19"}
@@ -63,8 +66,8 @@ def test_rsna_is_nih_under_other_names(demo):
     for row in table(demo / "rsna/stage_2_train_labels.csv"):
         if row["Target"] == "1":
             x, y, w, h = (float(row[k]) for k in ("x", "y", "width", "height"))
-            assert 0 <= x < x + w <= 64
-            assert 0 <= y < y + h <= 64
+            assert 0 <= x < x + w <= 1024  # RSNA's frame
+            assert 0 <= y < y + h <= 1024
         else:
             assert row["x"] == ""
 
@@ -78,3 +81,22 @@ def test_wacxr_pairs_the_covidx_test_images(demo):
         original = grey(demo / "wacxr/covid_binary_test" / name)
         assert received.shape == original.shape
         assert 0 < np.abs(received.astype(int) - original).mean() < 8
+
+
+def test_the_sets_of_others_are_read(demo):
+    data = Data(
+        sources={
+            "chexpert": ChexpertSource(root=f"{demo}/chexpert"),
+            "nih": NihSource(root=f"{demo}/nih"),
+            "sent": PairsSource(root=f"{demo}/nih_whatsapp", originals=None, labels_of="nih"),
+            "vindr": VindrSource(root=f"{demo}/vindr"),
+        }
+    )
+    assembly = assemble(data)
+    tables = assembly.tables
+    assert list(tables) == list(data.sources)
+    assert assembly.notes.problems == []
+    assert len(tables["sent"]) == len(tables["nih"])
+    assert tables["chexpert"]["Lung Lesion"].isna().any()  # uncertain
+    assert {"train", "val"} <= set(tables["chexpert"]["split"])
+    assert sum(map(len, tables["vindr"]["boxes"])) > 0

@@ -116,7 +116,7 @@ def test_broken_images_are_all_named_and_the_others_kept(cache, paths):
     with pytest.raises(UserError) as error:
         cache.fill(paths)
     assert paths[1] in str(error.value)
-    assert f"{paths[4]}: cannot be read" in str(error.value)
+    assert f"{paths[4]}: no such image file" in str(error.value)
     for path in (paths[1], paths[4]):
         shutil.copyfile(paths[0], path)
     assert cache.fill(paths) == 2

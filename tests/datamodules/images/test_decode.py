@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -12,47 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, generate_uid
+from pydicom.pixels import pixel_array
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from datamodules.images.decode import DECODER, VERSION, decode, resize
 from experiments.errors import UserError
+from tests.helpers.dicom_files import dicom_bytes, encoded
 
 GREY = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
-
-
-def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def dicom(
-    pixels: np.ndarray, *, bits: int = 8, syntax: UID = ExplicitVRLittleEndian, frame: bytes | None = None, **tags: Any
-) -> bytes:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid()
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = pixels.itemsize * 8, bits, bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    if syntax == ExplicitVRLittleEndian:
-        dataset.PixelData = pixels.tobytes()
-    else:
-        jpeg = syntax == JPEGBaseline8Bit
-        format, options = ("JPEG", {"quality": 95}) if jpeg else ("JPEG2000", {"no_jp2": True})
-        dataset.PixelData = encapsulate([frame or encoded(Image.fromarray(pixels), format, **options)])
-        dataset["PixelData"].VR = "OB"
-    for tag, value in tags.items():
-        setattr(dataset, tag, value)
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
@@ -114,27 +80,27 @@ def test_phone_jpeg_with_a_second_picture_is_read() -> None:
 
 
 def test_dicom_uncompressed_and_monochrome1() -> None:
-    assert np.array_equal(decode(dicom(GREY)), GREY)
-    assert np.array_equal(decode(dicom(GREY, PhotometricInterpretation="MONOCHROME1")), 255 - GREY)
+    assert np.array_equal(decode(dicom_bytes(GREY)), GREY)
+    assert np.array_equal(decode(dicom_bytes(GREY, PhotometricInterpretation="MONOCHROME1")), 255 - GREY)
 
 
 def test_dicom_jpeg2000_and_jpeg_baseline() -> None:
     pixels = np.kron(GREY, np.ones((8, 8), np.uint8))
-    assert np.array_equal(decode(dicom(pixels, syntax=JPEG2000Lossless)), pixels)
-    assert np.abs(decode(dicom(pixels, syntax=JPEGBaseline8Bit)).astype(int) - pixels).max() <= 4
+    assert np.array_equal(decode(dicom_bytes(pixels, syntax=JPEG2000Lossless)), pixels)
+    assert np.abs(decode(dicom_bytes(pixels, syntax=JPEGBaseline8Bit)).astype(int) - pixels).max() <= 4
 
 
 def test_dicom_bits_window_slope_and_sign() -> None:
     stored = np.array([[0, 1024, 2048, 4095]], np.uint16)
-    assert decode(dicom(stored, bits=12)).tolist() == [[0, 64, 128, 255]]
-    assert decode(dicom(stored, bits=16)).tolist() == [[0, 64, 128, 255]]  # 12 bits used of 16
+    assert decode(dicom_bytes(stored, bits=12)).tolist() == [[0, 64, 128, 255]]
+    assert decode(dicom_bytes(stored, bits=16)).tolist() == [[0, 64, 128, 255]]  # 12 bits used of 16
     # Rescaled to -1000..3095; linear window 512..1536 around 1024 (PS3.3 C.11.2.1.2.1: (x - 1023.5) / 1023 + 0.5).
     window: dict[str, Any] = {"RescaleSlope": 1, "RescaleIntercept": -1000, "WindowCenter": 1024, "WindowWidth": 1024}
     expected = [0, 0, round(255 * ((1048 - 1023.5) / 1023 + 0.5)), 255]
-    assert decode(dicom(stored, bits=12, **window)).tolist() == [expected]
-    assert decode(dicom(stored, bits=12, RescaleSlope=-1, RescaleIntercept=0)).tolist() == [[255, 191, 127, 0]]
+    assert decode(dicom_bytes(stored, bits=12, **window)).tolist() == [expected]
+    assert decode(dicom_bytes(stored, bits=12, RescaleSlope=-1, RescaleIntercept=0)).tolist() == [[255, 191, 127, 0]]
     signed = np.array([[-2048, 0, 2047]], np.int16)
-    assert decode(dicom(signed, bits=12)).tolist() == [[0, 128, 255]]
+    assert decode(dicom_bytes(signed, bits=12)).tolist() == [[0, 128, 255]]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +110,7 @@ def test_dicom_bits_window_slope_and_sign() -> None:
         ("cut.png", encoded(Image.fromarray(GREY))[:-40], "not a readable image"),
         ("cut.jpg", encoded(Image.fromarray(np.kron(GREY, np.ones((9, 9), np.uint8))), "JPEG")[:900], "not a readable"),
         ("text.png", b"<html>404</html>", "not a readable image"),
-        ("cut.dcm", dicom(GREY)[:-100], "not a readable image"),
+        ("cut.dcm", dicom_bytes(GREY)[:-100], "not a readable image"),
         (
             "moving.gif",
             encoded(Image.fromarray(GREY), "GIF", save_all=True, append_images=[Image.new("L", (20, 12))]),
@@ -155,7 +121,7 @@ def test_dicom_bits_window_slope_and_sign() -> None:
             encoded(Image.fromarray(GREY), save_all=True, append_images=[Image.new("L", (20, 12))]),
             "frames",
         ),
-        ("cine.dcm", dicom(GREY, NumberOfFrames=2), "frames"),
+        ("cine.dcm", dicom_bytes(GREY, NumberOfFrames=2), "frames"),
         ("float.tiff", encoded(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "floating-point"),
     ],
 )
@@ -182,8 +148,8 @@ def test_resize_is_antialiased() -> None:
     assert small.dtype == np.uint8
     assert np.abs(small[1:-1, 1:-1].astype(int) - 127).max() <= 2
     assert resize(np.full((10, 30), 77, np.uint8), 16).tolist() == [[77] * 16] * 16
-    for name in ("pillow", "pydicom", "imagecodecs", "pylibjpeg-openjpeg"):
-        assert f"{name.removeprefix('pylibjpeg-')} {metadata.version(name)}" in DECODER
+    for name in ("pillow", "pydicom", "imagecodecs"):
+        assert f"{name} {metadata.version(name)}" in DECODER
 
 
 def test_threads_get_the_same_pixels() -> None:
@@ -197,18 +163,6 @@ def test_real_dicom_is_the_nih_picture(mini_cxr: Path) -> None:
     assert np.array_equal(decode(path), pixel_array(path, decoding_plugin="pillow"))
 
 
-@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless])
-def test_what_decompresses_is_what_the_decoder_names(syntax, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever other plugin is installed: one that comes first in pydicom's own order is not asked."""
-    data = dicom(GREY, syntax=syntax)
-    expected = decode(data)
-    decoder = get_decoder(syntax)
-    other = {"gdcm": lambda *arguments: bytearray(GREY.size)} | decoder._available
-    monkeypatch.setattr(decoder, "_available", other)
-    assert not dcmread(io.BytesIO(data)).pixel_array.any()  # pydicom's choice
-    assert np.array_equal(decode(data), expected)
-
-
 def test_other_pixels_are_another_version() -> None:
     """Caches are named by DECODER: pixels that change without it would leave old ones in use."""
     rng = np.random.default_rng(0)
@@ -218,14 +172,14 @@ def test_other_pixels_are_another_version() -> None:
         encoded(Image.fromarray(np.stack([shades, shades // 2, 255 - shades], axis=-1))),
         encoded(Image.fromarray(shades.astype(np.uint16) * 13)),
         encoded(Image.fromarray(shades), "JPEG", quality=70),
-        dicom(shades.astype(np.uint16) * 16, bits=12),
-        dicom(shades, PhotometricInterpretation="MONOCHROME1"),
-        dicom(shades, syntax=JPEGBaseline8Bit),
-        dicom(shades, syntax=JPEG2000Lossless),
-        dicom(shades, WindowCenter=100, WindowWidth=120),
+        dicom_bytes(shades.astype(np.uint16) * 16, bits=12),
+        dicom_bytes(shades, PhotometricInterpretation="MONOCHROME1"),
+        dicom_bytes(shades, syntax=JPEGBaseline8Bit),
+        dicom_bytes(shades, syntax=JPEG2000Lossless),
+        dicom_bytes(shades, WindowCenter=100, WindowWidth=120),
     ]
     pixels = b"".join(resize(decode(data), size).tobytes() for data in files for size in (64, 128))
     digest = hashlib.sha256(pixels).hexdigest()[:16]
-    assert (VERSION, digest) == (2, "4586da5b7f092a4a"), (
+    assert (VERSION, digest) == (4, "27f4bd5ebe87c570"), (
         "the decoder's pixels have changed: raise VERSION, and note both here"
     )

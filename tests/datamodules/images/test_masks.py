@@ -1,14 +1,13 @@
-import os
-import stat
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.images.masks import LungMasks, cache_path, read_mask, write_mask
+from datamodules.images.mask_files import Areas, cache_path, write_computed, write_mask
+from datamodules.images.masks import LungMasks, Survey
 from experiments.errors import UserError
-from experiments.schema import Masks
+from experiments.lungs.masks import MaskLevels, Masks
 
 IMAGE = np.zeros((20, 30), np.uint8)
 
@@ -56,36 +55,6 @@ def test_the_source_is_named(tmp_path):
     assert LungMasks(Masks()).source == "none"
     assert LungMasks(Masks(folders=[str(tmp_path)])).source == "folders"
     assert LungMasks(Masks(), "x").source == "segmenter:x"
-
-
-@pytest.mark.parametrize(
-    ("values", "lung"),
-    [
-        ([0, 127, 128, 255], [False, False, True, True]),
-        ([0, 0, 1, 1], [False, False, True, True]),
-        ([0, 0, 1, 2], [False, False, True, True]),  # left and right lung
-        ([0, 0, 0, 0], [False] * 4),
-    ],
-)
-def test_half_of_the_brightest_value_and_above_is_lung(tmp_path, images, values, lung):
-    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "a.png")
-    assert read_mask(tmp_path / "a.png").tolist() == [lung]
-    assert LungMasks(Masks(folders=[str(tmp_path)])).read(images[0], 4)[0].tolist() == lung
-
-
-def test_a_jpeg_mask_is_the_same_mask(tmp_path):
-    Image.fromarray(half(64, 64).astype(np.uint8) * 255).save(tmp_path / "a.jpg", quality=50)
-    assert (read_mask(tmp_path / "a.jpg") == half(64, 64)).all()
-
-
-def test_a_shared_cache_can_be_read_by_others(tmp_path):
-    old = os.umask(0o027)
-    try:
-        write_mask(tmp_path / "s/a.png", half())
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE((tmp_path / "s/a.png").stat().st_mode) == 0o640
-    assert [path.name for path in (tmp_path / "s").iterdir()] == ["a.png"]
 
 
 def test_home_is_expanded(tmp_path, images, monkeypatch):
@@ -136,3 +105,100 @@ def test_lungs_that_crop_and_resize_leave_nothing_of_are_empty(tmp_path, images)
     assert masks.empty(images[:3], 100) == images[2:3]
     assert masks.empty(images[:3], 100, 0.08) == [images[0], images[2]]
     assert masks.empty(images[:3], 10) == images[1:3]
+
+
+def test_both_lungs_of_two_folders_are_one_mask(tmp_path, images):
+    """Montgomery's layout: a left and a right lung in folders of their own, under the image's name."""
+    left, right = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
+    left[4:16, 2:12], right[4:16, 18:28] = True, True
+    for folder, mask in {"left": left, "right": right}.items():
+        write_mask(tmp_path / folder / "a.png", mask)
+    masks = LungMasks(Masks(folders=[str(tmp_path / "left"), str(tmp_path / "right")]))
+    assert masks.read(images[0], 300, pixels=IMAGE).sum() == 300 * 300 * 240 / 600
+    write_mask(tmp_path / "right/a.png", left)  # the same lung again: two drawings, not two lungs
+    with pytest.raises(UserError, match="draws the same lungs as the mask of another folder"):
+        masks.read(images[0], 8)
+
+
+def test_masks_with_a_suffix_are_found_and_counted(tmp_path, images):
+    """Shenzhen's names; folders that have a mask of none of the images are not said to be used."""
+    write_mask(tmp_path / "own/a_mask.png", half())
+    plain = LungMasks(Masks(folders=[str(tmp_path / "own")]))
+    assert plain.count(images) == Survey(3, 0, 0)
+    assert plain.source == "none"
+    masks = LungMasks(Masks(folders=[str(tmp_path / "own")], suffix="_mask"))
+    assert masks.count(images) == Survey(3, 1, 0)
+    assert masks.source == "folders"
+    assert masks.read(images[0], 8).any()
+
+
+LUNGS, HEART = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
+LUNGS[2:9, 1:4] = LUNGS[2:9, 6:9] = True
+HEART[5:9, 3:8] = True  # 4 of its 5 columns lie behind lungs: 1 of the left, 2 of the right
+OUT = LUNGS & ~HEART
+
+
+def read_all(masks, image):
+    return {heart: masks.read(image, 10, heart=heart) for heart in ("in", "out")}
+
+
+def test_computed_masks_know_both_conventions(tmp_path, images):
+    write_computed(cache_path(tmp_path, "s", images[0]), Areas(LUNGS, HEART))
+    write_mask(cache_path(tmp_path, "s", images[1]), LUNGS)  # of a segmenter that draws no heart
+    write_computed(cache_path(tmp_path, "s", images[2]), Areas(OUT, HEART, "out"))  # of one whose lungs stop at it
+    masks = LungMasks(Masks(cache=str(tmp_path), heart="out"), "s")
+    first, second, third = (read_all(masks, image) for image in images)
+    assert (first["in"] == LUNGS).all()
+    assert (first["out"] == OUT).all()
+    assert (masks.read(images[0], 10) == OUT).all()  # as the settings say
+    assert (second["in"] == LUNGS).all()
+    assert not second["out"].any()
+    assert (third["out"] == OUT).all()
+    assert not third["in"].any()
+
+
+@pytest.mark.parametrize("drawn", ["in", "out"])
+def test_own_masks_are_completed_by_the_heart_that_a_segmenter_draws(tmp_path, images, drawn):
+    write_mask(tmp_path / "own/a.png", LUNGS if drawn == "in" else OUT)
+    settings = Masks(folders=[str(tmp_path / "own")], drawn=drawn, cache=str(tmp_path))
+    alone = read_all(LungMasks(settings), images[0])
+    assert alone[drawn].any()
+    assert not alone["out" if drawn == "in" else "in"].any()
+    masks = LungMasks(settings, "s")
+    assert masks.missing(images[:1]) == ([] if drawn == "in" else images[:1])
+    assert masks.missing(images[:1], both=True) == images[:1]
+    write_computed(cache_path(tmp_path, "s", images[0]), Areas(LUNGS, HEART))
+    both = read_all(masks, images[0])
+    assert (both["in"] == LUNGS).all()
+    assert (both["out"] == OUT).all()
+    assert masks.missing(images[:1], both=True) == []
+
+
+def test_levels_of_lungs_and_heart_are_both_conventions(tmp_path, images):
+    """1 and 2: lungs, 3: heart, 4: a lung behind the heart."""
+    levels = np.zeros((10, 10), np.uint8)
+    levels[LUNGS], levels[HEART], levels[LUNGS & HEART] = 1, 3, 4
+    levels[2:9, 6:9][levels[2:9, 6:9] == 1] = 2
+    (tmp_path / "own").mkdir()
+    Image.fromarray(levels).save(tmp_path / "own/a.png")
+    for image in images[:1]:
+        with pytest.raises(UserError, match=r"several grey levels \(0, .*data\.masks\.levels"):
+            LungMasks(Masks(folders=[str(tmp_path / "own")])).read(image, 10)
+    masks = LungMasks(Masks(folders=[str(tmp_path / "own")], levels=MaskLevels(lungs=[1, 2, 4], heart=[3, 4])))
+    both = read_all(masks, images[0])
+    assert (both["in"] == LUNGS).all()
+    assert (both["out"] == OUT).all()
+    stops = LungMasks(Masks(folders=[str(tmp_path / "own")], levels=MaskLevels(lungs=[1, 2], heart=3)))
+    assert (stops.read(images[0], 10, heart="out") == OUT).all()
+    assert not stops.read(images[0], 10, heart="in").any()
+
+
+def test_a_convention_that_no_mask_knows_is_refused(tmp_path, images):
+    write_mask(tmp_path / "own/a.png", LUNGS)
+    masks = LungMasks(Masks(folders=[str(tmp_path / "own")], heart="out"))
+    with pytest.raises(UserError, match=r"data\.masks\.heart=out: lungs that stop at .* unknown of the folder"):
+        masks.require_heart(images)
+    LungMasks(Masks(folders=[str(tmp_path / "own")])).require_heart(images)
+    write_mask(cache_path(tmp_path, "s", images[1]), LUNGS)
+    with pytest.raises(UserError, match=r"of the segmenter's masks; use data\.masks\.segmenter=covidmt"):
+        LungMasks(Masks(cache=str(tmp_path), heart="out"), "s").require_heart(images)

@@ -14,7 +14,7 @@ from PIL import Image
 from datamodules.dataset import input_boxes
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.decode import crop_top, decode, resize
-from datamodules.images.masks import write_mask
+from datamodules.images.mask_files import write_mask
 from datamodules.images.views import hide
 from datamodules.multitask import MultiTaskDataModule
 from datamodules.sampler import Item

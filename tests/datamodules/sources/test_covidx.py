@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from datamodules.sources.covidx import Line, read_covidx, read_list
+from datamodules.sources.notes import SourceNotes
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.source_schema import CovidxSource
@@ -67,7 +68,7 @@ def test_table(tmp_path: Path) -> None:
         },
         {"train": [f"{RSNA}.png", "COVID (70).png", "a.jpg"], "test": ["b c.jpg", "d.jpg"]},  # val lies in train/
     )
-    notes: list[str] = []
+    notes = SourceNotes()
     registry = PatientRegistry({RSNA: "00001836_010.png"})
     table: Any = read_covidx(source, "covidx", registry, notes).set_index("patient")
     assert table["split"].to_dict() == {
@@ -84,9 +85,9 @@ def test_table(tmp_path: Path) -> None:
     assert np.isnan(negative[:2]).all()  # what a negative image shows instead is unknown
     assert negative[2] == 0
     assert table.loc["nih:00001836", "origin"] == "rsna"
-    assert len(notes) == 1
-    assert "1 of 6 listed images" in notes[0]
-    assert "gone.png" in notes[0]
+    assert len(notes.problems) == 1
+    assert "1 of 6 listed images" in notes.problems[0]
+    assert "gone.png" in notes.problems[0]
     assert registry.known["bc"] == "cohen:6"
 
 
@@ -96,7 +97,7 @@ def test_without_validation_list_training_is_open(tmp_path: Path) -> None:
         {"train.txt": "1 a.png normal cohen", "test.txt": "2 b.png normal cohen"},
         {"train": ["a.png"], "test": ["b.png"]},
     )
-    assert read_covidx(source, "covidx", PatientRegistry(), []).set_index("patient")["split"].to_dict() == {
+    assert read_covidx(source, "covidx", PatientRegistry(), SourceNotes()).set_index("patient")["split"].to_dict() == {
         "cohen:1": "train_val",
         "cohen:2": "test",
     }
@@ -104,35 +105,35 @@ def test_without_validation_list_training_is_open(tmp_path: Path) -> None:
 
 def test_an_image_in_two_lists_is_tested_on(tmp_path: Path) -> None:
     lists = {"train.txt": "1 a.png normal cohen\n2 b.png normal cohen", "test.txt": "1 a.png normal cohen"}
-    source, notes = write(tmp_path, lists, {"train": ["a.png", "b.png"]}), []
+    source, notes = write(tmp_path, lists, {"train": ["a.png", "b.png"]}), SourceNotes()
     table = read_covidx(source, "covidx", PatientRegistry(), notes)
     assert table["split"].tolist() == ["test", "train_val"]
-    assert "1 images are listed twice" in notes[0]
+    assert "1 images are listed twice" in notes.lines[0]
 
 
 def test_ambiguous_and_missing_lists(tmp_path: Path) -> None:
     source = write(tmp_path, {"train_8A.txt": "", "train_8B.txt": ""}, {"train": []})
     with pytest.raises(UserError, match=r"data\.sources\.x\.train_list: .* several .*train_8A\.txt, train_8B\.txt"):
-        read_covidx(source, "x", PatientRegistry(), [])
+        read_covidx(source, "x", PatientRegistry(), SourceNotes())
     source.train_list = "train_9.txt"
     with pytest.raises(UserError, match=r"train_list: no file 'train_9\.txt'"):
-        read_covidx(source, "x", PatientRegistry(), [])
+        read_covidx(source, "x", PatientRegistry(), SourceNotes())
     source.train_list, source.test_list = "train_8A.txt", "typo.txt"  # named without a pattern: it must be there
     with pytest.raises(UserError, match=r"test_list: no file 'typo\.txt'"):
-        read_covidx(source, "x", PatientRegistry(), [])
+        read_covidx(source, "x", PatientRegistry(), SourceNotes())
 
 
 def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:
     source = write(tmp_path, {"train.txt": "1 a.png normal cohen"}, {})
     with pytest.raises(UserError, match=r"data\.sources\.x: no listed image.*a\.png"):
-        read_covidx(source, "x", PatientRegistry(), [])
+        read_covidx(source, "x", PatientRegistry(), SourceNotes())
     with pytest.raises(UserError, match=r"data\.sources\.x\.root: no folder"):
-        read_covidx(CovidxSource(root=str(tmp_path / "none")), "x", PatientRegistry(), [])
+        read_covidx(CovidxSource(root=str(tmp_path / "none")), "x", PatientRegistry(), SourceNotes())
 
 
 def test_real_lists(mini_cxr: Path) -> None:
-    notes: list[str] = []
+    notes = SourceNotes()
     table = read_covidx(CovidxSource(root=str(mini_cxr / "covidx")), "covidx", PatientRegistry(), notes)
-    assert notes == []
+    assert notes.lines == notes.risks == notes.problems == []
     sums = table.groupby("split")[["COVID-19", "normal", "pneumonia"]].sum()
     assert sums.loc[["train", "val", "test"]].to_numpy().tolist() == [[87, 77, 77], [12, 11, 11], [25, 22, 22]]

@@ -1,14 +1,10 @@
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from datamodules.sources.files import (
     abbreviate,
-    check_labels,
-    drop_missing,
     find_file,
-    list_images,
     path_below,
     read_csv,
     read_text,
@@ -25,16 +21,6 @@ def test_one_file_by_its_pattern(tmp_path: Path) -> None:
         find_file(tmp_path, "train*.txt", "key")
     with pytest.raises(UserError, match=r"^key: no file 'val\*.txt'"):
         find_file(tmp_path, "val*.txt", "key")
-
-
-def test_the_first_folder_wins(tmp_path: Path) -> None:
-    for name in ("a/film.png", "b/film.png", "b/other.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert list_images(tmp_path / "a", tmp_path / "b", tmp_path / "c") == {
-        "film.png": str(tmp_path / "a/film.png"),
-        "other.jpg": str(tmp_path / "b/other.jpg"),
-    }
 
 
 def test_columns_of_a_table(tmp_path: Path) -> None:
@@ -64,18 +50,14 @@ def test_nothing_leads_out_of_the_folder(tmp_path: Path) -> None:
             path_below(tmp_path, name, "t.csv, line 2")
 
 
-def test_images_that_are_missing_are_noted() -> None:
-    table = pd.DataFrame({"file": ["a.png", "b.png"], "image": ["/x/a.png", None]})
-    notes: list[str] = []
-    assert drop_missing(table, "own", Path("/x"), notes)["image"].tolist() == ["/x/a.png"]
-    assert notes == ["own: 1 of 2 listed images are not in /x: b.png"]
-    with pytest.raises(UserError, match=r"no listed image lies in /x \(looked for b.png and 0 others\)"):
-        drop_missing(table[1:], "own", Path("/x"), notes)
-
-
-def test_names_of_labels_and_lists_of_names() -> None:
-    check_labels(["sick"], "mine")
-    with pytest.raises(UserError, match="no label can be called 'split'"):
-        check_labels(["sick", "split"], "mine")
+def test_lists_of_names() -> None:
     assert abbreviate(["b", "a"]) == "a, b"
     assert abbreviate(list("dcba"), 2) == "a, b and 2 more"
+    assert abbreviate(["a\x1b[2J\n.png"]) == r"a\x1b[2J\n.png"
+
+
+def test_blank_cells_and_blanks_around_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("image , finding,age\n a.png, None ,NA\nb.png,  , 7\n")
+    table = read_csv(path, ["image", "finding", "age"], words=["finding"])
+    assert table.fillna("-").to_numpy().tolist() == [["a.png", "None", "-"], ["b.png", "-", "7"]]

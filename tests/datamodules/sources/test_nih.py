@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from datamodules.sources.nih import LABELS, read_nih
+from datamodules.sources.notes import SourceNotes
 from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError
 from experiments.source_schema import NihSource
@@ -44,9 +45,9 @@ def write(root: Path, entries: str, folders: list[str]) -> NihSource:
     ids=["twelve", "one", "flat", "unpacked"],
 )
 def test_revisions_and_folders(tmp_path: Path, entries: str, folders: list[str]) -> None:
-    notes: list[str] = []
+    notes = SourceNotes()
     table = read_nih(write(tmp_path, entries, folders), "nih", PatientRegistry(), notes)
-    assert notes == []
+    assert notes.lines == notes.risks == notes.problems == []
     assert [Path(image) for image in table["image"]] == [tmp_path / f / n for f, n in zip(folders, NAMES, strict=True)]
     assert table["patient"].tolist() == ["nih:00000001", "nih:00000001", "nih:00000002"]
     assert table["split"].tolist() == ["train_val", "train_val", "test"]
@@ -59,21 +60,32 @@ def test_two_revisions_side_by_side(tmp_path: Path) -> None:
     source = write(tmp_path, V2017, ["images"] * 3)
     (tmp_path / "Data_Entry_2017_v2020.csv").write_text(V2020)
     with pytest.raises(UserError, match=r"data\.sources\.nih\.entries: .*several.*Data_Entry_2017_v2020\.csv"):
-        read_nih(source, "nih", PatientRegistry(), [])
+        read_nih(source, "nih", PatientRegistry(), SourceNotes())
 
 
 def test_missing_parts_are_said(tmp_path: Path) -> None:
     source = write(tmp_path, V2017, ["images"] * 3)
     (tmp_path / "images" / NAMES[1]).unlink()
     (tmp_path / "test_list.txt").write_text("00000009_000.png")
-    notes: list[str] = []
+    notes = SourceNotes()
     table = read_nih(source, "nih", PatientRegistry(), notes)
     assert [Path(image).name for image in table["image"]] == NAMES[:1]
-    assert [note.split(": ")[1][:30] for note in notes] == [
+    assert [note.split(": ")[1][:30] for note in notes.lines + notes.problems] == [
         "1 images of the official lists",
         "1 images are in neither of the",
         "1 of 2 listed images are not i",
     ]
+
+
+def test_findings_and_files_in_another_spelling(tmp_path: Path) -> None:
+    source = write(tmp_path, V2017.replace("Cardiomegaly|Nodule", " cardiomegaly | Nodule|"), ["images"] * 3)
+    (tmp_path / "images" / NAMES[0]).rename(tmp_path / "images" / NAMES[0].replace("png", "PNG"))
+    (tmp_path / "images" / "._00000001_000.png").touch()
+    notes = SourceNotes()
+    table = read_nih(source, "nih", PatientRegistry(), notes)
+    assert table.loc[0, ["Cardiomegaly", "Nodule", "Mass"]].tolist() == [1, 1, 0]
+    assert Path(table["image"][0]).suffix == ".PNG"
+    assert notes.lines == [f"nih: of the files in {tmp_path}, 1 is no image: ._00000001_000.png"]
 
 
 @pytest.mark.parametrize(
@@ -87,12 +99,12 @@ def test_missing_parts_are_said(tmp_path: Path) -> None:
 )
 def test_wrong_entries(tmp_path: Path, entries: str, says: str) -> None:
     with pytest.raises(UserError, match=rf"Data_Entry_2017\.csv.*{says}"):
-        read_nih(write(tmp_path, entries, ["images"] * 3), "nih", PatientRegistry(), [])
+        read_nih(write(tmp_path, entries, ["images"] * 3), "nih", PatientRegistry(), SourceNotes())
 
 
 def test_real_files(mini_cxr: Path) -> None:
-    notes: list[str] = []
+    notes = SourceNotes()
     table: Any = read_nih(NihSource(root=str(mini_cxr / "nih")), "nih", PatientRegistry(), notes)
-    assert notes == []
+    assert notes.lines == notes.risks == notes.problems == []
     assert table.groupby("split")["Infiltration"].agg(["size", "sum"]).loc["test"].tolist() == [32, 7]
     assert len(table) == 160

@@ -69,3 +69,52 @@ def test_wrong_mapping_names_the_file(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UserError, match=r"mapping\.json: not RSNA's mapping"):
             PatientRegistry().read_mapping(path)
+
+
+@pytest.mark.parametrize(
+    ("stem", "patient"),
+    [
+        ("person1_bacteria_2", "kermany:person1"),
+        ("person1_virus_6", "kermany:person1"),
+        ("Person1000_Virus_1681", "kermany:person1000"),
+        ("NORMAL2-IM-0305-0001", "kermany:normal2-im-0305"),
+        ("NORMAL2-IM-1103-0001-0002", "kermany:normal2-im-1103"),
+        ("IM-0073-0001", "kermany:im-0073"),
+        ("IM-0187-0001-0001", "kermany:im-0187"),
+        ("IM-0187-0001.v2", "kermany:im-0187"),
+        ("person1_bacteria_2.1", "kermany:person1"),
+        ("person1_bacteria_2 (1)", "kermany:person1"),
+        ("person1_bacteria_2 - Copy (2)", "kermany:person1"),
+        ("IM-0187-0001_copy", "kermany:im-0187"),
+        ("00001836_002 (1)", "nih:00001836"),
+        ("COVID (70)", "sirm:COVID(70)"),
+        ("COVID (70) (1)", "sirm:COVID(70)"),
+        ("film (1)", None),
+        ("BACTERIA-7422-0001", "kermany:7422"),
+        ("NORMAL-7422-0002", "kermany:7422"),
+        ("personal_film", None),
+        ("IM-0073", None),
+        ("film-0073-0001", None),
+    ],
+)
+def test_patients_of_file_names(stem: str, patient: str | None) -> None:
+    assert PatientRegistry().of_stem(stem) == patient
+
+
+def test_known_names_in_another_spelling() -> None:
+    registry = PatientRegistry()
+    registry.learn(["Ro\u0308ntgen 1.png"], ["cohen:3"])
+    assert registry.of_stem("R\u00d6NTGEN1") == "cohen:3"
+
+
+def test_ieee8023s_table(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    registry = PatientRegistry()
+    registry.read_ieee8023(tmp_path / "images")
+    assert registry.known == {}
+    (tmp_path / "metadata.csv").write_text("a,b\n1,2\n")  # another one's
+    registry.read_ieee8023(tmp_path / "images")
+    assert registry.known == {}
+    (tmp_path / "metadata.csv").write_text("patientid,finding,filename\n12,x,kjr-21-e24-g002-l-a.jpg\n")
+    registry.read_ieee8023(tmp_path / "images")
+    assert registry.of_stem("kjr-21-e24-g002-l-a") == "cohen:12"

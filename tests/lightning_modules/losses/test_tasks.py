@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from experiments.schema import BoxHeadSettings
+from experiments.models.schema import BoxHeadSettings
 from lightning_modules.heads import BoxHead, BoxOutput
 from lightning_modules.losses import tasks as losses
 
@@ -35,7 +39,42 @@ def test_multiclass_by_hand():
     targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [NAN, NAN]])
     close(losses.softmax_cross_entropy(logits, targets).mean, (math.log(4) + math.log(2)) / 2)
     weighted = losses.softmax_cross_entropy(logits, targets, torch.tensor([3.0, 1.0]))
-    close(weighted.mean, (3 * math.log(4) + math.log(2)) / 2)
+    close(weighted.mean, (3 * math.log(4) + math.log(2)) / (3 + 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.floats(0.015625, 20, width=32), min_size=3, max_size=3),
+    st.lists(st.sampled_from([0, 1, 2, -100]), min_size=1, max_size=8),
+    st.integers(0, 2**32 - 1),
+)
+def test_class_weights_are_those_of_torchs_cross_entropy(weights, classes, seed):
+    """-100 is torch's unknown class; ours is NaN."""
+    logits = torch.randn(len(classes), 3, generator=torch.Generator().manual_seed(seed), requires_grad=True)
+    one_hot = torch.tensor([[NAN] * 3 if c < 0 else [float(c == i) for i in range(3)] for c in classes])
+    term = losses.softmax_cross_entropy(logits, one_hot, torch.tensor(weights))
+    if max(classes) < 0:
+        assert term.mean == 0
+        return
+    expected = nn.CrossEntropyLoss(weight=torch.tensor(weights))(logits, torch.tensor(classes))
+    torch.testing.assert_close(term.mean, expected, rtol=1e-5, atol=1e-6)
+    ours, theirs = (torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (term.mean, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_label_weights_are_those_of_torchs_binary_cross_entropy():
+    logits, targets, weights = torch.randn(4, 3), torch.randint(0, 2, (4, 3)).float(), torch.tensor([1.0, 0.5, 4.0])
+    expected = nn.BCEWithLogitsLoss(weight=weights)(logits, targets)
+    torch.testing.assert_close(losses.sigmoid_cross_entropy(logits, targets, weights).mean, expected)
+
+
+def test_an_epochs_weighted_mean_does_not_depend_on_the_batches():
+    logits, targets = torch.randn(7, 3), torch.eye(3)[[0, 0, 1, 2, 2, 1, 0]]
+    weights = torch.tensor([1.0, 1.0, 4.0])
+    parts = [losses.softmax_cross_entropy(logits[s], targets[s], weights) for s in (slice(2), slice(2, 7))]
+    whole = losses.Term(parts[0].total + parts[1].total, parts[0].count + parts[1].count)
+    expected = nn.CrossEntropyLoss(weight=weights)(logits, targets.argmax(dim=1))
+    torch.testing.assert_close(whole.mean, expected)
 
 
 @pytest.mark.parametrize("loss", [losses.sigmoid_cross_entropy, losses.softmax_cross_entropy])
@@ -112,3 +151,41 @@ def test_weight_penalty(head):
     weights = [p for name, p in head.boxes.named_parameters() if name.endswith("weight")]
     assert len(weights) == 5
     close(losses.weight_penalty(head), float(sum((w**2).sum() for w in weights)))
+
+
+LOGITS = torch.tensor([[0.3], [-1.2], [0.7], [2.0], [-0.4], [1.5]])
+TARGETS = torch.tensor(
+    [[1.0], [NAN], [NAN], [0.0], [1.0], [1.0]]
+)  # one is known to the first process, three to the other
+
+
+def gradient_on_half(rank: int, meeting: Path, gradients) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    weight = torch.tensor(0.5, requires_grad=True)
+    half = slice(3 * rank, 3 * rank + 3)
+    terms = {"loss": losses.sigmoid_cross_entropy(weight * LOGITS[half], TARGETS[half])}
+    losses.share_counts(terms)["loss"].mean.backward()
+    gradients.put(float(weight.grad))
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_gradient_of_one(tmp_path: Path):
+    """As DDP averages them; each divided by its own count, the one label of the first would count as much as three."""
+    weight = torch.tensor(0.5, requires_grad=True)
+    losses.sigmoid_cross_entropy(weight * LOGITS, TARGETS).mean.backward()
+    context = multiprocessing.get_context("fork")
+    gradients = context.Queue()
+    processes = [
+        context.Process(target=gradient_on_half, args=(rank, tmp_path / "meeting", gradients)) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    mean = sum(gradients.get(timeout=300) for _ in processes) / 2
+    for process in processes:
+        process.join()
+    close(weight.grad, mean)
+
+
+def test_alone_a_process_keeps_its_counts():
+    terms = {"loss": losses.Term(torch.tensor(3.0), torch.tensor(2.0))}
+    assert losses.share_counts(terms) is terms

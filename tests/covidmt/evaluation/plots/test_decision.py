@@ -21,7 +21,10 @@ def test_curves_say_their_score(data: EvaluationDataModule):
     assert roc is not None
     assert precision is not None
     labels = [text.get_text() for text in roc.figure.axes[0].get_legend().get_texts()]
-    assert labels == ["original: 1.00", "received: 1.00"]  # right in every resample: no interval
+    assert labels == [
+        "original: 1.00 (0.71, 1.00)",
+        "received: 1.00 (0.71, 1.00)",
+    ]  # twelve of either class
     curve = roc.figure.axes[0].lines[1]
     assert curve.get_xydata()[-1].tolist() == [1, 1]
     assert roc.figure.axes[0].get_xlabel() == "1 − specificity"

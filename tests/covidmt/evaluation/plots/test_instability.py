@@ -33,7 +33,7 @@ def test_one_axis_shows_one_population(data: EvaluationDataModule):
     evaluation = replace(evaluation, runs=(everybody, *evaluation.others))
     runs, which = channel_runs(evaluation)
     assert runs is evaluation.runs
-    assert which == "All 24 originals."
+    assert which == "All 24 originals. Called COVID-19 where its probability is at least 0.5."
 
 
 def test_rows_and_qualities(data: EvaluationDataModule):
@@ -43,7 +43,8 @@ def test_rows_and_qualities(data: EvaluationDataModule):
     rows = [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
     assert rows[:2] == ["the pairs (camera)", "camera"]
     assert [row.partition(":")[0] for row in rows[2:]] == ["control"] * 3
-    assert "noise floor" in plot.caption  # another seed
+    assert "how often one other training of the same experiment (another seed) decides" in plot.caption
+    assert "White noise of equal RMS, for comparison." in plot.caption
     quality = draw_over_quality(runs, which)
     assert quality is not None
     lines = quality.figure.axes[0].lines

@@ -1,0 +1,1 @@
+from .source_answers import answer_source as answer_source

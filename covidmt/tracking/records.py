@@ -1,0 +1,74 @@
+"""What is found out about a trained network afterwards, logged to the run that trained it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covidmt.tracking.store import Store
+from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+
+def record_findings(
+    store: Store,
+    run_id: str | None,
+    metrics: Mapping[str, float],
+    files: Iterable[Path],
+    *,
+    prefix: str,
+    experiment: str,
+    run_name: str,
+) -> str:
+    """Log metrics and files to a run, or to a new one where the run is not known; return its id.
+
+    Args:
+        store: The tracking store.
+        run_id: The run that trained the network; None, or one that the store has not: a new run.
+        metrics: Name -> value; what is not finite is left out.
+        files: Files and folders; those that do not exist are left out.
+        prefix: Stands before the metrics' names, and is the artifacts' folder.
+        experiment: Of a new run.
+        run_name: Of a new run.
+
+    Raises:
+        UserError: The store does not take them.
+    """
+    from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
+
+    client, now, paths = store.client, time.time_ns() // 1_000_000, [path for path in files if path.exists()]
+    try:
+        if run_id is None or not _is_active(client, run_id):
+            run_id = client.create_run(store.open_experiment(experiment), run_name=run_name).info.run_id
+            client.set_terminated(run_id)
+
+        entries = [Metric(f"{prefix}/{key}", value, now, 0) for key, value in metrics.items() if np.isfinite(value)]
+        client.log_batch(run_id, metrics=entries)
+        for path in paths:
+            if path.is_dir():
+                client.log_artifacts(run_id, str(path), f"{prefix}/{path.name}")
+            else:
+                client.log_artifact(run_id, str(path), prefix)
+    except (MlflowException, OSError) as error:
+        folder = paths[0].parent if paths else "."
+        raise UserError(
+            f"the results are complete in {folder}, but could not be logged: {store.explain(error)}"
+        ) from error
+    return run_id
+
+
+def _is_active(client: MlflowClient, run_id: str) -> bool:
+    """Return whether the store has the run, and has not deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException:
+        return False

@@ -1,0 +1,2 @@
+from .spool import Origin as Origin
+from .spool import Spool as Spool

@@ -1,0 +1,1 @@
+"""What editors know of the YAML files: the JSON Schemas of experiments and sweeps, made from the settings' classes."""

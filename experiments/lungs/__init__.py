@@ -1,0 +1,1 @@
+"""What lungs are: the settings of their masks with the two conventions, and the poses that a segmenter tells."""

@@ -1,0 +1,1 @@
+"""The schema of networks, an experiment's section ``model``: `schema`."""

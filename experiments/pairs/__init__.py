@@ -1,0 +1,1 @@
+"""The schema of image pairs, an experiment's section `data.pairs`: `schema`."""

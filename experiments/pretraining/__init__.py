@@ -1,0 +1,1 @@
+"""The schema of self-supervised pretraining, ``covidmt pretrain``: `schema`."""

@@ -1,0 +1,102 @@
+"""Guided backpropagation: the rule of rectifiers, and what has no such rule."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+from experiments.errors import UserError
+from explain.cam import Cam
+from explain.decision import Decision
+from explain.guided import GuidedBackprop, refuse_smooth_activations
+
+X = torch.tensor([-1.0, 2.0, 3.0, 7.0])
+OUTER = torch.tensor([1.0, 1.0, -1.0, 1.0])
+
+
+def gradient(function) -> list[float]:
+    leaf = X.clone().requires_grad_()
+    with GuidedBackprop():
+        y = function(leaf + 0)  # no leaf, for those in place
+    return torch.autograd.grad((y * OUTER).sum(), leaf)[0].tolist()
+
+
+@pytest.mark.parametrize("relu", [F.relu, torch.relu, nn.ReLU(), nn.ReLU(inplace=True), torch.Tensor.relu_])
+def test_relu(relu):
+    """Only where input and gradient are positive."""
+    assert gradient(relu) == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("relu6", [F.relu6, nn.ReLU6(), nn.ReLU6(inplace=True), lambda x: F.hardtanh(x, 0.0, 6.0)])
+def test_relu6_stops_above_six_too(relu6):
+    assert gradient(relu6) == [0, 1, 0, 0]
+    with GuidedBackprop():
+        assert torch.equal(relu6(X.clone()), F.relu6(X))
+
+
+SMOOTH = [
+    nn.SiLU(),
+    nn.GELU(),
+    nn.Hardswish(),
+    nn.LeakyReLU(),
+    nn.ELU(),
+    nn.Mish(),
+    nn.PReLU(),
+    nn.Softplus(),
+    nn.Tanh(),
+]
+
+
+@pytest.mark.parametrize("activation", SMOOTH, ids=lambda activation: type(activation).__name__)
+def test_smooth_activations_have_no_such_rule(activation):
+    with pytest.raises(UserError, match=f"guided_gradcam needs a network with ReLU.*{type(activation).__name__}"):
+        refuse_smooth_activations(nn.Sequential(nn.ReLU(), activation))
+    with pytest.raises(UserError, match="guided_gradcam needs a network with ReLU"), GuidedBackprop():
+        activation(X)  # as a function, where no module tells
+
+
+def test_a_gate_beside_relus_is_none():
+    refuse_smooth_activations(nn.Sequential(nn.ReLU(), nn.Sigmoid()))
+    assert gradient(lambda x: x.relu() * torch.sigmoid(torch.zeros(4))) == [0, 0.5, 0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("build", "refused"),
+    [
+        (lambda: torchvision.models.efficientnet_b0(), True),
+        (lambda: torchvision.models.convnext_tiny(), True),
+        (lambda: torchvision.models.mobilenet_v3_small(), True),
+        (lambda: timm.create_model("efficientnet_b0"), True),
+        (lambda: timm.create_model("seresnet50"), False),
+        (lambda: torchvision.models.resnet18(), False),
+        (lambda: torchvision.models.vgg11(), False),
+        (lambda: torchvision.models.densenet121(), False),
+        (lambda: timm.create_model("tf_efficientnet_lite0"), False),
+    ],
+)
+def test_networks(build, refused):
+    with torch.device("meta"):
+        network = build()
+    if refused:
+        with pytest.raises(UserError, match="guided_gradcam"):
+            refuse_smooth_activations(network)
+    else:
+        refuse_smooth_activations(network)
+
+
+def test_a_network_without_any_relu_is_refused():
+    """Its activation is written out, so that no name tells it."""
+
+    class Handmade(nn.Module):
+        def features(self, images):
+            x = images.float() / 255
+            return [x * torch.sigmoid(x)]
+
+        def head(self, task):
+            return nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    image = torch.full((1, 1, 8, 8), 9, dtype=torch.uint8)
+    with pytest.raises(UserError, match="what Handmade has in place of a ReLU"):
+        Cam("guided_gradcam")(Handmade(), "covidx", image, Decision("COVID-19", 0))

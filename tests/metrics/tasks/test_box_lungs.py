@@ -1,0 +1,48 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics.tasks.box_lungs import BoxesOutOfLungs, box_regions
+
+
+def predicted(*boxes, scores=None):
+    return {"boxes": torch.tensor(boxes).float().reshape(-1, 4), "scores": torch.tensor(scores or [0.9] * len(boxes))}
+
+
+def scored(predictions, lung, **options):
+    metric = BoxesOutOfLungs(**options)
+    metric.update(predictions, lung)
+    return metric.compute()
+
+
+def lungs(*columns, size=10):
+    """One image each, whose first so many columns are lung."""
+    lung = torch.zeros(len(columns), size, size, dtype=torch.bool)
+    for image, count in zip(lung, columns, strict=True):
+        image[:, :count] = True
+    return lung
+
+
+def test_by_hand():
+    boxes = [predicted((0, 0, 4, 10), (1, 0, 6, 4), (3, 0, 8, 4)), predicted((0, 0, 10, 10)), predicted()]
+    got = scored(boxes, lungs(4, 0, 4))  # in the lungs: 1, 3/5, 1/5; no lungs; no box
+    assert (got["n"], got["no_lung"]) == (3, 1)
+    assert got["score"] == pytest.approx(100 / 3)
+    assert got["mean"] == pytest.approx((1 + 0.6 + 0.2) / 3, abs=1e-6)
+    assert scored(boxes, lungs(4, 0, 4), eta=0.7)["score"] == pytest.approx(200 / 3)
+
+
+def test_a_box_without_numbers_has_no_region():
+    got = scored([predicted((float("nan"),) * 4, scores=[float("nan")])], lungs(5))
+    assert (got["n"], got["no_region"]) == (0, 1)
+
+
+@given(st.lists(st.tuples(*[st.floats(-5, 15, width=32)] * 4), max_size=6))
+def test_regions_are_the_pixels_whose_centres_lie_in_the_box(corners):
+    boxes = torch.tensor(corners).reshape(-1, 4)
+    regions = box_regions(boxes, (7, 9))
+    for (x1, y1, x2, y2), region in zip(boxes.tolist(), regions, strict=True):
+        for y in range(7):
+            for x in range(9):
+                assert bool(region[y, x]) == (x1 <= x + 0.5 < x2 and y1 <= y + 0.5 < y2)

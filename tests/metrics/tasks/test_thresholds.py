@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.schema import ThresholdRule
+from metrics.tasks.thresholds import choose_threshold
+
+P, Y = np.array([0.1, 0.2, 0.3, 0.4, 0.8]), np.array([0.0, 1, 0, 1, 1])
+
+
+def test_by_hand():
+    assert choose_threshold(P, Y, ThresholdRule.fixed) == 0.5
+    assert choose_threshold(P, Y, ThresholdRule.youden) == pytest.approx(0.35)  # finds 2 of 3, none wrongly
+    assert choose_threshold(P, Y, ThresholdRule.sensitivity, 1.0) == pytest.approx(0.15)
+    assert choose_threshold(P, Y, ThresholdRule.sensitivity, 0.3) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("rule", list(ThresholdRule))
+def test_what_tells_nothing_leaves_a_half(rule):
+    for truth in (np.ones(5), np.zeros(5), np.full(5, np.nan)):
+        assert choose_threshold(P, truth, rule) == 0.5
+    assert choose_threshold(np.empty(0), np.empty(0), rule) == 0.5
+    worse = choose_threshold(P[:2], np.array([1.0, 0]), ThresholdRule.youden)
+    assert worse == 0.5  # the label's image has the lower probability
+
+
+def test_unknown_labels_and_missing_probabilities_count_for_nothing():
+    p, y = np.append(P, [0.9, np.nan]), np.append(Y, [np.nan, 0])
+    for rule in ThresholdRule:
+        assert choose_threshold(p, y, rule) == choose_threshold(P, Y, rule)
+
+
+images = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=2, max_size=30)
+
+
+@given(images, st.floats(0.05, 1))
+@settings(max_examples=80, deadline=None)
+def test_no_other_threshold_is_better(rows, wanted):
+    p, y = (np.array(column, float) for column in zip(*rows, strict=True))
+    if len(set(y)) < 2:
+        return
+
+    def rates(t):
+        return (p[y == 1] >= t).mean(), (p[y == 0] >= t).mean()
+
+    t = choose_threshold(p, y, ThresholdRule.sensitivity, wanted)
+    assert 0 < t < 1
+    assert rates(t)[0] >= wanted - 1e-9
+    assert all(rates(higher)[0] < wanted for higher in p[p > t] + 1e-9 if rates(higher)[0] < rates(t)[0])
+    t = choose_threshold(p, y, ThresholdRule.youden)
+    best = max(np.subtract(*rates(each)) for each in p)
+    assert np.subtract(*rates(t)) == pytest.approx(best) or best <= 0
+    assert 0 < t < 1
