@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # What PyTorch computes on, for a new .venv: cpu, or an older CUDA (make env TORCH=cu126); empty: the newest CUDA.
 TORCH ?=
+# Compiled modules are kept, whatever the shell says: a process starts in less than half of the time.
+unexport PYTHONDONTWRITEBYTECODE
 SLOW = slow and not kill and not cluster and not soak and not gpu and not dicom
 
 .PHONY: env demo test test-all docs kill-test cluster-test gpu-test dicom-test fuzz soak audit lint chaos
