@@ -112,11 +112,16 @@ def scan_folders(*folders: Path) -> FolderImages:
                     continue
                 if not _is_image(entry):
                     found.others.append(entry.name)
-                elif any("\udc80" <= letter <= "\udcff" for letter in entry.name):
+                elif not _is_utf8(entry.name):
                     raise UserError(f"{folder}: the file name {entry.name!a} is not UTF-8; rename the file")
                 else:
                     found.images.setdefault(entry.name, entry.path)
     return found
+
+
+def _is_utf8(name: str) -> bool:
+    """Return whether a name has none of the stand-ins that Python gives bytes which are not UTF-8."""
+    return name.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def find_folder(root: Path, folder: Path) -> Path:
@@ -142,7 +147,9 @@ def find_folder(root: Path, folder: Path) -> Path:
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the folders directly in a folder, sorted, without hidden ones and what macOS leaves in archives."""
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__MACOSX"))]
+    return [folder / name for name in sorted(names)]
 
 
 def count_others(others: Iterable[str], shown: int = 3) -> str:

@@ -15,9 +15,9 @@ One :class:`pandas.DataFrame` a source, one row an image:
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
@@ -253,7 +253,7 @@ def _read_pairs(
 
 
 def _file_format(image: str) -> str:
-    suffix = Path(image).suffix.lower()
+    suffix = os.path.splitext(image)[1].lower()
     return _FORMATS.get(suffix, suffix.removeprefix(".").upper())
 
 
