@@ -32,7 +32,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from timing import interval, ratio, rounds
 from torch.utils.data import DataLoader
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
 from callbacks.preemption import Preemption
 from callbacks.resume import ResumeCheckpoint
 from covidmt.tracking.logger import MlflowSpoolLogger

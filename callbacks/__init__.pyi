@@ -1,4 +1,4 @@
-from .history import MetricHistory as MetricHistory
+from .epochs.history import MetricHistory as MetricHistory
 from .loggers.contracts import LoggedAt as LoggedAt
 from .loggers.contracts import LogsPictures as LogsPictures
 from .loggers.contracts import LogsTables as LogsTables

@@ -10,7 +10,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
+from callbacks.epochs.lines import EpochLines
 from callbacks.nonfinite import BestCheckpoint
 from covidmt.tracking.folders import RunFolder, mlruns_dir
 from covidmt.tracking.provenance import log_code, log_datasets
@@ -52,7 +53,8 @@ def train_lungs(experiment: LungsExperiment) -> Path:
         enable_version_counter=False,
     )
     settings = experiment.trainer if experiment.data.validate else experiment.trainer | WITHOUT_VALIDATION
-    trainer = make_trainer(settings, [history, checkpoint], mlruns_dir())
+    lines = EpochLines(history, MONITOR, {MONITOR: "F1 of the lungs {:.3f}"}, highest=True)
+    trainer = make_trainer(settings, [history, lines, checkpoint], mlruns_dir())
     datamodule = LungDataModule(experiment)
     datamodule.setup()
     module = LungUNet(experiment)

@@ -9,7 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
+from callbacks.epochs.lines import EpochLines
 from covidmt.tracking.folders import RunFolder, mlruns_dir
 from covidmt.tracking.provenance import log_code, log_datasets
 from covidmt.tracking.untracked import RunLogger, open_logger, tracked
@@ -38,7 +39,8 @@ def pretrain(experiment: PretrainExperiment) -> Path:
     seed_everything(experiment.seed, workers=True, verbose=False)
     history = MetricHistory()
     checkpoint = ModelCheckpoint(filename="contrastive", save_weights_only=True, enable_version_counter=False)
-    trainer = make_trainer(experiment.trainer, [history, checkpoint], mlruns_dir())
+    lines = EpochLines(history, "val/loss", {"val/loss": "validation loss {:.3f}", "val/retrieval": "retrieval {:.3f}"})
+    trainer = make_trainer(experiment.trainer, [history, lines, checkpoint], mlruns_dir())
     module = ContrastiveModule(experiment)
     module.configure_optimizers()
     datamodule = PretrainDataModule(experiment)

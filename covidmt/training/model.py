@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
 from covidmt.exporting.card import model_card
 from covidmt.exporting.facts import NO_SHORTCUT, ModelFacts, linked_metrics
 from covidmt.exporting.package import write_model

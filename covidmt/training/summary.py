@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
 from experiments.schema import Experiment, PrivacyUnit, Task, TaskKind
 from metrics.intervals import wilson
 from metrics.paired import SIDES

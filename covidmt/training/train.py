@@ -15,7 +15,8 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
+from callbacks.epochs.lines import EpochLines, epoch_scores
 from callbacks.nonfinite import ADVICE, BestCheckpoint
 from callbacks.overlays import GradCamOverlays
 from callbacks.preemption import Preemption
@@ -32,7 +33,6 @@ from covidmt.trainer import explain_refusals, make_trainer
 from covidmt.training.blocks import describe_pairs, end_block, print_block, program, start_block
 from covidmt.training.data_state import Saved, read_data_state, refuse_changed_data, to_saved
 from covidmt.training.description import NOTE, describe_run, describe_settings
-from covidmt.training.epoch_lines import EpochLines, epoch_scores
 from covidmt.training.growth import describe_budget, keep_finished
 from covidmt.training.initial import begin_module
 from covidmt.training.model import log_network

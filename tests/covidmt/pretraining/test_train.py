@@ -24,6 +24,9 @@ def test_films_become_weights_that_a_training_begins_with(
     (path,) = (tmp_path / "mlruns" / "checkpoints").glob("*/backbone.pth")
     assert f"model.weights={path}" in out
     assert "find their partner" in out
+    (line,) = (line for line in out.splitlines() if line.startswith("epoch 1/1"))
+    assert "validation loss" in line
+    assert "retrieval" in line
 
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     run = client.get_run(path.parent.name)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
 from covidmt.training.summary import DecisionCounts, decision_interval, summary_table
 from experiments.load import load_experiment
 from experiments.schema import Experiment, Robustness, Task

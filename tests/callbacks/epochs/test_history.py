@@ -3,7 +3,7 @@ from math import nan
 import pytest
 import torch
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
 from tests.helpers.tiny_module import Tiny, TinyData, trainer
 
 pytestmark = [

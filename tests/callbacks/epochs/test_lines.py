@@ -10,8 +10,8 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from callbacks.history import MetricHistory
-from covidmt.training.epoch_lines import EpochLines, epoch_scores
+from callbacks.epochs.history import MetricHistory
+from callbacks.epochs.lines import EpochLines, epoch_scores
 from experiments.load import load_experiment
 
 LOSSES = [0.5, 0.3, 0.4]  # of the validations: the second is the best
@@ -38,7 +38,9 @@ class Logging(LightningModule):
 
 def fit(folder: Path, *, seconds: Iterator[float], **arguments: Any) -> list[str]:
     history, written = MetricHistory(), []
-    lines = EpochLines(history, "val/loss", {"val/pi_score": "PI {:.1f} %"}, written.append, lambda: next(seconds))
+    lines = EpochLines(
+        history, "val/loss", {"val/pi_score": "PI {:.1f} %"}, write=written.append, clock=lambda: next(seconds)
+    )
     trainer = Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder, callbacks=[history, lines], **arguments,
@@ -65,6 +67,13 @@ def test_a_line_a_validation_with_the_best_marked(tmp_path: Path):
         ["0.667 steps/s", "loss 2", "*"],
         ["0.667 steps/s", "loss 2", "PI 2.9 %"],
     ]
+
+
+def test_the_best_is_the_highest_where_high_values_are_good():
+    history = MetricHistory()
+    history.validations = [(0, {"val/f1": 0.7}), (1, {"val/f1": 0.9})]
+    texts = [EpochLines(history, "val/f1", {}, highest=highest).validation_text() for highest in (True, False)]
+    assert texts == ["*", ""]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from callbacks.history import MetricHistory
+from callbacks.epochs.history import MetricHistory
 from experiments.schema import Experiment, TaskKind
 from experiments.trainer.loudness import is_quiet
 
@@ -28,8 +28,9 @@ class EpochLines(Callback):
 
     Args:
         history: It remembers the validations; this callback comes after it.
-        monitor: The metric whose lowest value marks the best epoch.
+        monitor: The metric whose best value marks the best epoch.
         scores: What is shown of a validation, as far as it was logged: metric key -> text with its number's place.
+        highest: Whether the monitor's high values are good; else low ones are.
         write: Prints a line.
         clock: Seconds; steps a second are counted by it.
 
@@ -47,10 +48,13 @@ class EpochLines(Callback):
         history: MetricHistory,
         monitor: str,
         scores: Mapping[str, str],
+        *,
+        highest: bool = False,
         write: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.history, self.monitor, self.scores, self.write, self.clock = history, monitor, scores, write, clock
+        self.history, self.monitor, self.highest, self.scores = history, monitor, highest, scores
+        self.write, self.clock = write, clock
         self._is_terminal = sys.stdout.isatty()
         self._begin()
 
@@ -84,7 +88,7 @@ class EpochLines(Callback):
             return ""
         epoch, metrics = self.history.validations[-1]
         shown = [text.format(metrics[key]) for key, text in self.scores.items() if isfinite(metrics.get(key, nan))]
-        best = self.history.best(self.monitor)
+        best = self.history.best(self.monitor, highest=self.highest)
         return "  ".join(shown + ["*"] * (best is not None and best[0] == epoch))
 
     def _print(self, trainer: Trainer, text: str) -> None:

@@ -1,0 +1,1 @@
+"""What the epochs of a training gave: `history` keeps the validations, `lines` prints one line an epoch."""
