@@ -231,6 +231,8 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", ".*`srun` command is available.*")
     # The run folder: a resumed run's checkpoints, and the mark that it is unfinished.
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    # data.num_workers is the experiment's, made for a cluster's node; on fewer cores the workers share them.
+    warnings.filterwarnings("ignore", "This DataLoader will create .* worker processes")
     # A process without validation images has nothing to update its metrics with; the others' count.
     warnings.filterwarnings("ignore", ".*was called before the ``update`` method.*")
 

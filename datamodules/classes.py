@@ -103,10 +103,12 @@ def describe_few_validation_images(
         for count in range(FEW):
             names = [name for name in counts if counts[name] == count]
             if names:
-                number = f"only {count} validation image is" if count else "no validation image is"
+                number = f"only {count}" if count else "no"
+                again = f", only {count} is " if count else ", none is "
                 whose = "its" if len(names) == 1 else "their"
                 worth = "scores say nothing" if count else "AUROC is undefined"
-                sentences.append(f"tasks.{task.name}: {number} {', '.join(names)}: {whose} {worth}; {remedy}")
+                each = f"{number} validation image is {again.join(names)}"
+                sentences.append(f"tasks.{task.name}: {each}: {whose} {worth}; {remedy}")
     return sentences
 
 

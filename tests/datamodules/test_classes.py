@@ -76,7 +76,13 @@ def test_classes_of_a_task_are_in_one_sentence() -> None:
     (sentence,) = describe_few_validation_images(
         [Task("t", "own", labels=["a", "b", "c"])], {"own": own}, SplitPolicy.paper
     )
-    assert sentence.startswith("tasks.t: no validation image is a, b: their AUROC is undefined; ")
+    assert sentence.startswith("tasks.t: no validation image is a, none is b: their AUROC is undefined; ")
+
+
+def test_each_class_has_its_own_image() -> None:
+    own = pd.DataFrame({"split": "val", "a": [1.0, 1, 1, 0], "b": [1.0, 0, 0, 0]})
+    (sentence,) = describe_few_validation_images([Task("t", "own", labels=["a", "b"])], {"own": own}, SplitPolicy.paper)
+    assert sentence.startswith("tasks.t: only 1 validation image is b, only 1 is without a: their scores say nothing; ")
 
 
 def test_negatives_and_boxes_are_classes_too() -> None:
