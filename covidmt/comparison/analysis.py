@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from covidmt.comparison.comparisons import Comparison, PairedResults, compare, with_pair_intervals
@@ -21,7 +22,9 @@ class Analysis:
         configurations: All of them.
         ranking: Those with a PI score, the most stable first.
         couples: Base network alone and with most tasks, for every base network that has both.
-        single: The base networks alone.
+        single: The base networks alone; none of a network that was trained alone in several ways, and never with more
+            tasks: which of them it would be is nobody's choice.
+        references: Of such a network the first configuration, with which its others are compared.
         against_base: Every other configuration against its base network alone, the couples first.
         against_best: The most stable configuration against each other one.
         paired: What the runs did on the same pairs.
@@ -33,6 +36,7 @@ class Analysis:
     ranking: list[Configuration]
     couples: list[Couple]
     single: list[Configuration]
+    references: list[Configuration]
     against_base: list[Comparison]
     against_best: list[Comparison]
     paired: PairedResults
@@ -47,6 +51,8 @@ def analyse(collected: TrainedRuns) -> Analysis:
     # each base network alone, and with most tasks
     lines = {c.network: main_line(configurations, c.network) for c in configurations}
     bases = {network: line[0] for network, line in lines.items() if len(line[0].tasks) == 1}
+    alone = Counter(c.network for c in configurations if len(c.tasks) == 1)
+    references = [base for network, base in bases.items() if alone[network] > 1 and len(lines[network][-1].tasks) == 1]
     couples = [(base, lines[network][-1]) for network, base in bases.items() if len(lines[network][-1].tasks) > 1]
 
     # everything against its base network alone, and against the most stable
@@ -63,7 +69,8 @@ def analyse(collected: TrainedRuns) -> Analysis:
         configurations=configurations,
         ranking=ranking,
         couples=couples,
-        single=list(bases.values()),
+        single=[base for base in bases.values() if base not in references],
+        references=references,
         against_base=compare(couples, paired) + compare(others, paired),
         against_best=compare(against_best, paired),
         paired=paired,

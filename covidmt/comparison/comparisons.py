@@ -69,11 +69,15 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """One of :data:`metrics.inference.differences.VERDICTS`; without tables of pairs no more than ``likely``."""
+        """One of :data:`metrics.inference.differences.VERDICTS`.
+
+        Without tables of pairs no more than ``likely``, and of OLS too: the rule was tried for PI (docs/statistics.md).
+        """
         if self.basis == IMAGES and not isnan(self.p_adjusted):
             return "likely" if self.p_adjusted < LIKELY else "not shown"  # it tells nothing of other patients
         seeds = min(len(self.first.runs), len(self.second.runs)) if self.basis == CONFIGURATIONS else 1
-        return verdict(self.p_adjusted, seeds, self.patients)
+        said = verdict(self.p_adjusted, seeds, self.patients)
+        return "likely" if said == "clear" and self.score != "pi" else said
 
 
 class PairedResults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
 from statistics import fmean
@@ -33,10 +34,12 @@ from covidmt.pages.style import INK, figure_row, legend_below, nth_colour
 def draw_overview(configurations: Sequence[Configuration]) -> Figure:
     """Draw PI and both OLS of every configuration, a row each."""
     keys = _shared_scores(configurations, any)
-    figure, axes = figure_row(len(keys), width=WIDTH, height=1.1 + 0.34 * len(configurations), sharey=True)
+    labels = [_wrapped(configuration.label) for configuration in configurations]
+    height = 1.1 + 0.34 * sum(label.count("\n") + 1 for label in labels)
+    figure, axes = figure_row(len(keys), width=WIDTH, height=height, sharey=True)
     rows = np.arange(len(configurations))[::-1]
     for axis, key in zip(axes, keys, strict=True):
-        axis.set_title(SCORES[key].title)
+        axis.set_title(_wrapped(SCORES[key].title, 19))
         for row, configuration in zip(rows, configurations, strict=True):
             mean = configuration.scores.get(key)
             if mean is not None:
@@ -46,7 +49,7 @@ def draw_overview(configurations: Sequence[Configuration]) -> Figure:
         axis.set_xlim(left=0)
         axis.grid(axis="x", alpha=0.25)
         axis.set_ylim(-0.7, len(configurations) - 0.3)
-    axes[0].set_yticks(rows, [configuration.label for configuration in configurations])
+    axes[0].set_yticks(rows, labels)
     return figure
 
 
@@ -210,26 +213,32 @@ def draw_differences(table: Sequence[Comparison]) -> Figure:
     keys = list(dict.fromkeys(row.score for row in table))
     couples = list(dict.fromkeys((row.second.label, row.first.label) for row in table))
     rows = {couple: len(couples) - 1 - number for number, couple in enumerate(couples)}
-    figure, axes = figure_row(len(keys), width=WIDTH, height=1.3 + 0.42 * len(couples), sharey=True)
+    labels = [f"{_wrapped(second)}\nagainst {_wrapped(first)}" for second, first in couples]
+    height = 1.4 + 0.21 * sum(label.count("\n") + 1 for label in labels)
+    figure, axes = figure_row(len(keys), width=WIDTH, height=height, sharey=True)
     for axis, key in zip(axes, keys, strict=True):
-        axis.set_title(SCORES[key].title.removesuffix(", %"))
+        axis.set_title(_wrapped(SCORES[key].title.removesuffix(", %"), 18))
         axis.axvline(0, color=INK, lw=1)
         for row in (row for row in table if row.score == key):
             y, colour = rows[row.second.label, row.first.label], VERDICTS[row.verdict]
             if not isnan(row.low):
                 axis.plot([row.low, row.high], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
             axis.plot(row.difference, y, "o", color=colour, ms=7)
-        left, right = ("fewer changes", "more changes") if key == "pi" else ("fewer maps out", "more maps out")
-        axis.set_xlabel(f"difference, points\n← {left}       {right} →")
+        axis.set_xlabel(f"difference, points\n← fewer {'answers change' if key == 'pi' else 'maps out'}")
         axis.grid(axis="x", alpha=0.25)
         axis.set_ylim(-0.7, len(couples) - 0.3)
-    axes[0].set_yticks(list(rows.values()), [f"{second}\nagainst {first}" for second, first in couples], fontsize=8.5)
+    axes[0].set_yticks(list(rows.values()), labels, fontsize=8.5)
 
     # the verdicts that there are
     for verdict in (verdict for verdict in VERDICTS if any(row.verdict == verdict for row in table)):
         axes[-1].plot([], [], "o-", lw=2.5, color=VERDICTS[verdict], label=verdict)
     legend_below(figure, 4)
     return figure
+
+
+def _wrapped(text: str, width: int = 40) -> str:
+    """Return a text in lines, so that a figure has room beside it; long names without blanks are not broken."""
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _shared_scores(configurations: Sequence[Configuration], quantifier: Callable[[Iterable[bool]], bool]) -> list[str]:

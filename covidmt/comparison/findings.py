@@ -11,7 +11,7 @@ from covidmt.comparison.analysis import Analysis
 from covidmt.comparison.comparisons import IMAGES as SEEDS_ON_IMAGES
 from covidmt.comparison.comparisons import Comparison
 from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration, also_differs
-from covidmt.comparison.pair_words import describe_pairs
+from covidmt.comparison.pair_words import describe_pairs, describe_sources
 from covidmt.comparison.trained_runs import TrainedRun
 from covidmt.exporting.facts import NO_SHORTCUT, SHORTCUTS
 from covidmt.pages.numbers import NBSP, p_value, points, points_interval, relative_change, relative_percent
@@ -55,7 +55,7 @@ def headlines(analysis: Analysis) -> list[Headline]:
     found = []
     for base, many in analysis.couples:
         rows = {row.score: row for row in analysis.against_base if (row.first, row.second) == (base, many)}
-        found.append(_headline(f"{base.network}: {len(many.tasks)} tasks against 1", rows))
+        found.append(_headline(f"{base.network}: {len(many.tasks)} tasks against 1", rows, analysis.paired.n_pairs))
 
     # the lowest PI of all, or the first comparison that there is
     if analysis.against_best:
@@ -63,17 +63,18 @@ def headlines(analysis: Analysis) -> list[Headline]:
         rows = {row.score: row for row in analysis.against_best if row.first is second}
         title = f"Lowest PI score of {len(analysis.configurations)}: {best.label}; next is {second.label}"
         title += also_differs(best, second, most=5)
-        found.append(_headline(title, rows))
+        found.append(_headline(title, rows, analysis.paired.n_pairs))
     elif not analysis.couples and analysis.against_base:
         row = analysis.against_base[0]
         rows = {r.score: r for r in analysis.against_base if r.second is row.second}
         also = also_differs(row.second, row.first, most=5)
-        found.append(_headline(f"{row.second.label} against {row.first.label}{also}", rows))
+        title = f"{row.second.label} against {row.first.label}{also}"
+        found.append(_headline(title, rows, analysis.paired.n_pairs))
     return found
 
 
-def _headline(title: str, rows: Mapping[str, Comparison]) -> Headline:
-    """Put the rows of one couple, by score, into words."""
+def _headline(title: str, rows: Mapping[str, Comparison], n_pairs: int) -> Headline:
+    """Put the rows of one couple, by score, into words; the number of pairs is that of each training, or 0."""
     pi = rows["pi"]
     better, other = (pi.second, pi.first) if pi.difference <= 0 else (pi.first, pi.second)
     verdict, statement, sure = pi.verdict, _statement(pi, better, other), _how_sure(pi)
@@ -84,7 +85,7 @@ def _headline(title: str, rows: Mapping[str, Comparison]) -> Headline:
     elif one_sided := _one_sided(better):
         sure += f" But {one_sided}"
     saliency = [_saliency_words(rows[score], images) for score, images in IMAGES.items() if score in rows]
-    return Headline(title, verdict, statement, [_how_much(pi, better, other), sure, *saliency])
+    return Headline(title, verdict, statement, [_how_much(pi, better, other, n_pairs), sure, *saliency])
 
 
 def _statement(pi: Comparison, better: Configuration, other: Configuration) -> str:
@@ -101,16 +102,36 @@ def _statement(pi: Comparison, better: Configuration, other: Configuration) -> s
     }[pi.verdict]
 
 
-def _how_much(pi: Comparison, better: Configuration, other: Configuration) -> str:
+def _how_much(pi: Comparison, better: Configuration, other: Configuration, n_pairs: int) -> str:
     low, high = sorted(pi.values)
     if not pi.difference:
         return f"How much: on these pairs as many answers change with both, {low:.2f}{NBSP}% on average over seeds."
+
+    # a relative change only where there is one to speak of
     fewer = -relative_change(high, low)
-    relative = f" ({fewer:.0f}{NBSP}% fewer)" if isfinite(fewer) else ""
-    return (
-        f"How much: on the way through the channel {low:.2f}{NBSP}% of the answers change with {better.label}, "
-        f"{high:.2f}{NBSP}% with {other.label}; {high - low:.2f} points fewer{relative}."
-    )
+    shown = isfinite(fewer) and pi.verdict in ("clear", "likely", "these trainings only")
+    relative = f" ({fewer:.0f}{NBSP}% fewer)" if shown else ""
+    few, many = (_changes(value, configuration, n_pairs) for value, configuration in ((low, better), (high, other)))
+    words = f"How much: {few} change with {better.label}, {many} with {other.label}; {high - low:.2f} points{relative}."
+    return words + _right_words(better, other)
+
+
+def _changes(value: float, configuration: Configuration, n_pairs: int) -> str:
+    """Write ``2 of 141 answers (3 trainings x 47 pairs; 1.42 %)``; without tables of pairs the percentage alone."""
+    if not n_pairs:
+        return f"{value:.2f}{NBSP}% of the answers"
+    trainings = len(configuration.runs)
+    answers = trainings * n_pairs
+    times = f"{trainings} training{'s' if trainings > 1 else ''} x {n_pairs} pairs"
+    return f"{value / 100 * answers:.0f} of {answers} answers ({times}; {value:.2f}{NBSP}%)"
+
+
+def _right_words(better: Configuration, other: Configuration) -> str:
+    """Say how often both are right, which a PI score is to be read beside; empty where labels are unknown."""
+    if not all("pairs_original" in c.scores for c in (better, other)):
+        return ""
+    first, second = (c.scores["pairs_original"].value for c in (better, other))
+    return f" Of the originals {first:.1f}{NBSP}% and {second:.1f}{NBSP}% are answered rightly."
 
 
 def _how_sure(row: Comparison) -> str:
@@ -215,6 +236,12 @@ def _scored_images(metrics: Mapping[str, float], side: str) -> tuple[int, int] |
     return None
 
 
+def reference_words(analysis: Analysis) -> str:
+    """Return what the others are compared with: base networks alone, or the first of a network's configurations."""
+    firsts = [f"{each.label} (the first of several configurations of one network)" for each in analysis.references]
+    return " or ".join(["the base network alone"] * bool(analysis.single or not firsts) + firsts)
+
+
 def reservations(analysis: Analysis) -> list[str]:
     """Return what a reader must know before believing the figures."""
     texts = list(analysis.collected.notes)
@@ -234,6 +261,7 @@ def reservations(analysis: Analysis) -> list[str]:
             texts.append(f"The trainings differ in {what} ({tag}; {counts}): a difference may come from that alone.")
 
     # what gives the classes away
+    texts += describe_sources(analysis.collected)
     told = {line for run in analysis.collected.counted for line in run.tags.get(SHORTCUTS, NO_SHORTCUT).splitlines()}
     texts += [f"Of the training images: {line}" for line in sorted(told - {NO_SHORTCUT})]
 
@@ -241,7 +269,11 @@ def reservations(analysis: Analysis) -> list[str]:
     conventions = {run.tags["mask_heart"] for run in analysis.collected.counted if "mask_heart" in run.tags}
     if len(conventions) == 1:
         (heart,) = conventions
-        texts.append(f"OLS is measured with {HEARTS.get(heart, heart)} (data.masks.heart={heart}).")
+        texts.append(
+            f"OLS is measured with {HEARTS.get(heart, heart)} (data.masks.heart={heart}). Under the other convention "
+            "it can be several times as high or low, and it depends on who drew the lungs and on how coarse the maps "
+            "are: covidmt evaluate says all three of a run."
+        )
 
     # what is missing
     if analysis.paired.left_out:

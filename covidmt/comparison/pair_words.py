@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from covidmt.comparison.trained_runs import TrainedRuns
+from datamodules.checks.shortcuts import find_giveaways, giveaway_of_pairs
 
 AS_RECEIVED = "wacxr"  # the kind of source that brings what a phone received
 
@@ -32,3 +35,25 @@ def decision_labels(collected: TrainedRuns) -> str:
     """Return the labels that the decisions are about, ``COVID-19``; of several, all."""
     labels = [run.settings.get("robustness.label", "") for run in collected.counted]
     return " or ".join(dict.fromkeys(label for label in labels if label)) or "positive"
+
+
+def describe_sources(collected: TrainedRuns) -> list[str]:
+    """Say where the origin of the pairs' patients gives the label away, and how often a constant answer is right.
+
+    The origin is what stands before a patient's number: ``cohen`` of ``cohen:48``.
+    """
+    tables = [run.pairs for run in collected.counted if run.pairs is not None]
+    if not tables:
+        return []
+    pairs = pd.concat(tables)
+    pairs = pairs[~pairs.index.duplicated()].dropna(subset=["label"])
+    if pairs["label"].nunique() < 2:
+        return []
+
+    positive, label = pairs["label"] == 1, decision_labels(collected)
+    origins = pairs["patient"].str.partition(":")[0]
+    counts = pd.crosstab(positive.map({True: label, False: f"not {label}"}), origins)
+    sentence = giveaway_of_pairs(find_giveaways(counts), label)
+    often = max(positive.mean(), 1 - positive.mean())
+    constant = f"Always giving the more frequent answer would be right on {100 * often:.1f}\N{NO-BREAK SPACE}% of them."
+    return [f"{sentence or f'There are {len(pairs)} pairs of known label.'} {constant}"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from covidmt.comparison import figures
 from covidmt.comparison.analysis import Analysis, analyse
 from covidmt.comparison.configurations import ROBUSTNESS, SCORES, also_differs
-from covidmt.comparison.findings import headlines, reservations
+from covidmt.comparison.findings import headlines, reference_words, reservations
 from covidmt.comparison.hide_and_seek import change_text, draw_hide_and_seek, share_text
 from covidmt.comparison.pair_words import decision_labels, describe_pairs
 from covidmt.comparison.privacy import draw_trade_off
@@ -136,6 +136,7 @@ def _page(analysis: Analysis, images: Mapping[str, str]) -> str:
         ROBUSTNESS=ROBUSTNESS,
         headlines=headlines(analysis),
         reservations=[*reservations(analysis), *configuration_notes(analysis)],
+        reference=reference_words(analysis),
         pairs=describe_pairs(analysis.collected),
         label=decision_labels(analysis.collected),
         differ_more=any(also_differs(c, analysis.single[0]) for c in analysis.single[1:]),

@@ -82,14 +82,18 @@ def stability_table(rows: Sequence[TaskStability]) -> list[dict[str, object]]:
 
 @styled
 def draw_stability(configurations: Sequence[Configuration]) -> Figure | None:
-    """Draw each task's PI and LI against the number of tasks: a line a task and base network; None: nothing to draw.
+    """Draw each task's PI and LI against the number of tasks: a line a task and base network.
+
+    Returns:
+        None where there is no such score, or no base network has several numbers of tasks: the table says it all.
 
     Only configurations that differ from each other in their tasks alone are on a line (:func:`.main_line`).
     """
     networks = list(dict.fromkeys(c.network for c in configurations))
     lines = {network: stability_rows(main_line(configurations, network)) for network in networks}
     scores = [score for score in STABILITY if any(row.score == score for rows in lines.values() for row in rows)]
-    if not scores:
+    counts = [{len(row.configuration.tasks) for row in rows} for rows in lines.values()]
+    if not scores or max(map(len, counts)) < 2:
         return None
 
     tasks = list(dict.fromkeys(row.task for rows in lines.values() for row in rows))

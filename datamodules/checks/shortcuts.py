@@ -79,6 +79,34 @@ def find_giveaways(counts: pd.DataFrame) -> list[Giveaway]:
     return found
 
 
+def giveaway_of_pairs(found: Sequence[Giveaway], label: str) -> str:
+    """Say that the source of pairs tells the answer; empty where it does not.
+
+    Args:
+        found: Of pairs with and without the label, by source.
+        label: What is decided.
+
+    Example:
+        >>> counts = pd.DataFrame({"cohen": {"sick": 25, "not sick": 0}, "nih": {"sick": 0, "not sick": 22}})
+        >>> giveaway_of_pairs(find_giveaways(counts), "sick").partition(":")[0]
+        'Of these 47 pairs, all 25 labelled sick are from cohen and all 22 others from nih'
+    """
+    own = next((each for each in found if each.label == label), None)
+    if own is None:
+        return ""
+    whole = own.inside == own.images and not own.outside
+    others = next((each for each in found if each.label != label), None)
+    where = f"from {others.values}" if whole and others is not None else f"not from {own.values}"
+    are = (
+        f"all {own.images} labelled {label} are from {own.values} and all {own.others} others {where}"
+        if whole
+        else f"{own.inside} of {own.images} labelled {label} are from {own.values}, and {own.outside} of "
+        f"{own.others} others"
+    )
+    tell = "cannot tell" if whole else "hardly tell"
+    return f"Of these {own.images + own.others} pairs, {are}: these figures {tell} the disease from the source."
+
+
 def giveaways(attribute: str, counts: pd.DataFrame, *, recompressed: bool = False) -> list[str]:
     """Write a sentence for every class of :func:`find_giveaways`.
 

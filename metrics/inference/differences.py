@@ -19,6 +19,7 @@ CLEAR, LIKELY = (
 VERDICTS = ("clear", "likely", "these trainings only", "not shown", "unknown")
 SEVERAL = 3  # trainings of each, below which nothing is called clear
 FEW_PATIENTS = 20  # below which nothing is said to differ
+TRIED_PATIENTS = 50  # the fewest of which benchmarks/coverage.py has tried the rule: below, nothing is called clear
 FEW_DISAGREE = 4  # patients on whom trainings disagree: fewer count as so many
 
 
@@ -83,8 +84,9 @@ def verdict(p: float, seeds: int, patients: int) -> str:
 
     Returns:
         ``unknown``: there is no p-value, or there are fewer than 20 patients; ``not shown``: p is 0.05 or more; ``these
-        trainings only``: p is below, but one of the two was trained once; ``likely``; ``clear``: p is below 0.005, and
-        both were trained three times or more, since two trainings hardly tell how far a third would be.
+        trainings only``: p is below, but one of the two was trained once; ``likely``; ``clear``: p is below 0.005,
+        there are 50 patients or more, and both were trained three times or more, since two trainings hardly tell how
+        far a third would be.
 
     Example:
         >>> [verdict(p, seeds=3, patients=200) for p in (0.2, 0.03, 0.004)]
@@ -96,7 +98,7 @@ def verdict(p: float, seeds: int, patients: int) -> str:
         return "not shown"
     if seeds < 2:
         return "these trainings only"
-    return "clear" if p < CLEAR and seeds >= SEVERAL else "likely"
+    return "clear" if p < CLEAR and seeds >= SEVERAL and patients >= TRIED_PATIENTS else "likely"
 
 
 def paired_difference(

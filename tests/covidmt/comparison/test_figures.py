@@ -32,7 +32,7 @@ def analysis(store: Store) -> Analysis:
 def test_the_overview_has_a_row_a_configuration(analysis: Analysis):
     axes = draw_overview(analysis.configurations).axes
     titles = [axis.get_title(loc="left") for axis in axes]
-    assert titles == ["PI score, %", "OLS score, original, %", "OLS score, received, %"]
+    assert titles == ["PI score, %", "OLS score,\noriginal, %", "OLS score,\nreceived, %"]
     assert [label.get_text() for label in axes[0].get_yticklabels()] == [c.label for c in analysis.configurations]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from covidmt.comparison.analysis import analyse
-from covidmt.comparison.findings import headlines, reservations
+from covidmt.comparison.findings import headlines, reference_words, reservations
 from covidmt.comparison.style import VERDICTS
 from covidmt.comparison.tables import csv_tables, interval_words, latex
 from covidmt.comparison.trained_runs import collect_runs
@@ -28,13 +28,62 @@ def test_what_must_agree_and_does_not_is_said(store: Store):
 def test_ols_says_its_convention_and_two_conventions_are_a_warning(store: Store):
     runs = [store.trial(seed=seed, tags={"mask_heart": "in"}, metrics=scores(3)) for seed in range(2)]
     said = reservations(analyse(collect_runs(runs, store)))
-    assert [text for text in said if "part behind the heart" in text] == [
-        "OLS is measured with lung fields with the part behind the heart (data.masks.heart=in)."
-    ]
+    (text,) = [text for text in said if "part behind the heart" in text]
+    assert text.startswith("OLS is measured with lung fields with the part behind the heart (data.masks.heart=in). ")
+    assert "Under the other convention it can be several times as high or low" in text
     runs.append(store.trial(seed=2, tags={"mask_heart": "out"}, metrics=scores(3)))
     said = [text for text in reservations(analyse(collect_runs(runs, store))) if "heart" in text]
     assert len(said) == 1
     assert "differ in whether their lungs hold the part behind the heart" in said[0]
+
+
+def test_how_much_is_counted_and_relative_only_where_it_is_shown(store: Store):
+    """Two of 120 answers change against six of 120: not shown, so it is not "67 % fewer"."""
+    runs = [store.trial(seed=seed, pairs=flipped(seed, 9)) for seed in range(3)]
+    runs += [store.trial(n_tasks=6, seed=seed, pairs=flipped(*[3] * (seed < 2))) for seed in range(3)]
+    (headline,) = headlines(analyse(collect_runs(runs, store)))
+    assert headline.verdict == "not shown"
+    assert headline.lines[0] == (
+        "How much: 2 of 120 answers (3 trainings x 40 pairs; 1.67\N{NO-BREAK SPACE}%) change with ResNet-50, 6 tasks, "
+        "6 of 120 answers (3 trainings x 40 pairs; 5.00\N{NO-BREAK SPACE}%) with ResNet-50, 1 task; 3.33 points. "
+        "Of the originals 100.0\N{NO-BREAK SPACE}% and 100.0\N{NO-BREAK SPACE}% are answered rightly."
+    )
+    runs = [store.trial(pairs=flipped(*range(20))), store.trial(n_tasks=6, pairs=flipped(0, 1))]
+    (headline,) = headlines(analyse(collect_runs(runs, store)))
+    assert "45.00 points (90\N{NO-BREAK SPACE}% fewer)." in headline.lines[0]
+
+
+def test_where_the_origin_tells_the_label_it_is_said(store: Store):
+    pairs = flipped(0, 1)
+    runs = [store.trial(pairs=pairs), store.trial(n_tasks=6, pairs=pairs)]
+    said = reservations(analyse(collect_runs(runs, store)))
+    constant = "Always giving the more frequent answer would be right on 50.0\N{NO-BREAK SPACE}% of them."
+    assert f"There are 40 pairs of known label. {constant}" in said
+    pairs["patient"] = np.where(pairs["label"] == 1, "cohen:", "nih:") + pairs["patient"].str.removeprefix("p:")
+    runs = [store.trial(pairs=pairs), store.trial(n_tasks=6, pairs=pairs)]
+    assert (
+        "Of these 40 pairs, all 20 labelled COVID-19 are from cohen and all 20 others from nih: these figures cannot "
+        f"tell the disease from the source. {constant}"
+    ) in reservations(analyse(collect_runs(runs, store)))
+
+
+def test_a_network_trained_alone_in_several_ways_has_no_base_network(store: Store):
+    """Which of them it would be is nobody's choice: the first one is a reference, and is named."""
+    runs = [
+        store.trial(seed=seed, pairs=flipped(seed), overrides={"model.weights": weights})
+        for weights in ("a.pth", "b.pth")
+        for seed in range(2)
+    ]
+    made = analyse(collect_runs(runs, store))
+    assert made.single == []
+    assert [each.label for each in made.references] == ["ResNet-50, 1 task, weights a.pth"]
+    assert (
+        reference_words(made) == "ResNet-50, 1 task, weights a.pth (the first of several configurations of one network)"
+    )
+    runs += [store.trial(backbone="vgg19", seed=seed, pairs=flipped(seed)) for seed in range(2)]
+    made = analyse(collect_runs(runs, store))
+    assert [each.network for each in made.single] == ["VGG-19"]
+    assert reference_words(made).startswith("the base network alone or ResNet-50")
 
 
 def test_a_single_seed_is_said_of_whom_it_is_true(store: Store):

@@ -52,6 +52,16 @@ def test_nothing_to_draw_without_them(store: Store):
     assert draw_stability(analyse(collect_runs(["older"], store)).configurations) is None
 
 
+def test_nothing_to_draw_over_one_number_of_tasks(store: Store):
+    parent = store.sweep("alone")
+    for lr in (1e-3, 1e-4):
+        metrics = scores(4, 40) | {"test/pi/covidx": 4.0}
+        store.trial(parent=parent, sweep="alone", metrics=metrics, overrides={"optimizer.lr": lr})
+    configurations = analyse(collect_runs(["alone"], store)).configurations
+    assert len(stability_rows(configurations)) == 2
+    assert draw_stability(configurations) is None
+
+
 def test_the_report_shows_them(store: Store, analysis: Analysis, tmp_path: Path):
     page = report_runs(["stability"], tmp_path, store).read_text()
     assert "Every task&#39;s stability" in page or "Every task's stability" in page

@@ -48,6 +48,8 @@ def test_what_is_undefined_is_unknown():
         (0.001, 3, 1000, "clear"),
         (0.02, 3, 1000, "likely"),
         (0.05, 3, 1000, "not shown"),
+        (0.001, 3, 50, "clear"),
+        (0.001, 3, 49, "likely"),
         (0.001, 3, 19, "unknown"),
         (float("nan"), 3, 1000, "unknown"),
     ],
