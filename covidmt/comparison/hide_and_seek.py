@@ -65,7 +65,7 @@ class RepresentationRow:
     """One network on one representation, in training and test alike.
 
     Attributes:
-        network: Its name.
+        network: Its name; with its first task, where these differ.
         view: The representation.
         seeds: Number of trainings.
         images: Of the test set: one training's.
@@ -95,6 +95,7 @@ def hide_and_seek_rows(configurations: Sequence[Configuration], split: str) -> l
     if len({_view(c) for c in measured}) < 2:
         return []
 
+    several = len({c.tasks[0] for c in measured}) > 1
     originals = {(c.network, _other_settings(c)): c for c in measured if _view(c) == "original"}
     rows = []
     for c in measured:
@@ -102,7 +103,7 @@ def hide_and_seek_rows(configurations: Sequence[Configuration], split: str) -> l
         change = _change(c, originals.get((c.network, _other_settings(c))), split)
         rows.append(
             RepresentationRow(
-                network=c.network,
+                network=f"{c.network}, task {c.tasks[0]}" if several else c.network,
                 view=_view(c),
                 seeds=len(c.runs),
                 images=fmean(float(matrix.to_numpy().sum()) for matrix in own),

@@ -40,20 +40,25 @@ def decision_labels(collected: TrainedRuns) -> str:
 def describe_sources(collected: TrainedRuns) -> list[str]:
     """Say where the origin of the pairs' patients gives the label away, and how often a constant answer is right.
 
-    The origin is what stands before a patient's number: ``cohen`` of ``cohen:48``.
+    The origin is what stands before a patient's number: ``cohen`` of ``cohen:48``. A sentence a decision's label.
     """
-    tables = [run.pairs for run in collected.counted if run.pairs is not None]
-    if not tables:
-        return []
-    pairs = pd.concat(tables)
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for run in collected.counted:
+        if run.pairs is not None:
+            tables.setdefault(run.settings.get("robustness.label") or "positive", []).append(run.pairs)
+    return list(filter(None, [_describe_origins(label, pd.concat(own)) for label, own in tables.items()]))
+
+
+def _describe_origins(label: str, pairs: pd.DataFrame) -> str:
+    """Write the sentence of one label; empty where the pairs are not known to be of two classes."""
     pairs = pairs[~pairs.index.duplicated()].dropna(subset=["label"])
     if pairs["label"].nunique() < 2:
-        return []
-
-    positive, label = pairs["label"] == 1, decision_labels(collected)
+        return ""
+    positive = pairs["label"] == 1
     origins = pairs["patient"].str.partition(":")[0]
     counts = pd.crosstab(positive.map({True: label, False: f"not {label}"}), origins)
-    sentence = giveaway_of_pairs(find_giveaways(counts), label)
-    often = max(positive.mean(), 1 - positive.mean())
-    constant = f"Always giving the more frequent answer would be right on {100 * often:.1f}\N{NO-BREAK SPACE}% of them."
-    return [f"{sentence or f'There are {len(pairs)} pairs of known label.'} {constant}"]
+
+    told = giveaway_of_pairs(find_giveaways(counts), label)
+    told = told or f"There are {len(pairs)} pairs of which it is known whether they are labelled {label}."
+    often = 100 * max(positive.mean(), 1 - positive.mean())
+    return f"{told} Always giving the more frequent answer would be right on {often:.1f}\N{NO-BREAK SPACE}% of them."

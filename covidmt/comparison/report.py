@@ -146,6 +146,7 @@ def _page(analysis: Analysis, images: Mapping[str, str]) -> str:
         beside=beside_paper(analysis),
         baselines=baseline_rows(analysis),
         hidden=analysis.representations,
+        hidden_scores=list(dict.fromkeys(key for row in analysis.representations for key in row.scores)),
         stability=stability_rows(analysis.configurations),
         STABILITY=STABILITY,
         interval_words=interval_words(analysis),

@@ -58,7 +58,7 @@ def test_where_the_origin_tells_the_label_it_is_said(store: Store):
     runs = [store.trial(pairs=pairs), store.trial(n_tasks=6, pairs=pairs)]
     said = reservations(analyse(collect_runs(runs, store)))
     constant = "Always giving the more frequent answer would be right on 50.0\N{NO-BREAK SPACE}% of them."
-    assert f"There are 40 pairs of known label. {constant}" in said
+    assert f"There are 40 pairs of which it is known whether they are labelled COVID-19. {constant}" in said
     pairs["patient"] = np.where(pairs["label"] == 1, "cohen:", "nih:") + pairs["patient"].str.removeprefix("p:")
     runs = [store.trial(pairs=pairs), store.trial(n_tasks=6, pairs=pairs)]
     assert (

@@ -80,6 +80,27 @@ def test_the_report_has_the_tables(store: Store, tmp_path: Path):
     assert (tmp_path / "hide_and_seek.png").stat().st_size > 5000
 
 
+def test_twins_that_learn_the_disease_and_the_source_have_their_own_classes(store: Store, tmp_path: Path):
+    """One network learns three classes, its twin two, each on two representations."""
+    parent = store.sweep("twins")
+    sources = {
+        "test/pi_score": 1.0, "test/origin/accuracy": 0.9, "test/origin/confusion/cohen/cohen": 9,
+        "test/origin/confusion/cohen/nih": 1, "test/origin/confusion/nih/cohen": 1, "test/origin/confusion/nih/nih": 9,
+    }  # fmt: skip
+    for view in ("original", "lungs_removed"):
+        own = {"data.view": view}
+        disease = scores([[10, 0, 0], [0, 10, 0], [0, 0, 10]])
+        store.trial(parent=parent, sweep="twins", metrics=disease, overrides=own)
+        origin = own | {"active_tasks": ["origin"], "tasks.origin": {"source": "covidx", "labels": ["cohen", "nih"]}}
+        store.trial(parent=parent, sweep="twins", metrics=sources, overrides=origin, params={"tasks": "origin"})
+    rows = hide_and_seek_rows(group_configurations(collect_runs(["twins"], store)), "test")
+    assert [row.network for row in rows] == ["ResNet-50, task covidx"] * 2 + ["ResNet-50, task origin"] * 2
+    assert [row.scores["accuracy"].value for row in rows] == pytest.approx([100, 100, 90, 90])
+    page = report_runs(["twins"], tmp_path, store).read_text()
+    assert "sensitivity cohen" in page
+    assert "sensitivity pneumonia" in page
+
+
 def test_a_sweep_of_one_representation_has_none(store: Store):
     parent = store.sweep("whole")
     store.trial(parent=parent, sweep="whole", metrics=scores([[1, 0, 0], [0, 1, 0], [0, 0, 1]]))
