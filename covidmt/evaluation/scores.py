@@ -20,7 +20,7 @@ from metrics.bootstrap import PatientBootstrap, Statistic
 from metrics.controls import ShuffledShares
 from metrics.inference.auroc import auroc_difference, auroc_interval, lacking
 from metrics.inference.calibration import calibration_slope
-from metrics.inference.differences import FEW_PATIENTS, PairedDifference, paired_difference
+from metrics.inference.differences import FEW_PATIENTS, PairedDifference, paired_difference, require_exact
 from metrics.intervals import Estimate, mean_interval, share_interval
 from metrics.paired import SIDES, decide, flips, out_of_lungs
 
@@ -42,6 +42,7 @@ class ResampledScore:
         classes: (N,) bool truth of another score that has an interval for enough patients of either class alone; else
             None.
         fixed: The estimate, where it is known already; else None.
+        events: (N,) of a score that goes with a share of images, but is none, its 1 / 0 / NaN; else None.
         least: The lowest value that a number of no fixed range can have.
 
     Example:
@@ -58,6 +59,7 @@ class ResampledScore:
     ranking: tuple[np.ndarray, np.ndarray] | None = None
     classes: np.ndarray | None = None
     fixed: Estimate | None = None
+    events: np.ndarray | None = None
     least: float = -inf
 
     @property
@@ -73,11 +75,9 @@ class ResampledScore:
     @property
     def is_share(self) -> bool:
         """Whether it is a share of images: every one counts for it or against it."""
-        return (
-            self.whole is not None
-            and self.column is not None
-            and bool(np.isin(self.column[self.counted], (0, 1)).all())
-        )
+        if self.whole is None or self.column is None:
+            return False
+        return bool(np.isin(self.column[self.counted], (0, 1)).all())
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -159,7 +159,13 @@ class ResampledScore:
             return auroc_difference(truths, scores, (self.patients[rows[0]], self.patients[rows[1]]))
         patients = min(len(np.unique(self.patients[score.counted])) for score in (self, other))
         found, why = self.bootstrap.difference(self.values, other.values, patients), self.reason or other.reason
-        return replace(found, low=nan, high=nan, p=nan, why=why) if why else found
+        if why:
+            return replace(found, low=nan, high=nan, p=nan, why=why)
+
+        # of means, and of what goes with a share of images
+        rows = [score.events if score.column is None else score.column for score in (other, self)]
+        events = [each[None] for each in rows if each is not None]
+        return require_exact(found, *events, self.patients) if len(events) == 2 else found
 
 
 class Curve(NamedTuple):
@@ -409,10 +415,11 @@ def binary_scores(
 def _f1(truth: np.ndarray, positive: np.ndarray, known: np.ndarray, bootstrap: PatientBootstrap) -> ResampledScore:
     """Return F1, which grows with the Jaccard index TP / (TP + FP + FN), a share of images: F1 = 2 J / (1 + J)."""
     rows = known & (truth | positive)
-    jaccard = share_interval(np.where(rows, truth & positive, np.nan), bootstrap.patient_of_image)
+    events = np.where(rows, truth & positive, np.nan)
+    jaccard = share_interval(events, bootstrap.patient_of_image)
     statistic = partial(_confusion, rows=known, truth=truth[known], positive=positive[known], name="f1")
     fixed = Estimate(*(2 * end / (1 + end) for end in jaccard))
-    return ResampledScore(statistic, bootstrap, rows, 1.0, fixed=fixed)
+    return ResampledScore(statistic, bootstrap, rows, 1.0, fixed=fixed, events=events)
 
 
 def _scaled_mean(weights: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:

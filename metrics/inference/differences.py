@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 
 import numpy as np
 
 from metrics.inference.crossed import influences, variation
+from metrics.inference.discordance import disagreement
 from metrics.intervals import wilson
 
 CLEAR, LIKELY = (
@@ -36,6 +37,7 @@ class PairedDifference:
             for other patients, and of no other training.
         patients: Number of patients who count, in the configuration that has fewer.
         why: What there is not enough of, where there is no interval; empty: nothing is known of it.
+        few: On how few patients the two disagree, where this alone keeps a difference from being shown; else empty.
 
     Example:
         >>> PairedDifference(-2.8, -4.5, -1.1, p=0.004, seeds=3, patients=200).verdict
@@ -51,6 +53,7 @@ class PairedDifference:
     seeds: int
     patients: int
     why: str = ""
+    few: str = ""
 
     @property
     def verdict(self) -> str:
@@ -108,7 +111,8 @@ def paired_difference(
 
     The variance is that of :mod:`metrics.inference.crossed`: patients and trainings. Fewer than four patients on whom
     trainings disagree count as four, for they hardly tell how far others would; where there is none, the interval is as
-    wide as Wilson's for none of so many patients.
+    wide as Wilson's for none of so many patients. Whatever the variance says, nothing differs that an exact test on the
+    patients on whom the two disagree does not find: see :func:`require_exact`.
 
     Args:
         first: (S, N) events (1 / 0) or shares in [0, 1], a row a training; NaN: the image does not count.
@@ -122,8 +126,8 @@ def paired_difference(
         >>> first, second = np.zeros((1, 40)), np.zeros((1, 40))
         >>> first[0, :10], second[0, :2] = 1, 1
         >>> found = paired_difference(first, second, np.arange(40), scale=100)
-        >>> round(found.value, 1), round(found.low, 1), round(found.high, 1), round(found.p, 4)
-        (-20.0, -33.0, -7.0, 0.0034)
+        >>> round(found.value, 1), round(found.low, 1), round(found.high, 1), found.p
+        (-20.0, -33.0, -7.0, 0.0078125)
     """
     mine, theirs = influences(second, patients), influences(first, patients)
     value = mine.mean - theirs.mean
@@ -133,7 +137,7 @@ def paired_difference(
         return PairedDifference(scale * value, nan, nan, nan, seeds, n_patients)
 
     parts = variation(mine, theirs)
-    shares = [np.nan_to_num(rows).mean(axis=0) for rows in (first, second)]
+    shares = [np.nan_to_num(rows, nan=-1.0).mean(axis=0) for rows in (first, second)]  # missing is not 0
     disagreeing = len(np.unique(patients[~np.isclose(*shares)]))
     if disagreeing == 0 or parts.patients == 0:
         half, p = max(wilson(0, n_patients)[1], abs(value)), 1.0
@@ -141,4 +145,47 @@ def paired_difference(
         parts = parts.with_patients(parts.patients * max(1.0, FEW_DISAGREE / disagreeing))
         half, p = parts.half_width(), parts.p_value(value)
     low, high = max(value - half, -1.0), min(value + half, 1.0)
-    return PairedDifference(scale * value, scale * low, scale * high, p, seeds, n_patients)
+    found = PairedDifference(scale * value, scale * low, scale * high, p, seeds, n_patients)
+    return require_exact(found, first, second, patients)
+
+
+def require_exact(
+    found: PairedDifference, first: np.ndarray, second: np.ndarray, patients: np.ndarray
+) -> PairedDifference:
+    """Return a difference with the p-value of an exact test in place of its own, where that is larger.
+
+    Of events of two single trainings, the sign test over the patients on whom they disagree, which is McNemar's exact
+    test where a patient has one image; of others the smallest p-value that so many patients can have. Fewer than six
+    thus never differ. Where the interval leaves out zero and p is not below 0.05, the interval is made to reach beyond
+    zero, to the exact one's end.
+
+    Args:
+        found: Second minus first.
+        first: (S, N) as in :func:`paired_difference`.
+        second: (T, N) the same.
+        patients: (N,) the images' patients.
+
+    Example:
+        None against five of 47 answers change.
+
+        >>> first, second = np.zeros((1, 47)), np.zeros((1, 47))
+        >>> first[0, :5] = 1
+        >>> found = paired_difference(first, second, np.arange(47), scale=100)
+        >>> round(found.value, 1), found.low < -19, round(found.high, 1), found.p, found.verdict
+        (-10.6, True, 0.5, 0.0625, 'not shown')
+        >>> found.few
+        'on 5 patients they disagree, 5 against 0: too few to tell two trainings apart'
+    """
+    if isnan(found.p) or found.value == 0:
+        return found
+    apart = disagreement(first, second, patients)
+    p = max(found.p, apart.p_value(found.value))
+    if p < LIKELY or found.low <= 0 <= found.high:
+        return replace(found, p=p)
+
+    # the exact interval's end, on the other side of zero
+    end, k = apart.end(found.value), apart.agreeing(found.value)
+    sides = "" if apart.more is None else f", {k} against {apart.patients - k}"
+    two, on = "two trainings" if found.seeds == 1 else "the two", "patient" if apart.patients == 1 else "patients"
+    few = f"on {apart.patients} {on} they disagree{sides}: too few to tell {two} apart"
+    return replace(found, low=min(found.low, end), high=max(found.high, end), p=p, few=few)

@@ -25,7 +25,7 @@ def test_the_same_pairs_by_hand(store: Store):
     assert pi.relative == pytest.approx(-80)
     error = np.sqrt(8 * 0.8**2 + 32 * 0.2**2) / np.sqrt(40 * 39)  # of the eight 0 - 1 + 0.2, of the others 0.2
     assert (pi.low, pi.high) == pytest.approx((-20 - 100 * 2.0227 * error, -20 + 100 * 2.0227 * error), abs=0.01)
-    assert pi.p == pi.p_adjusted == pytest.approx(0.003, abs=0.001)
+    assert pi.p == pi.p_adjusted == pytest.approx(2 * 0.5**8)  # the exact sign test; by t it would be 0.003
     assert (pi.basis, pi.verdict) == (TRAININGS, "these trainings only")
     assert made.paired.n_pairs == made.paired.n_patients == N
     first = pi.first.scores["pi"]  # one seed: over patients alone

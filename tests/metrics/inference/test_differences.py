@@ -85,3 +85,67 @@ def test_patients_who_do_not_count_make_nothing_surer():
     row = paired_difference(none, none, np.arange(40))
     assert (row.low, row.high) == pytest.approx((-wilson(0, 12)[1], wilson(0, 12)[1]))
     assert (row.patients, row.verdict) == (12, "unknown")
+
+
+def changed(up: int, down: int, n: int = 47) -> tuple[np.ndarray, np.ndarray]:
+    """Two trainings: the second has an event in ``up`` images where the first has none, and none in ``down``."""
+    first, second = np.zeros((1, n)), np.zeros((1, n))
+    second[0, :up] = first[0, up : up + down] = 1
+    return first, second
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "p", "said"),
+    [
+        (0, 5, 0.0625, "not shown"),  # by Student's t 0.025
+        (0, 6, 0.03125, "these trainings only"),
+        (10, 2, 158 / 4096, "these trainings only"),  # 2 (1 + 12 + 66) / 2^12
+        (1, 7, 18 / 256, "not shown"),
+    ],
+)
+def test_a_difference_on_few_patients_needs_an_exact_test(up, down, p, said):
+    row = paired_difference(*changed(up, down), np.arange(47), scale=100)
+    assert row.value == pytest.approx(100 * (up - down) / 47)
+    assert row.p == pytest.approx(p)
+    assert row.verdict == said
+    assert (row.p < 0.05) == (not row.low <= 0 <= row.high)
+
+
+def test_what_withholds_a_difference_is_said_and_the_interval_reaches_beyond_zero():
+    """0 against 5 of 47: 2.5 % of the share of five, 0.025^(1/5) = 0.478, so (1 - 2 * 0.478) * 5 / 47 = 0.46 points."""
+    first, second = changed(0, 5)
+    row = paired_difference(first, second, np.arange(47), scale=100)
+    assert row.high == pytest.approx(100 * (1 - 2 * 0.025 ** (1 / 5)) * 5 / 47)
+    assert row.few == "on 5 patients they disagree, 5 against 0: too few to tell two trainings apart"
+    other = paired_difference(second, first, np.arange(47), scale=100)
+    assert (other.low, other.p) == pytest.approx((-row.high, row.p))
+    assert paired_difference(*changed(0, 3), np.arange(47)).few == ""  # its interval has zero in it anyway
+
+
+def test_ten_images_of_three_patients_are_three_disagreements():
+    """Five pairs of each of two patients, one of a third: McNemar's test over pairs would find them, at 0.001."""
+    patients = np.repeat(np.arange(40), 5)
+    first, second = np.zeros((1, 200)), np.zeros((1, 200))
+    first[0, :11] = 1
+    row = paired_difference(first, second, patients)
+    assert row.p >= 0.25
+    assert row.verdict == "not shown"
+
+
+def test_of_several_trainings_fewer_than_six_patients_never_suffice():
+    first, second = (rows.repeat(3, axis=0) for rows in changed(0, 5))
+    assert paired_difference(first, second, np.arange(47)).verdict == "not shown"
+    first, second = (rows.repeat(3, axis=0) for rows in changed(0, 12))
+    assert paired_difference(first, second, np.arange(47)).verdict == "clear"
+
+
+def test_shares_of_other_images_need_six_patients_too():
+    """PPV: one network calls five more patients positive, all wrongly; the signs of these tell nothing exact."""
+    first, second = np.full((1, 60), np.nan), np.full((1, 60), np.nan)
+    first[0, :30] = second[0, :30] = 1
+    second[0, 30:35] = 0
+    row = paired_difference(first, second, np.arange(60))
+    assert (row.p, row.verdict) == (pytest.approx(0.0625), "not shown")
+    assert row.few == "on 5 patients they disagree: too few to tell two trainings apart"
+    second[0, 30:40] = 0
+    assert paired_difference(first, second, np.arange(60)).verdict == "these trainings only"
