@@ -75,8 +75,8 @@ def _run(run: RunEvaluation, *, first: bool) -> dict[str, Any]:
 
 
 def _difference(difference: PairedDifference) -> dict[str, Any]:
-    entry = {key: value for key, value in asdict(difference).items() if key != "why"}
-    reason = {"reason": difference.reason} if difference.reason else {}
+    entry = {key: value for key, value in asdict(difference).items() if key not in ("why", "few")}
+    reason = {"reason": difference.reason or difference.few} if difference.reason or difference.few else {}
     return entry | {"verdict": difference.verdict} | reason
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from covidmt.evaluation.result import Evaluation, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
-from covidmt.pages.numbers import interval, number, share, signed_number
-from datamodules.checks.shortcuts import find_giveaways
+from covidmt.evaluation.sentences.beside import is_shown
+from covidmt.evaluation.sentences.origins import mix_sentences, source_sentences
+from covidmt.pages.numbers import interval, share
 from experiments.lungs.masks import OTHER_HEART
 from experiments.schema import Target
+from explain.picture import cells_text
 from metrics.inference.differences import FEW_PATIENTS, PairedDifference
 from metrics.intervals import Estimate
 from metrics.paired import SIDES, out_of_lungs
@@ -22,7 +22,9 @@ from metrics.paired import SIDES, out_of_lungs
 COARSE = 200  # pairs below which a reader is told what a single one is worth
 RULES = (
     "Two scores are said to differ only where the 95 % interval of their difference on the same patients leaves out "
-    "zero; `covidmt report` also adjusts for the number of comparisons. Where all images score alike, an OLS differs "
+    "zero; for a share of images an exact test on the patients on whom both disagree must find it too, so that fewer "
+    "than six of them never suffice. `covidmt report` also adjusts for the number of comparisons. Where all images "
+    "score alike, an OLS differs "
     "from that of other patients' maps only where the two intervals are apart; an AUROC is "
     "above chance only where its whole interval is. "
     f"With fewer than {FEW_PATIENTS} patients, and where there is no interval, that is not "
@@ -30,12 +32,6 @@ RULES = (
     "Each network is one training: what differs, differs between these trainings, and another seed of "
     "either may answer otherwise."
 )
-COMPARED = {
-    "pi/score": "PI score, %",
-    "ols/original/score": "OLS of originals, %",
-    "ols/received/score": "OLS as received, %",
-    "decision/original/auroc": "AUROC on originals",
-}
 
 
 class Finding(NamedTuple):
@@ -51,7 +47,7 @@ class Finding(NamedTuple):
 
 
 def describe_findings(evaluation: Evaluation) -> list[Finding]:
-    """Return the report's opening, of the first network; :func:`beside_others` compares it."""
+    """Return the report's opening, of the first network; ``sentences.beside`` compares it with others."""
     cards = [
         Finding("Does the answer survive the channel?", _instability(evaluation)),
         Finding("Does the heat map lie on the lungs?", _saliency(evaluation)),
@@ -60,47 +56,6 @@ def describe_findings(evaluation: Evaluation) -> list[Finding]:
         Finding("Can it be told who was trained on?", _membership(evaluation)),
     ]
     return [card for card in cards if card.sentences]
-
-
-def source_sentences(evaluation: Evaluation) -> list[str]:
-    """Return whether the origin of the evaluated pairs, and of the deciding task's images, gives the class away."""
-    pairs, label = evaluation.pairs, evaluation.settings.label
-    network = evaluation.first.network.experiment
-    task = network.tasks[network.robustness.task]
-
-    # the pairs themselves
-    found = find_giveaways(_counts(evaluation.pairs_by_source))
-    own = next((each for each in found if each.label == label), None)
-    sentences = []
-    if own is not None:
-        whole = own.inside == own.images and not own.outside
-        others = next((each for each in found if each.label != label), None)
-        where = f"from {others.values}" if whole and others is not None else f"not from {own.values}"
-        are = (
-            f"all {own.images} labelled {label} are from {own.values} and all {own.others} others {where}"
-            if whole
-            else f"{own.inside} of {own.images} labelled {label} are from {own.values}, and {own.outside} of "
-            f"{own.others} others"
-        )
-        tell = "cannot tell" if whole else "hardly tell"
-        sentences.append(
-            f"Of these {own.images + own.others} pairs, {are}: these figures {tell} the disease from the source."
-        )
-
-    # the task's own images, which the pairs need not be among
-    of_task = find_giveaways(_counts(evaluation.class_by_source))
-    which = f"The {pairs.split} images of task {task.name}"
-    for each in of_task:
-        shares = f"{each.inside} of {each.images} labelled {label} and {each.outside} of {each.others} others"
-        if own is not None and (each.label, each.values) == (label, own.values):
-            sentences.append(f"Of the {pairs.split} images of task {task.name}, {shares} are from {own.values}.")
-        else:
-            sentences.append(f"{which}: {each.sentence('source')}")
-    return sentences
-
-
-def _counts(class_by_source: dict[str, dict[str, int]]) -> pd.DataFrame:
-    return pd.DataFrame.from_dict(class_by_source, orient="index").fillna(0).astype(int)
 
 
 def _instability(evaluation: Evaluation) -> list[str]:
@@ -168,9 +123,11 @@ def _saliency(evaluation: Evaluation) -> list[str]:
         sentences.append(
             f"{places[side]}, {_count_of(score, 'heat map')} {have} less than {100 * eta:g} % (eta) of their hottest "
             f"region inside the lungs ({_percent(score)}); on average {100 * energy.estimate.value:.0f} % of all heat "
-            "is inside."
+            f"is inside{_hot_everywhere(scores[f'ols/{side}/lung_area'])}."
         )
-    sentences += _other_conventions(evaluation)
+    cells = evaluation.first.answers.maps[evaluation.first.answers.target]["original"].shape[1:]
+    sentences.append(f"Heat map: {cells_text((cells[0], cells[1]))}.")
+    sentences += _other_conventions(evaluation) + mix_sentences(evaluation)
 
     # what that is worth
     controls = {side: scores[f"ols/{side}/shuffled"] for side in sides if _is_defined(scores[f"ols/{side}/shuffled"])}
@@ -198,6 +155,10 @@ def _saliency(evaluation: Evaluation) -> list[str]:
     if n < pairs.n:
         sentences.append(f"{n} of {pairs.n} originals count; the others have no lung mask or an empty heat map.")
     return sentences
+
+
+def _hot_everywhere(area: ResampledScore) -> str:
+    return f" (a map hot everywhere would have {100 * area.estimate.value:.0f} %)" if _is_defined(area) else ""
 
 
 def _other_conventions(evaluation: Evaluation) -> list[str]:
@@ -346,67 +307,6 @@ def _membership(evaluation: Evaluation) -> list[str]:
     return [f"An attacker who knows the loss has an advantage of {_share(advantage)}: {shown}."]
 
 
-class Beside(NamedTuple):
-    """A score of another run, and whether the first run's differs.
-
-    Attributes:
-        value: The other run's.
-        difference: First minus other, with interval.
-        shown: By the rules, a difference is shown.
-        reason: Why that is not judged; empty where it is.
-    """
-
-    value: str
-    difference: str
-    shown: bool
-    reason: str = ""
-
-
-def beside_others(evaluation: Evaluation) -> list[dict[str, Beside]]:
-    """Return for each other run: score of :data:`COMPARED` -> its value beside the first run's."""
-    return [
-        {
-            key: _beside(other, key)
-            for key in COMPARED
-            if key in other.differences and isfinite(other.differences[key].value)
-        }
-        for other in evaluation.others
-    ]
-
-
-def is_shown(difference: PairedDifference) -> bool:
-    """Return whether a difference is shown by :data:`RULES`."""
-    return difference.verdict not in ("not shown", "unknown")
-
-
-def bold_words(evaluation: Evaluation) -> str:
-    """Say what a bold difference is worth, beside how many are bold and how many would be by chance alone."""
-    differences = [
-        each for other in evaluation.others for each in other.differences.values() if each.verdict != "unknown"
-    ]
-    if not differences:
-        return "no difference is judged here, see its reason"
-    n, shown = len(differences), sum(map(is_shown, differences))
-    are = "is" if shown == 1 else "are"
-    return (
-        f"bold: these two trainings differ (the 95 % interval leaves out zero); on the page {shown} of {n} judged "
-        f"differences {are} bold. Were both trainings equal on all patients like these, about {round(0.05 * n)} would "
-        "be; two seeds of one configuration need not be equal, so more are no sign of anything but these trainings. "
-        "Many rows measure the same, and are bold together"
-    )
-
-
-def _beside(other: RunEvaluation, key: str) -> Beside:
-    score, difference = other.scores[key], other.differences[key]
-    text = partial(signed_number, whole=score.whole)
-    return Beside(
-        number(score.estimate.value, score.whole),
-        text(difference.value) + interval(difference.low, difference.high, text, " to "),
-        is_shown(difference),
-        difference.reason,
-    )
-
-
 def _sign(difference: PairedDifference | None) -> int:
     """Return +1, -1: the first is shown to be more, less; 0: it is not shown, or not judged. See :data:`RULES`."""
     if difference is None or not is_shown(difference):
@@ -418,6 +318,8 @@ def _words(difference: PairedDifference | None, more: str, less: str, both: str 
     if difference is None or difference.verdict == "unknown":
         why = f" ({difference.reason})" if difference is not None else ""
         return f"whether {both} differ is not judged{why}"
+    if difference.few:
+        return f"{both} cannot be told apart on these pairs ({difference.few.replace('two trainings', 'the two')})"
     return {1: more, -1: less, 0: f"{both} cannot be told apart on these pairs"}[_sign(difference)]
 
 

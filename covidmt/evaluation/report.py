@@ -6,7 +6,7 @@ from math import isfinite, isnan
 from pathlib import Path
 from typing import NamedTuple
 
-from covidmt.evaluation.findings import COMPARED, RULES, beside_others, bold_words, describe_findings, is_shown
+from covidmt.evaluation.findings import RULES, describe_findings
 from covidmt.evaluation.pictures import (
     WORST,
     draw_grid,
@@ -20,6 +20,8 @@ from covidmt.evaluation.pictures import (
 from covidmt.evaluation.plots.draw import draw_plots
 from covidmt.evaluation.result import Evaluation, PairSet, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
+from covidmt.evaluation.sentences.beside import COMPARED, beside_others, beside_sentences, bold_words, is_shown
+from covidmt.evaluation.sentences.origins import mix_sentences
 from covidmt.evaluation.tasks.pictures import draw_unstable, pictures_text
 from covidmt.evaluation.texts import MOST_FREQUENT, ScoreText, sections
 from covidmt.pages.html import PageFigure, fold_sections, page_environment, save_picture, save_plot
@@ -50,7 +52,7 @@ class Chapter(NamedTuple):
 
 
 STABLE, LUNGS, TASKS = "Does the answer survive the channel?", "Does the heat map lie on the lungs?", "The tasks"
-EVERY_TASK = "Is every task stable?"
+EVERY_TASK, RIGHT = "Is every task stable?", "Is the answer right?"
 CHAPTERS = (
     Chapter(
         STABLE,
@@ -72,7 +74,7 @@ CHAPTERS = (
         (),
     ),
     Chapter(
-        "Is the answer right?",
+        RIGHT,
         "The decision beside the label, before and after the channel.",
         ("The decision",),
         ("roc", "precision_recall", "reliability", "confusion"),
@@ -128,6 +130,7 @@ class ReportCell(NamedTuple):
         n: Images that count; of a difference of different images, each run's.
         shown: Of a difference: by the rules, it is shown.
         reason: Of a difference: why that is not judged; empty where it is.
+        few: Of a difference: on how few patients the runs disagree, where this alone keeps it from being shown.
     """
 
     value: str
@@ -135,6 +138,7 @@ class ReportCell(NamedTuple):
     n: int | str | None = None
     shown: bool = False
     reason: str = ""
+    few: str = ""
 
 
 class ReportRow(NamedTuple):
@@ -182,7 +186,7 @@ def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) ->
     chapters = [
         {
             "title": chapter.title,
-            "text": chapter.text,
+            "text": " ".join([chapter.text, *_chapter_words(chapter.title, evaluation)]),
             "plots": [plots[name] for name in chapter.plots if name in plots],
             "galleries": [gallery for gallery in galleries if gallery.chapter == chapter.title],
             "tables": [table for table in tables if table.title.startswith(chapter.headings)],
@@ -201,6 +205,7 @@ def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) ->
         rules=RULES,
         compared=COMPARED,
         beside=beside_others(evaluation),
+        beside_words=beside_sentences(evaluation),
         bold=bold_words(evaluation),
         chapters=[chapter for chapter in chapters if chapter["plots"] or chapter["tables"]],
         origins=list(dict.fromkeys(origin for counts in by_class for origin in counts)),
@@ -214,13 +219,50 @@ def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) ->
     return fold_sections(page)
 
 
+def _chapter_words(title: str, evaluation: Evaluation) -> list[str]:
+    """Return what a chapter's figures depend on, with the numbers."""
+    first, pairs = evaluation.first, evaluation.pairs
+    labels = first.table.dropna(subset=["label", "p_original"])["label"]
+    if title == RIGHT and len(labels):
+        share = f"{int(labels.sum())} of {len(labels)}, {100 * labels.mean():.0f} %"
+        return [
+            "Accuracy, PPV, NPV, F1, average precision, Brier score and calibration hold for the share of positives "
+            f"here ({share}): among patients of whom fewer or more are positive they are other figures."
+        ]
+    if title == LUNGS and evaluation.others:
+        return [
+            "Beside another run, a difference in OLS or IOL says where maps lie on average; only one in “score minus "
+            "shuffled” would say that they follow the patient's lungs more, or less."
+        ]
+    if title == TASKS:
+        experiment = first.network.experiment
+        task = experiment.tasks[experiment.robustness.task]
+        own = first.answers.tasks.get(task.name)
+        same = task.source == pairs.source and own is not None and len(own.targets) == pairs.n
+        words = f"Those of task {task.name} are the originals above. " if same else ""
+        return [f"{words}What depends on the share of positives holds for each label's share among them."]
+    return []
+
+
 def score_tables(evaluation: Evaluation) -> list[ReportTable]:
     """Return every score of every run, as text; those of originals and of received images in one table."""
     by_title: dict[str, dict[str, dict[str, ScoreText]]] = {}
-    for heading, texts in sections(evaluation.score_keys).items():
+    twins = _twin_labels(evaluation)
+    for heading, texts in sections([key for key in evaluation.score_keys if key not in twins]).items():
         title, _, side = heading.partition(", ")
         by_title.setdefault(title, {})[side] = texts
     return [_score_table(title, by_side, evaluation) for title, by_side in by_title.items()]
+
+
+def _twin_labels(evaluation: Evaluation) -> set[str]:
+    """Return of each task of two classes the PI of one, where it is the other's in every run: both are one figure."""
+    twins = set()
+    for task in evaluation.first.network.experiment.active:
+        keys = [f"stability/{task.name}/label/{label}" for label in task.labels]
+        values = [[run.scores[key].estimate.value for run in evaluation.runs if key in run.scores] for key in keys]
+        if len(keys) == 2 and values[0] and values[0] == values[1]:
+            twins.add(keys[task.labels[0] == evaluation.settings.label])
+    return twins
 
 
 def _score_table(title: str, by_side: dict[str, dict[str, ScoreText]], evaluation: Evaluation) -> ReportTable:
@@ -272,7 +314,8 @@ def _difference_cell(key: str, first: RunEvaluation, other: RunEvaluation) -> Re
     ends = interval(difference.low, difference.high, lambda end: signed_number(end, whole))
     counts = first.scores[key].n, other.scores[key].n
     n = f"{counts[0]} and {counts[1]}" if counts[0] != counts[1] else None
-    return ReportCell(signed_number(difference.value, whole), ends, n, is_shown(difference), difference.reason)
+    value, shown = signed_number(difference.value, whole), is_shown(difference)
+    return ReportCell(value, ends, n, shown, difference.reason, difference.few)
 
 
 def _draw_galleries(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) -> list[Gallery]:
@@ -295,6 +338,7 @@ def _draw_galleries(folder: Path, evaluation: Evaluation, data: EvaluationDataMo
             f"{len(lowest)} pairs under {first.name}, lowest IOL of either image first: the worst cases, not typical "
             "ones."
         )
+        text = " ".join([text, *mix_sentences(evaluation)])
         pictures = [_worst_pair(folder / f"iol_{i}.png", first, dataset, row) for i, row in enumerate(lowest, 1)]
         galleries.append(Gallery(LUNGS, "Least of the heat map inside the lungs", text, pictures))
 

@@ -20,7 +20,7 @@ from covidmt.tracking.identity import same_but_seed
 from datamodules.checks.counts import class_masks
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.decode import DECODER
-from datamodules.sources.patients import squeeze
+from datamodules.sources.patients import known_origins, squeeze
 from experiments.schema import Experiment
 from explain.decision import Decision
 from metrics.bootstrap import PatientBootstrap
@@ -161,7 +161,7 @@ class Evaluation:
     Attributes:
         pairs: What was evaluated on.
         settings: Under which definitions.
-        class_by_source: Class -> origin of the images -> number, of the deciding task's split.
+        class_by_source: Class -> origin of the images, as far as it is known -> number, of the deciding task's split.
         pairs_by_source: The same of the evaluated pairs: the decision's label, and not that label.
         notes: What a reader must know, a sentence each.
         runs: The networks: the first is evaluated, the others are compared with it.
@@ -329,20 +329,21 @@ def _class_by_source(experiment: Experiment, data: EvaluationDataModule) -> dict
         return {}
     table = data.tables[task.source]
     table = table[table["split"] == data.split]
+    origins = known_origins(table)
     return {
-        label: {str(origin): int(count) for origin, count in table["origin"][mask].value_counts().items()}
+        label: {str(origin): int(count) for origin, count in origins[mask].value_counts().items()}
         for label, mask in class_masks(table, task.labels).items()
     }
 
 
 def _pairs_by_source(answers: Answers, data: EvaluationDataModule, label: str) -> dict[str, dict[str, int]]:
-    """Return class -> origin -> pairs; the origin is the table's, or, where that is one for all, the patient's."""
+    """Return class -> origin -> pairs: the decision's label, and not that label."""
     table = data.tables[data.pair_source].drop_duplicates("image").set_index("image")
     dataset = data.pair_dataset(data.split)
     origins = dict(zip(dataset.ids, table["origin"].reindex([str(path) for path in dataset.paths]), strict=True))
-    column = pd.Series([str(origins[name]) for name in answers.ids])
-    if column.nunique() == 1:
-        column = pd.Series([patient.partition(":")[0] for patient in answers.patients])
+    column = known_origins(
+        pd.DataFrame({"origin": [origins[name] for name in answers.ids], "patient": answers.patients})
+    )
     masks = {label: answers.labels == 1, f"not {label}": answers.labels == 0}
     return {
         name: {str(origin): int(count) for origin, count in column[mask].value_counts().items()}

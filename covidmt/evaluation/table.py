@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from covidmt.evaluation.findings import bold_words, is_shown, source_sentences
 from covidmt.evaluation.result import Evaluation, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
+from covidmt.evaluation.sentences.beside import beside_sentences, bold_words, is_shown
+from covidmt.evaluation.sentences.origins import source_sentences
 from covidmt.evaluation.texts import sections
 from covidmt.pages.numbers import interval, number
 from experiments.lungs.masks import HEARTS
@@ -57,7 +58,7 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
     console.print(table)
     if evaluation.others:
         console.print(f"{bold_words(evaluation)}.", soft_wrap=True, highlight=False)
-    for sentence in source_sentences(evaluation):
+    for sentence in beside_sentences(evaluation) + source_sentences(evaluation):
         console.print(sentence, soft_wrap=True, highlight=False)
 
     for note in evaluation.notes:

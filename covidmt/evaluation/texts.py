@@ -156,23 +156,24 @@ _DECISION = {
 SHORTCUTS = {
     "shortcut/lungs_removed/accuracy": ScoreText(
         "accuracy, lungs blacked out",
-        f"Always giving the more frequent answer would reach {MOST_FREQUENT}.",
+        f"Always giving the more frequent answer would reach {MOST_FREQUENT}. Higher is no merit.",
         control=True,
     ),
     "shortcut/lungs_removed/auroc": ScoreText(
         "AUROC, lungs blacked out",
-        "0.5 is chance; markers, crops, contrast, the lungs' outline or the source's processing may put it above.",
+        "0.5 is chance; markers, crops, contrast, the lungs' outline or the source's processing may put it above. "
+        "Higher is no merit.",
         control=True,
     ),
     "shortcut/border_only/accuracy": ScoreText(
         "accuracy, border only",
         "With nothing but a frame of a tenth of the side, without the lungs in it. Always giving the more frequent "
-        f"answer would reach {MOST_FREQUENT}.",
+        f"answer would reach {MOST_FREQUENT}. Higher is no merit.",
         control=True,
     ),
     "shortcut/border_only/auroc": ScoreText(
         "AUROC, border only",
-        "0.5 is chance; markers, letters, crops or the source's processing may put it above.",
+        "0.5 is chance; markers, letters, crops or the source's processing may put it above. Higher is no merit.",
         control=True,
     ),
 }

@@ -9,6 +9,7 @@ import pandas as pd
 
 from datamodules.checks.counts import NO_LABEL, class_masks
 from datamodules.sources.files import abbreviate
+from datamodules.sources.patients import known_origins
 from datamodules.sources.table import label_columns
 from experiments.schema import Experiment
 
@@ -173,6 +174,7 @@ def count_attributes(
     train = table[table["split"] == "train"].merge(opened[["image", "format", "size"]], on="image")
     common = train["size"].map(train["size"].value_counts()) >= max(5, COMMON_SIZE * len(train))
     train["size"] = train["size"].where(common, "other sizes")
+    train["origin"] = known_origins(train)
 
     # class by value
     columns = {"source": "origin", "file format": "format", "size": "size"}
@@ -188,6 +190,7 @@ def source_shortcuts(experiment: Experiment, tables: dict[str, pd.DataFrame]) ->
     """
     table = tables[experiment.active[0].source]
     train = table[table["split"] == "train"]
+    train = train.assign(origin=known_origins(train))
     return giveaways("source", _count_by_class(train, _primary_labels(experiment, tables), "origin"))
 
 

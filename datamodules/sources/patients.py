@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from datamodules.sources.files import read_csv
 from experiments.errors import UserError
 from experiments.names import name_key
@@ -130,6 +132,31 @@ def origin_of(patient: str, stem: str) -> str:
     if patient.startswith("ANON"):
         return "actmed"
     return next((origin for origin, pattern in _STEMS.items() if pattern.fullmatch(stem)), "cohen")
+
+
+def known_origins(table: pd.DataFrame) -> pd.Series:
+    """Return where each image was collected, as far as that is known.
+
+    The table's origin; where that is one for all, as the name of a data set of one's own, the one that the patient's id
+    begins with. Where that is the data set's name too, and not so for all, it is said that no more is known.
+
+    Args:
+        table: Columns ``origin`` and ``patient``.
+
+    Example:
+        >>> table = pd.DataFrame({"origin": "own", "patient": ["cohen:48", "nih:00001836", "own:film 1"]})
+        >>> known_origins(table).tolist()
+        ['cohen', 'nih', 'own (no more is known)']
+        >>> known_origins(table.iloc[2:]).tolist()
+        ['own']
+    """
+    origins = table["origin"].astype(str)
+    if origins.nunique() != 1:
+        return origins
+    of_patients = table["patient"].astype(str).str.partition(":")[0]
+    if of_patients.nunique() == 1:
+        return of_patients
+    return of_patients.mask(of_patients == origins, origins + " (no more is known)")
 
 
 def squeeze(name: str) -> str:

@@ -137,7 +137,7 @@ def paired_difference(
         return PairedDifference(scale * value, nan, nan, nan, seeds, n_patients)
 
     parts = variation(mine, theirs)
-    shares = [np.nan_to_num(rows, nan=-1.0).mean(axis=0) for rows in (first, second)]  # missing is not 0
+    shares = [np.nan_to_num(rows).mean(axis=0) for rows in (first, second)]
     disagreeing = len(np.unique(patients[~np.isclose(*shares)]))
     if disagreeing == 0 or parts.patients == 0:
         half, p = max(wilson(0, n_patients)[1], abs(value)), 1.0

@@ -125,8 +125,8 @@ def draw_reliability(evaluation: Evaluation) -> Plot | None:
     return Plot(
         figure,
         "Reliability",
-        "Do probabilities mean what they say? On the diagonal they do. A dot's area: how many of the images "
-        "it holds; bars: 95 % interval over patients.",
+        "Do probabilities mean what they say? On the diagonal they do, for this share of positives; bins with few "
+        "images say little. A dot's area: how many of the images it holds; bars: 95 % interval over patients.",
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from covidmt.evaluation.findings import RULES, _beside_shuffled, describe_findings, source_sentences
+from covidmt.evaluation.findings import RULES, _beside_shuffled, describe_findings
 from covidmt.evaluation.scores import mean_score
 from datamodules.evaluation import EvaluationDataModule
 from metrics.bootstrap import PatientBootstrap
@@ -56,29 +56,6 @@ def test_maps_that_follow_lungs_on_either_side(data: EvaluationDataModule):
     )
 
 
-def test_an_origin_of_one_class_gives_it_away(data: EvaluationDataModule):
-    evaluation = evaluation_of(data, make_answers(data, 0))
-    assert source_sentences(evaluation) == []
-    pairs = {"COVID-19": {"cohen": 12}, "not COVID-19": {"nih": 12}}
-    task = {"COVID-19": {"cohen": 25}, "normal": {"nih": 22, "rsna": 22}}
-    confounded = replace(evaluation, pairs_by_source=pairs, class_by_source=task)
-    of_pairs, of_task, _ = source_sentences(confounded)
-    assert of_pairs == (
-        "Of these 24 pairs, all 12 labelled COVID-19 are from cohen and all 12 others from nih: these figures cannot "
-        "tell the disease from the source."
-    )
-    assert of_task == (
-        "Of the test images of task covidx, 25 of 25 labelled COVID-19 and 0 of 44 others are from cohen."
-    )
-    cards = {card.title: card.sentences for card in describe_findings(confounded)}
-    assert of_pairs in cards["Is the answer right?"]
-    assert of_pairs in cards["Could it be right for a wrong reason?"]
-    (hardly, *_) = source_sentences(
-        replace(confounded, pairs_by_source={"COVID-19": {"cohen": 11, "nih": 1}, "not COVID-19": {"nih": 12}})
-    )
-    assert "11 of 12 labelled COVID-19 are from cohen, and 0 of 12 others: these figures hardly tell" in hardly
-
-
 def test_other_lungs_and_who_drew_them(data: EvaluationDataModule):
     evaluation = evaluation_of(data, make_answers(data, 0))
     drawn = replace(evaluation, pairs=replace(evaluation.pairs, masks=24, masks_drawn=13))
@@ -115,3 +92,10 @@ def test_no_interval_leaves_its_scale(data: EvaluationDataModule):
         if score.whole is not None and not np.isnan(low):
             assert 0 <= low <= score.estimate.value <= high <= score.whole, key
             assert low < high, key
+
+
+def test_what_the_heat_is_measured_by_stands_beside_it(data: EvaluationDataModule):
+    """Lungs are the left half; the heat of a 4 x 4 map's first column is inside."""
+    said = " ".join(describe_findings(evaluation_of(data, make_answers(data, 0)))[1].sentences)
+    assert "of all heat is inside (a map hot everywhere would have 50 %)." in said
+    assert "Heat map: coarse map of 4 x 4 cells: each is 6.2 % of the image." in said

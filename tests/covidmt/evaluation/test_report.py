@@ -11,10 +11,10 @@ import pandas as pd
 from rich.console import Console
 
 from covidmt.evaluation.files import to_json
-from covidmt.evaluation.findings import beside_others
 from covidmt.evaluation.pictures import grid_rows, worst_flips
 from covidmt.evaluation.report import score_tables, write_report
 from covidmt.evaluation.result import Evaluation
+from covidmt.evaluation.sentences.beside import beside_others
 from covidmt.evaluation.table import print_table
 from datamodules.evaluation import EvaluationDataModule
 from tests.helpers.evaluation import EVIL, evaluation_of, make_answers, make_data
@@ -69,7 +69,7 @@ def test_one_run(data: EvaluationDataModule, tmp_path: Path):
     assert "3 of 24 decisions change in the simulated channel (12.5 %" in page.words
     assert "3 lose the positive decision, 0 gain it" in page.words
     assert "0 of 24 heat maps have less than 40 % (eta) of their hottest region inside the lungs (0.0 %" in page.words
-    assert "% of all heat is inside." in page.words
+    assert "% of all heat is inside (a map hot everywhere would have 50 %)." in page.words
     assert not re.search("look(s)? at the lungs|mostly outside|for a reason|gives the label away", page.words)
     assert "cannot be told from its own" in page.words  # every map is the same: no map knows its image
     assert "12 of 12 labelled positives are found" in page.words
@@ -119,8 +119,8 @@ def test_several_runs(data: EvaluationDataModule, tmp_path: Path):
     expected = round(len(judged) / 20)
     assert (
         f"bold: these two trainings differ (the 95 % interval leaves out zero); on the page {len(shown)} of "
-        f"{len(judged)} judged differences are bold. Were both trainings equal on all patients like these, about "
-        f"{expected} would be; two seeds of one configuration need not be equal"
+        f"{len(judged)} judged differences are bold. Were both trainings equal on all patients like these, at most "
+        f"about {expected} would be; two seeds of one configuration need not be equal"
     ) in page.words
     assert (tmp_path / "figures" / "panel.png").exists()
     assert "The training of covidx over epochs" in page.words
@@ -218,3 +218,49 @@ def test_what_is_explained_and_decided_stands_under_every_figure_of_them(data: E
     assert {f"OLS explaining {what}, %" for what in ("the decision", "the positive answer", "the predicted class")} <= {
         *rows
     }
+
+
+def test_what_depends_on_the_share_of_positives_is_said_with_it(data: EvaluationDataModule, tmp_path: Path):
+    page, _ = report(data, tmp_path, make_answers(data, 3))
+    assert (
+        "Accuracy, PPV, NPV, F1, average precision, Brier score and calibration hold for the share of positives here "
+        "(12 of 24, 50 %)"
+    ) in page.words
+    assert "On the diagonal they do, for this share of positives; bins with few images say little." in page.words
+    assert "Those of task covidx are the originals above." in page.words
+
+
+def test_a_data_set_is_no_origin(data: EvaluationDataModule, tmp_path: Path):
+    """All images are of data set `own`: nothing is told apart, and nothing concluded; of two origins something is."""
+    page, evaluation = report(data, tmp_path, make_answers(data, 3))
+    assert evaluation.class_by_source == {"normal": {"own": 12}, "COVID-19": {"own": 12}}
+    assert "class by data set; origins within it are not told apart here." in page.words
+    assert "Where an origin holds one class only" not in page.words
+    told = {"normal": {"nih": 12}, "COVID-19": {"cohen": 12}}
+    write_report(tmp_path / "report.html", replace(evaluation, class_by_source=told), data)
+    words = Page((tmp_path / "report.html").read_text()).words
+    assert "class by origin. Where an origin holds one class only" in words
+
+
+def test_the_page_says_where_too_few_disagree(data: EvaluationDataModule, tmp_path: Path):
+    """Five against none of 24 decisions change: Student's p is 0.02, the exact one 1/16."""
+    page, evaluation = report(data, tmp_path, make_answers(data, 5), make_answers(data, 0, 1))
+    (row,) = beside_others(evaluation)
+    assert not row["pi/score"].shown
+    words = "on 5 patients they disagree, 5 against 0: too few to tell two trainings apart"
+    assert f"5 against 0 of 24 answers change; {words}" in page.words
+    difference = to_json(evaluation)["runs"][1]["difference"]["pi/score"]
+    assert (difference["verdict"], difference["reason"]) == ("not shown", words)
+    assert difference["low"] < 0 < difference["high"]
+    tables = {table.title: table for table in score_tables(evaluation)}
+    assert tables["Prediction instability"].rows[0].cells[1].few == words
+
+
+def test_of_two_classes_one_pi_is_shown(data: EvaluationDataModule):
+    """A task of two classes has two equal scores: that of the decided label stays."""
+    evaluation = evaluation_of(data, make_answers(data, 3))
+    pi = evaluation.first.scores["pi/score"]
+    evaluation.first.scores.update({f"stability/covidx/label/{label}": pi for label in ("normal", "COVID-19")})
+    titles = [row.text.title for table in score_tables(evaluation) for row in table.rows]
+    assert "PI of COVID-19, %" in titles
+    assert "PI of normal, %" not in titles
