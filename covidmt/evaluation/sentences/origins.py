@@ -6,7 +6,7 @@ import pandas as pd
 
 from covidmt.evaluation.result import Evaluation
 from covidmt.evaluation.sentences.beside import is_shown
-from datamodules.checks.shortcuts import find_giveaways
+from datamodules.checks.shortcuts import find_giveaways, giveaway_of_pairs
 from metrics.paired import SIDES
 
 _PLACES = {"original": "On originals", "received": "As received"}
@@ -21,21 +21,7 @@ def source_sentences(evaluation: Evaluation) -> list[str]:
     # the pairs themselves
     found = find_giveaways(_counts(evaluation.pairs_by_source))
     own = next((each for each in found if each.label == label), None)
-    sentences = []
-    if own is not None:
-        whole = own.inside == own.images and not own.outside
-        others = next((each for each in found if each.label != label), None)
-        where = f"from {others.values}" if whole and others is not None else f"not from {own.values}"
-        are = (
-            f"all {own.images} labelled {label} are from {own.values} and all {own.others} others {where}"
-            if whole
-            else f"{own.inside} of {own.images} labelled {label} are from {own.values}, and {own.outside} of "
-            f"{own.others} others"
-        )
-        tell = "cannot tell" if whole else "hardly tell"
-        sentences.append(
-            f"Of these {own.images + own.others} pairs, {are}: these figures {tell} the disease from the source."
-        )
+    sentences = [giveaway_of_pairs(found, label)] if own is not None else []
 
     # the task's own images, where they are others than the pairs
     of_task = find_giveaways(_counts(evaluation.class_by_source))
