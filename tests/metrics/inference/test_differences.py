@@ -133,10 +133,10 @@ def test_ten_images_of_three_patients_are_three_disagreements():
 
 
 def test_of_several_trainings_fewer_than_six_patients_never_suffice():
-    first, second = (rows.repeat(3, axis=0) for rows in changed(0, 5))
-    assert paired_difference(first, second, np.arange(47)).verdict == "not shown"
-    first, second = (rows.repeat(3, axis=0) for rows in changed(0, 12))
-    assert paired_difference(first, second, np.arange(47)).verdict == "clear"
+    first, second = (rows.repeat(3, axis=0) for rows in changed(0, 5, 60))
+    assert paired_difference(first, second, np.arange(60)).verdict == "not shown"
+    first, second = (rows.repeat(3, axis=0) for rows in changed(0, 12, 60))
+    assert paired_difference(first, second, np.arange(60)).verdict == "clear"
 
 
 def test_shares_of_other_images_need_six_patients_too():
