@@ -195,7 +195,8 @@ def test_a_validation_is_left_at_the_time_limit_and_in_a_preemptions_grace(
 ):
     """Two trials of two processes, which would stay in their first validation; SLURM itself sends both signals."""
     launcher = {"kind": "slurm", "tasks_per_node": 2, "setup": SETUP, "requeues": 2, "signal_seconds": 60}
-    launcher |= {"time_hours": 0.05, "options": {"exclusive": True}}  # three minutes; a node each
+    # five minutes, of which a busy machine needs some to start; a node each
+    launcher |= {"time_hours": 5 / 60, "options": {"exclusive": True}}
     holds = {"callbacks": [{"class_path": "tests.helpers.cluster_callbacks.HoldsInValidation"}]}
     sweep = write_sweep(tmp_path / "left.yaml", demo_data, seeds=[0, 1], launcher=launcher, trainer=holds)
     assert covidmt("sweep", "run", sweep) == 0
