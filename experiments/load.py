@@ -7,24 +7,25 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from experiments.errors import UserError, nearest
 from experiments.keys import Values, as_literals, require_bounded, require_small_yaml, to_plain
+from experiments.loading.merge import merge_layer
+from experiments.loading.sources import kinds_first
 from experiments.lungs.masks import MaskLevels
 from experiments.lungs_schema import LungsExperiment
 from experiments.paths import expand
-from experiments.plugins.choices import Choice, write_choices
 from experiments.plugins.imports import make_importable
-from experiments.plugins.registry import check_choice, find
+from experiments.plugins.registry import check_choice
 from experiments.plugins.trust import choices_of
 from experiments.pretraining.schema import PretrainExperiment
-from experiments.schema import Experiment, TaskKind
-from experiments.source_schema import ForeignSource, source_class, source_kinds
+from experiments.schema import Experiment
+from experiments.source_schema import ForeignSource
 from experiments.validate import (
     check_experiment,
     check_lungs_experiment,
@@ -84,7 +85,7 @@ class CommonSettings:
             UserError: As :func:`load_experiment`.
         """
         config = deepcopy(self._config)
-        _merge(config, layer[1], layer[0], choosing=True)
+        merge_layer(config, layer[1], layer[0], choosing=True)
         return _checked(_to_object(config, Experiment, str(self.path)), self.path)
 
     def follows(self, key: str, values: Values) -> bool:
@@ -177,10 +178,10 @@ def _merge_layers(schema: type, path: str | Path, overrides: Sequence[str | Laye
     config.name = path.stem
     make_importable(Path.cwd())
     for where, values in _read_layers(path):
-        _merge(config, values, where, choosing=True)
-    for override in overrides:
+        merge_layer(config, values, where, choosing=True)
+    for override in kinds_first(overrides):
         where, values = _parse_override(override) if isinstance(override, str) else override
-        _merge(config, values, where, choosing=True)
+        merge_layer(config, values, where, choosing=True)
     return config
 
 
@@ -213,7 +214,7 @@ def from_dict(schema: type[T], values: Values) -> T:
     """
     require_bounded(values, "saved experiment")
     config = OmegaConf.structured(schema)
-    _merge(config, as_literals(values), "saved experiment")
+    merge_layer(config, as_literals(values), "saved experiment")
     return _to_object(config, schema, "saved experiment")
 
 
@@ -233,10 +234,10 @@ def override(experiment: Experiment, overrides: Sequence[str | Layer], where: st
     '/data/cxr/covidx'
     """
     config, old = OmegaConf.structured(Experiment), experiment.data.root
-    _merge(config, as_literals(to_plain(experiment)), where)
-    for change in overrides:
+    merge_layer(config, as_literals(to_plain(experiment)), where)
+    for change in kinds_first(overrides):
         layer, values = _parse_override(change) if isinstance(change, str) else (change[0], as_literals(change[1]))
-        _merge(config, values, layer, choosing=True)
+        merge_layer(config, values, layer, choosing=True)
         if "root" in values.get("data", {}):
             for source in config.data.sources.values():
                 source.root = _move(source.root, old, config.data.root)
@@ -311,115 +312,24 @@ def _read_yaml(path: Path) -> Values:
     return {str(key): value for key, value in values.items()}
 
 
-def _merge(config: DictConfig, values: Values, where: str, *, choosing: bool = False) -> None:
-    """Merge one layer; its mistakes are reported with the layer's name.
-
-    Args:
-        config: What it is merged into.
-        values: The layer's.
-        where: Its name.
-        choosing: A person wrote it, who may choose classes; nothing in a saved one is imported.
-    """
-    try:
-        if choosing:
-            values = _write_choices(config, values, where)
-        _check_sections(OmegaConf.get_type(config), values, where)
-        _choose_adapters(config, values, where)
-        config.merge_with(OmegaConf.create(values))
-    except ConfigKeyError as error:
-        names = [item.name for item in fields(error.object_type)] if error.object_type else []
-        raise UserError(f"{where}: unknown key {error.full_key!r}{nearest(str(error.key), names)}") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{where}: {error.full_key or 'value'}: {str(error.msg).splitlines()[0]}") from error
-
-
-def _check_sections(kind: Any, value: Any, where: str, key: str = "") -> None:
-    """Refuse a plain value in the place of a section of this type: OmegaConf would not name the key."""
-    types = get_args(kind)
-    if type(None) in types:  # an optional section
-        if value is None:
-            return
-        kind, types = types[0], get_args(types[0])
-    if not is_dataclass(kind) and get_origin(kind) is not dict:
-        return
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: {key}: takes a mapping of keys to values, not {value!r}")
-    kinds = get_type_hints(kind) if is_dataclass(kind) else dict.fromkeys(value, types[1])
-    for name, section in value.items():
-        if name in kinds:
-            _check_sections(kinds[name], section, where, f"{key}.{name}" if key else name)
-
-
-def _write_choices(config: DictConfig, values: Values, where: str) -> Values:
-    """Return a layer with one line in the place of each class and its ``init_args``; see `write_choices`."""
-    before = OmegaConf.to_container(config)
-    assert isinstance(before, dict)
-    try:
-        values = write_choices(OmegaConf.get_type(config), values, {str(key): value for key, value in before.items()})
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-
-    # a task of a class of its own, and what that answers
-    tasks = values.get("tasks")
-    for name, task in tasks.items() if isinstance(tasks, dict) else ():
-        kind = task.get("kind") if isinstance(task, dict) else None
-        if isinstance(kind, str) and kind not in TaskKind.__members__:
-            key = f"{where}: tasks.{name}.kind"
-            answers = getattr(find("tasks", Choice.parse(kind, key).name, key), "answers", TaskKind.custom)
-            task |= {"kind": TaskKind(answers).name, "module": kind}
-    return values
-
-
-def _choose_adapters(config: DictConfig, values: Values, where: str) -> None:
-    """Give every source the fields of its kind, before the layer's values are merged into them."""
-    data = values.get("data")
-    sources = data.get("sources") if isinstance(data, dict) else None
-    if not isinstance(sources, dict) or "sources" not in config.data:
-        return
-    for name, source in sources.items():
-        key = f"{where}: data.sources.{name}"
-        source = sources[name] = _source_settings(source, key)
-        kind = source.get("kind") if isinstance(source, dict) else None
-        if kind is None:
-            if name not in config.data.sources:
-                raise UserError(f"{key} has no 'kind'{nearest('', source_kinds())}")
-        else:
-            cls = source_class(kind, f"{key}.kind")
-            if name not in config.data.sources or config.data.sources[name].kind != kind:
-                config.data.sources[name] = OmegaConf.structured(cls)
-
-        # what stands beside the kind of a class of the user's own
-        kind = OmegaConf.get_type(config.data.sources[name])
-        if kind is ForeignSource and isinstance(source, dict):
-            options = {item: source.pop(item) for item in list(source) if item not in ("kind", "root", "options")}
-            source["options"] = {**source.get("options", {}), **options}
-        _check_sections(kind, source, where, f"data.sources.{name}")
-
-
-def _source_settings(source: Any, key: str) -> Any:
-    """Return a source's settings with ``kind`` in place of ``class_path``, and what ``init_args`` has beside it."""
-    if not isinstance(source, dict):
-        return source
-    if isinstance(source.get("kind"), dict):
-        source = {name: value for name, value in source.items() if name != "kind"} | source["kind"]
-    if "class_path" not in source:
-        return source
-    beside = {name: value for name, value in source.items() if name not in ("class_path", "init_args")}
-    choice = Choice.read({name: value for name, value in source.items() if name not in beside}, key)
-    return {"kind": choice.name, **beside, **choice.arguments}
-
-
 def _to_object(config: DictConfig, schema: type[T], where: str) -> T:
     try:
         experiment = OmegaConf.to_object(config)
         if _has_nested_list(experiment):  # else all is checked; this takes five times as long as the rest
             OmegaConf.structured(experiment)  # merging lets a mapping pass in a list of texts
     except MissingMandatoryValue as error:
-        raise UserError(f"{where}: {error.full_key or error.msg} is not set") from error
+        raise UserError(f"{where}: {_describe_missing(config, str(error.full_key or error.msg))}") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {error.full_key}: {str(error.msg).splitlines()[0]}") from error
     assert isinstance(experiment, schema)
     return experiment
+
+
+def _describe_missing(config: DictConfig, key: str) -> str:
+    source = re.fullmatch(r"data\.sources\.([^.]+)\.(.+)", key)
+    if source is None:
+        return f"{key} is not set"
+    return f"{key} is not set: a source of kind {config.data.sources[source[1]].kind} needs it"
 
 
 def _has_nested_list(value: object) -> bool:

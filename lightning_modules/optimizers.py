@@ -14,6 +14,7 @@ from torch.optim import lr_scheduler
 
 from experiments import schema
 from experiments.errors import UserError, nearest
+from experiments.loading.places import describe_unknown
 from experiments.plugins.choices import Choice
 from experiments.plugins.registry import find, points
 
@@ -107,7 +108,8 @@ def _build(
     is_open = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     for option in options:
         if option not in accepted and not is_open:
-            raise UserError(f"{section}.options.{option}: {name} has no such option{nearest(option, accepted)}")
+            hint = describe_unknown(f"{section}.options.{option}", accepted)
+            raise UserError(f"{section}.options.{option}: {name} has no such option{hint}")
     try:
         return cls(subject, **arguments, **options)
     except (TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:

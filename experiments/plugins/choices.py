@@ -148,7 +148,7 @@ def write_choices(schema: Any, values: Values, before: Values, key: str = "") ->
     >>> write_choices(Model, {"backbone": {"init_args": {"depth": 2}}}, {"backbone": "mynets.Net(width=8)"})
     {'backbone': 'mynets.Net(width=8, depth=2)'}
     """
-    schema = _section(schema)
+    schema = without_none(schema)
     if get_origin(schema) is dict:
         kind = get_args(schema)[1]
         return {
@@ -183,7 +183,7 @@ def _write_section(schema: Any, value: Any, before: Any, key: str) -> Any:
     return write_choices(schema, dict(value), before if isinstance(before, dict) else {}, key)
 
 
-def _section(schema: Any) -> Any:
-    """Return the type of an optional section without its None."""
+def without_none(schema: Any) -> Any:
+    """Return the type of an optional setting without its None."""
     kinds = [kind for kind in get_args(schema) if kind is not type(None)]
-    return kinds[0] if len(kinds) == 1 else schema
+    return kinds[0] if len(kinds) == 1 and type(None) in get_args(schema) else schema
