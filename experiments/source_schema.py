@@ -30,6 +30,7 @@ class Source:
     """
 
     reader: ClassVar[str] = ""  # dotted path of covidmt's own reader; a class of the user's own has a method read
+    published: ClassVar[tuple[str, ...]] = ()  # all labels of a published data set
 
     kind: str = MISSING
     root: str = MISSING
@@ -38,6 +39,15 @@ class Source:
     def folder(self) -> Path:
         """``root``, absolute."""
         return absolute(self.root)
+
+    @property
+    def known_labels(self) -> list[str]:
+        """All labels that its images can have; empty: the files tell.
+
+        >>> CsvSource(labels={"sick": "finding"}).known_labels, FolderSource().known_labels
+        (['sick'], [])
+        """
+        return list(self.published)
 
     def read(self, name: str, patients: Any, notes: Any) -> pd.DataFrame:
         """Return the sample table (`datamodules.sources.table`).
@@ -89,6 +99,7 @@ class CovidxSource(Source):
     """COVID-Net's COVIDx, list formats v1-v9. Lists are globs below the root."""
 
     reader = "datamodules.sources.covidx.read_covidx"
+    published = ("normal", "pneumonia", "COVID-19")
     kind: str = "covidx"
     train_list: str = "train*.txt"
     val_list: Optional[str] = "val*.txt"
@@ -105,6 +116,7 @@ class RsnaSource(Source):
     """
 
     reader = "datamodules.sources.rsna.read_rsna"
+    published = ("Lung Opacity", "Normal", "No Lung Opacity / Not Normal")
     kind: str = "rsna"
     images: str = "stage_2_train_images"
     labels: str = "stage_2_train_labels.csv"
@@ -118,6 +130,22 @@ class NihSource(Source):
     """NIH ChestX-ray14; either revision of Data_Entry, images_*/images/ or one folder."""
 
     reader = "datamodules.sources.nih.read_nih"
+    published = (
+        "Atelectasis",
+        "Cardiomegaly",
+        "Consolidation",
+        "Edema",
+        "Effusion",
+        "Emphysema",
+        "Fibrosis",
+        "Hernia",
+        "Infiltration",
+        "Mass",
+        "Nodule",
+        "Pleural_Thickening",
+        "Pneumonia",
+        "Pneumothorax",
+    )
     kind: str = "nih"
     entries: str = "Data_Entry_2017*.csv"
     train_val_list: str = "train_val_list.txt"
@@ -167,6 +195,11 @@ class CsvSource(Source):
     box_columns: List[str] = field(default_factory=list)
     frame: Optional[List[int]] = None
 
+    @property
+    def known_labels(self) -> list[str]:
+        """Those of ``labels``; what a ``label_column`` holds, the table tells."""
+        return list(self.labels)
+
 
 @dataclass
 class FolderSource(Source):
@@ -211,6 +244,22 @@ class ChexpertSource(Source):
     """
 
     reader = "datamodules.sources.chexpert.read_chexpert"
+    published = (
+        "No Finding",
+        "Enlarged Cardiomediastinum",
+        "Cardiomegaly",
+        "Lung Opacity",
+        "Lung Lesion",
+        "Edema",
+        "Consolidation",
+        "Pneumonia",
+        "Atelectasis",
+        "Pneumothorax",
+        "Pleural Effusion",
+        "Pleural Other",
+        "Fracture",
+        "Support Devices",
+    )
     kind: str = "chexpert"
     train_table: str = "train*.csv"
     valid_table: Optional[str] = "valid*.csv"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from math import isfinite
 
 from experiments.bounds import check_bounds
@@ -149,13 +150,28 @@ def _task_mistakes(task: Task, experiment: Experiment) -> Iterator[Mistake]:
         yield f"{key}.labels", "a multiclass task needs two labels or more"
 
     # what goes with the labels
+    known = sources[task.source].known_labels if task.column is None and task.kind is not TaskKind.boxes else []
+    for label in task.labels:
+        if known and label not in known:
+            yield f"{key}.labels", f"source {task.source!r} has no label {label!r}{nearest(label, known)}"
     if task.class_weights is not None and len(task.class_weights) != len(task.labels):
         yield f"{key}.class_weights", f"{len(task.class_weights)} weights for {len(task.labels)} labels"
     if task.balance is not Balance.none and task.upsample:
         yield key, "balance and upsample exclude each other; keep one"
     for label in [*task.upsample, *task.upsample.values()]:
         if label not in task.labels:
-            yield f"{key}.upsample", f"no label {label!r}{nearest(label, task.labels)}"
+            yield f"{key}.upsample", _describe_other_label(label, task, known)
+
+
+def _describe_other_label(label: str, task: Task, known: Collection[str]) -> str:
+    """Return what is wrong with a label that is none of a task's; where the data are not known, either is misspelt."""
+    sentence = f"task {task.name!r} has no label {label!r}; tasks.{task.name}.labels has {task.labels}"
+    alike = get_close_matches(label, task.labels, n=1, cutoff=0.7)
+    if not alike or label in known:
+        return sentence
+    if known:
+        return f"{sentence}; did you mean {alike[0]!r}?"
+    return f"{sentence}: {label!r} here or {alike[0]!r} there is misspelt; write both as the data have it"
 
 
 def _privacy_mistakes(experiment: Experiment, privacy: Privacy) -> Iterator[Mistake]:
@@ -271,9 +287,10 @@ def _robustness_mistakes(experiment: Experiment) -> Iterator[Mistake]:
         yield "robustness.task", f"{robustness.task!r} is not an active task{nearest(robustness.task, active)}"
     if active[robustness.task].kind is TaskKind.custom:
         yield "robustness.task", f"{robustness.task!r} is of a class of its own, whose answers make no decision"
-    labels = active[robustness.task].labels
+    task = active[robustness.task]
+    labels, known = task.labels, experiment.data.sources[task.source].known_labels
     if robustness.label not in labels:
-        yield "robustness.label", f"task {robustness.task!r} has no label {robustness.label!r}; it has {labels}"
+        yield "robustness.label", _describe_other_label(robustness.label, task, known)
     if robustness.decision is DecisionRule.argmax and len(labels) < 2:
         yield "robustness.decision", f"argmax needs a task of two labels or more; {robustness.task!r} has {labels}"
 

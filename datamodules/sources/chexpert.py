@@ -36,22 +36,7 @@ from datamodules.sources.split import close_or_open
 from experiments.errors import UserError
 from experiments.source_schema import ChexpertSource, Reading
 
-LABELS = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-)
+LABELS = ChexpertSource.published
 _VALUES = {Reading.unknown: np.nan, Reading.negative: 0.0, Reading.positive: 1.0}
 _VIEW, _PROJECTION = "Frontal/Lateral", "AP/PA"
 

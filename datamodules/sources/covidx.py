@@ -36,7 +36,7 @@ from datamodules.sources.patients import PatientRegistry, origin_of
 from experiments.errors import UserError
 from experiments.source_schema import CovidxSource
 
-LABELS = ("normal", "pneumonia", "COVID-19")
+LABELS = CovidxSource.published
 # The binary lists know COVID-19 or not; what a negative image shows instead is unknown.
 _TARGETS = {
     "normal": (1.0, 0.0, 0.0),

@@ -30,22 +30,7 @@ from datamodules.sources.patients import PatientRegistry
 from experiments.errors import UserError, nearest
 from experiments.source_schema import NihSource
 
-LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Effusion",
-    "Emphysema",
-    "Fibrosis",
-    "Hernia",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pleural_Thickening",
-    "Pneumonia",
-    "Pneumothorax",
-)
+LABELS = NihSource.published
 NO_FINDING = "No Finding"
 
 

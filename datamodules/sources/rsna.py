@@ -35,7 +35,7 @@ from experiments.errors import UserError
 from experiments.names import name_key
 from experiments.source_schema import RsnaSource
 
-LABELS = ("Lung Opacity", "Normal", "No Lung Opacity / Not Normal")
+LABELS = RsnaSource.published
 
 
 def read_rsna(source: RsnaSource, name: str, patients: PatientRegistry, notes: SourceNotes) -> pd.DataFrame:

@@ -49,3 +49,56 @@ def test_what_privacy_does_not_go_with(overrides, words):
     assert load_experiment(path, ["model.norm=group", "privacy.target_epsilon=3"]).privacy is not None
     with pytest.raises(UserError, match=words):
         load_experiment(path, ["model.norm=group", *overrides])
+
+
+def _own(labels: str, label: str, column: str) -> list[str]:
+    """Overrides by which the demo's first task learns from a user's own table."""
+    source = f"data.sources.covidx={{kind: csv, root: r, table: t.csv, {column}}}"
+    return [source, f"tasks.covidx={{labels: {labels}}}", "tasks.covidx.upsample={}", f"robustness.label={label}"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        # published data sets: it is known which is misspelt
+        (
+            ["tasks.covidx.labels=[normal,pneumonia,COVID19]"],
+            r"tasks\.covidx\.labels: source 'covidx' has no label 'COVID19'; did you mean 'COVID-19'\?$",
+        ),
+        (
+            ["tasks.nodule.labels=[nodule]"],
+            r"tasks\.nodule\.labels: source 'nih' has no label 'nodule'; .*'Nodule'\?$",
+        ),
+        (
+            ["robustness.label=COVID19"],
+            r"robustness\.label: task 'covidx' has no label 'COVID19'; .*labels has .*did you mean 'COVID-19'\?$",
+        ),
+        (
+            ["tasks.covidx.labels=[normal,pneumonia]", "tasks.covidx.upsample={}"],
+            r"robustness\.label: .* has no label 'COVID-19'; tasks\.covidx\.labels has \['normal', 'pneumonia'\]$",
+        ),
+        (["tasks.covidx.upsample={COVID19: normal}"], r"covidx\.upsample: .* 'COVID19'; .*did you mean 'COVID-19'\?$"),
+        # a table that tells by its labels
+        (
+            _own("[sick, wel]", "well", "labels: {sick: a, well: b}"),
+            r"tasks\.covidx\.labels: source 'covidx' has no label 'wel'; did you mean 'well'\?$",
+        ),
+        # data that must be read first: either may be wrong
+        (
+            _own("[sick, wel]", "well", "label_column: finding"),
+            r"robustness\.label: .*tasks\.covidx\.labels has \['sick', 'wel'\]: 'well' here or 'wel' there is misspelt",
+        ),
+        (
+            [*_own("[sick, wel]", "sick", "label_column: finding"), "tasks.covidx.upsample={well: sick}"],
+            r"tasks\.covidx\.upsample: .*'well' here or 'wel' there is misspelt",
+        ),
+    ],
+)
+def test_a_misspelt_label_is_reported_where_it_stands(overrides, words):
+    with pytest.raises(UserError, match=words):
+        load_experiment(SHIPPED / "demo.yaml", overrides)
+
+
+def test_the_labels_of_a_text_column_are_the_datas():
+    columns = ["tasks.nodule={column: projection, kind: multiclass, labels: [PA, AP]}"]
+    assert load_experiment(SHIPPED / "demo.yaml", columns).tasks["nodule"].labels == ["PA", "AP"]
