@@ -5,10 +5,11 @@ Also the terminal that results are printed on, which is safe from them.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -16,6 +17,7 @@ from rich.segment import Segment
 if TYPE_CHECKING:
     import pandas as pd
 
+_WIDE = 1000  # columns, where no terminal shows them
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet runs, or a cell that was made harmless before
 
 
@@ -94,7 +96,8 @@ def harmless_table(table: pd.DataFrame) -> pd.DataFrame:
 class Terminal(Console):
     r"""A console of rich on which foreign text cannot move the cursor, change colours or ring a bell.
 
-    Rich's own styles and progress bars work as ever; control characters in printed text appear as escapes.
+    Rich's own styles and progress bars work as ever; control characters in printed text appear as escapes. In a file
+    or pipe a table is as wide as it is, unless the environment has ``COLUMNS``.
 
     Example:
         >>> import io
@@ -103,6 +106,11 @@ class Terminal(Console):
         >>> screen.getvalue()
         'film\\x1b]0;title.png\n'
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if not self.is_terminal and settings.get("width") is None and "COLUMNS" not in os.environ:
+            self.width = _WIDE
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of a renderable, their text without control characters."""

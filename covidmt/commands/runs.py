@@ -12,8 +12,6 @@ from covidmt.commands.options import RUN, AsJson, TrackingUri
 if TYPE_CHECKING:
     from covidmt.tracking.store import Store
 
-_WIDE = 1000  # letters of a line, where no terminal shows it
-
 app = typer.Typer(help="The runs of the tracking store: a table, one run, or what differs between two.")
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=f"{RUN}.")]
 
@@ -102,16 +100,14 @@ def _cell(value: object) -> str:
 
 def _print_table(header: list[str], rows: list[list[str]] | list[tuple[str, str, str]]) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
     from experiments.names import Terminal
+    from experiments.printing.tables import WholeTable
 
     console = Terminal()
-    if not console.is_terminal:
-        console = Terminal(width=_WIDE)
 
     # a name of many parts takes several lines where there is little room
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = WholeTable(box=None, pad_edge=False, header_style="bold")
     for name in header:
         title = name.replace("/", "/\n") if console.is_terminal else name
         table.add_column(escape(title), overflow="fold", no_wrap=name in ("run", "status", "started", "hours", "seed"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import isfinite
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from covidmt.evaluation.result import Evaluation, RunEvaluation
@@ -15,6 +14,7 @@ from covidmt.evaluation.sentences.origins import source_sentences
 from covidmt.evaluation.texts import sections
 from covidmt.pages.numbers import interval, number
 from experiments.lungs.masks import HEARTS
+from experiments.printing.tables import WholeTable
 from metrics.inference.differences import PairedDifference
 from metrics.intervals import Estimate
 
@@ -40,7 +40,7 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
 
     # the scores
     of = "these very trainings; another seed may answer otherwise" if evaluation.others else "this training alone"
-    table = Table(title=f"in brackets: 95 % interval over patients, of {of}", title_justify="left")
+    table = WholeTable(title=f"in brackets: 95 % interval over patients, of {of}", title_justify="left")
     table.add_column("")
     table.add_column(first.name, justify="right")
     table.add_column("n", justify="right")

@@ -11,7 +11,6 @@ from typing import NamedTuple, cast
 import numpy as np
 import pandas as pd
 from lightning.pytorch import seed_everything
-from rich.table import Table
 
 from covidmt.lungs.segment import refuse_unreadable, segment_files
 from covidmt.lungs.train import WITHOUT_VALIDATION
@@ -27,6 +26,7 @@ from experiments.lungs.masks import HEARTS
 from experiments.lungs.poses import pose_lines
 from experiments.lungs_schema import LungFolder, LungsExperiment
 from experiments.names import Terminal, harmless_table
+from experiments.printing.tables import WholeTable
 from lightning_modules.lungs.segmenters import Segmenter, load_segmenter
 from lightning_modules.lungs.unet import LungUNet
 from metrics.bootstrap import PatientBootstrap
@@ -270,8 +270,8 @@ def _report(scores: pd.DataFrame, title: str, out: Path | None) -> None:
         console.print(f"scores       {out}", soft_wrap=True)
 
 
-def _table(scores: pd.DataFrame, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+def _table(scores: pd.DataFrame, title: str) -> WholeTable:
+    table = WholeTable(title=title, title_justify="left")
     table.add_column("images")
     table.add_column("area")
     for column in ("number", "patients", "mean Dice", "95 % interval", "lowest", "empty"):
@@ -284,10 +284,10 @@ def _table(scores: pd.DataFrame, title: str) -> Table:
     return table
 
 
-def _image_table(scores: pd.DataFrame) -> Table:
+def _image_table(scores: pd.DataFrame) -> WholeTable:
     """A row for each image, the lowest Dice first."""
     known = [column for column in DICES if scores[column].notna().any()]
-    table = Table(title="Dice of each image", title_justify="left")
+    table = WholeTable(title="Dice of each image", title_justify="left")
     table.add_column("image", overflow="fold")
     for column in known:
         table.add_column(DICES[column], justify="right")

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
-from rich.table import Table
 
 from callbacks.epochs.history import MetricHistory
 from callbacks.epochs.lines import EpochLines
@@ -22,6 +20,8 @@ from datamodules.lungs import LungDataModule
 from experiments.errors import UserError
 from experiments.load import to_yaml
 from experiments.lungs_schema import LungsExperiment
+from experiments.names import Terminal
+from experiments.printing.tables import WholeTable
 from lightning_modules.lungs.unet import CLASSES, LungUNet
 
 MONITOR = "val/lung/f1"
@@ -109,7 +109,7 @@ def _finish_run(experiment: LungsExperiment, logger: RunLogger, history: MetricH
     if best_epoch is not None:
         logger.set_tags({"best_epoch": str(best_epoch)})
 
-    console = Console(markup=False)
+    console = Terminal(markup=False)
     console.print()
     which = "last epoch" if best_epoch is None else f"best epoch {best_epoch}"
     console.print(lungs_table(experiment, which, scores, history.test))
@@ -117,7 +117,7 @@ def _finish_run(experiment: LungsExperiment, logger: RunLogger, history: MetricH
     console.print(f"checkpoint   {best}", soft_wrap=True)
 
 
-def lungs_table(experiment: LungsExperiment, which: str, val: dict[str, float], test: dict[str, float]) -> Table:
+def lungs_table(experiment: LungsExperiment, which: str, val: dict[str, float], test: dict[str, float]) -> WholeTable:
     """Return paper 001's Table 2: a row a data set and class; where a test folder is one of the paper's, its row below.
 
     Args:
@@ -126,7 +126,7 @@ def lungs_table(experiment: LungsExperiment, which: str, val: dict[str, float], 
         val: Metrics of its validation, by their names in MLflow.
         test: Metrics of the test; empty where there was none.
     """
-    table = Table(title=f"{experiment.name}: lung segmentation, over pixels; {which}", title_justify="left")
+    table = WholeTable(title=f"{experiment.name}: lung segmentation, over pixels; {which}", title_justify="left")
     for column in ("images", "class", *_SCORES):
         table.add_column(column, justify="left" if column in ("images", "class") else "right")
 

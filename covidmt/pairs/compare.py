@@ -11,7 +11,6 @@ from statistics import fmean, median
 
 import numpy as np
 from rich.markup import escape
-from rich.table import Table
 
 from covidmt.pairs.jpeg_traces import Traces, read_traces
 from covidmt.pairs.movement import Movement, measure_movement
@@ -22,6 +21,7 @@ from datamodules.images.processes import in_processes
 from datamodules.sources.received_folders import find_files, match_names
 from experiments.errors import UserError
 from experiments.names import Terminal, printable
+from experiments.printing.tables import WholeTable
 
 CHANNELS = ("whatsapp", "whatsapp_web")
 _LISTED = 10  # files that are named one by one
@@ -181,7 +181,7 @@ def print_comparison(comparison: RouteComparison, console: Terminal) -> None:
     n = len(files)
 
     # in sum
-    table = Table(title=f"What this route did to {n} image" + ("s" if n > 1 else ""), title_justify="left")
+    table = WholeTable(title=f"What this route did to {n} image" + ("s" if n > 1 else ""), title_justify="left")
     table.add_column("")
     table.add_column("received")
     qualities = Counter(_name_quality(file.traces) for file in files)
@@ -199,7 +199,7 @@ def print_comparison(comparison: RouteComparison, console: Terminal) -> None:
     console.print(table)
 
     # the channels
-    table = Table(title="Mean difference in grey levels at the input's size", title_justify="left")
+    table = WholeTable(title="Mean difference in grey levels at the input's size", title_justify="left")
     for column in ("channel", "simulated - original", "simulated - received"):
         table.add_column(column, justify="left" if column == "channel" else "right")
     for channel, (to_original, to_received) in sorted(comparison.distances.items(), key=lambda item: item[1][1]):

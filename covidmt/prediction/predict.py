@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
 
 from covidmt.prediction.answer import NOTICE, Prediction
 from covidmt.prediction.picture import draw_prediction
@@ -29,6 +28,7 @@ from datamodules.reading.listing import count_others, scan_folders
 from experiments.errors import UserError
 from experiments.names import Terminal, printable
 from experiments.paths import expand
+from experiments.printing.tables import WholeTable
 from lightning_modules.lungs.segmenters import SHIPPED, segmenter_id
 
 logger = logging.getLogger("covidmt")
@@ -224,12 +224,12 @@ def _print_report(predictions: dict[str, Prediction], pictures: dict[str, Path],
     console.print(f"All results: {escape(str(out / LINES))}, with a picture of each image beside it", soft_wrap=True)
 
 
-def _table(predictions: dict[str, Prediction]) -> Table:
+def _table(predictions: dict[str, Prediction]) -> WholeTable:
     """A row for each image."""
     first = next(iter(predictions.values()))
     label = first.decision.label
     title = f"Probability of {label}, then after each channel; IOL: share of the hottest region inside the lungs"
-    table = Table(title=escape(title), title_justify="left")
+    table = WholeTable(title=escape(title), title_justify="left")
     table.add_column("image", overflow="fold")
     for column in ("answer", f"p({label})", *first.channels, "IOL", "warnings"):
         table.add_column(escape(column), justify="left" if column in ("answer", "warnings") else "right")

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from covidmt.evaluation.networks import Network, load_networks, named_store
 from covidmt.features.source_answers import SourceAnswers, answer_source
@@ -22,6 +21,8 @@ from covidmt.tracking.folders import mlruns_dir
 from covidmt.tracking.records import record_findings
 from experiments.errors import UserError
 from experiments.files import replace_file
+from experiments.names import Terminal
+from experiments.printing.tables import WholeTable
 from experiments.schema import Task, TaskKind
 
 
@@ -98,9 +99,9 @@ def probe_network(
     )
     path = (out or mlruns_dir() / "probes" / name) / "probe.json"
     _write(path, findings)
-    print_findings(Console(markup=False), findings)
+    print_findings(Terminal(markup=False), findings)
     if not network.experiment.tracking.enabled:
-        Console(markup=False).print(f"written to  {path}", soft_wrap=True, highlight=False)
+        Terminal(markup=False).print(f"written to  {path}", soft_wrap=True, highlight=False)
         return path
     run_id = record_findings(
         checkpoint.store,
@@ -111,7 +112,7 @@ def probe_network(
         experiment=network.experiment.tracking.experiment,
         run_name=f"probe {network.name}",
     )
-    Console(markup=False).print(f"written to  {path}\nlogged to   run {run_id}", soft_wrap=True, highlight=False)
+    Terminal(markup=False).print(f"written to  {path}\nlogged to   run {run_id}", soft_wrap=True, highlight=False)
     return path
 
 
@@ -178,7 +179,7 @@ def _answer(
 
 def print_findings(console: Console, findings: ProbeFindings) -> None:
     """Print the probes and the few-shot curves as tables."""
-    table = Table(
+    table = WholeTable(
         title=f"linear probe on the frozen features ({findings.channels}) of {findings.network}, test images of "
         f"{findings.source}; in brackets: 95 % interval, bootstrap over patients",
         title_justify="left",
@@ -194,7 +195,7 @@ def print_findings(console: Console, findings: ProbeFindings) -> None:
     # few-shot
     if findings.shots:
         sizes = sorted({point.k for points in findings.shots.values() for point in points})
-        table = Table(
+        table = WholeTable(
             title="balanced accuracy by the nearest class mean of k training images a class, mean over draws; in "
             "brackets: 95 % of the draws",
             title_justify="left",

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import typer
 from filelock import Timeout
-from rich.console import Console
-from rich.table import Table
 
 from covidmt.sweeps.folder import ALIVE, Submission, SweepFolder, TrialFolder
 from covidmt.sweeps.local import run_local, trials_at_a_time
@@ -30,6 +28,8 @@ from covidmt.sweeps.snapshot import snapshot
 from covidmt.sweeps.status import trial_statuses
 from covidmt.tracking.store import Store
 from experiments.errors import UserError, nearest
+from experiments.names import Terminal
+from experiments.printing.tables import WholeTable
 from experiments.sweep_schema import LauncherKind, Sweep
 from experiments.trials import Trial, changed_settings, load_sweep
 
@@ -64,7 +64,7 @@ def run_sweep(path: str | Path, overrides: Sequence[str] = (), *, resume: str = 
             run_local(folder, todo, sweep.launcher, slots)
 
     statuses = trial_statuses(folder)
-    Console(markup=False).print(status_table(folder, statuses))
+    Terminal(markup=False).print(status_table(folder, statuses))
     close_parent(folder, {status.state for status in statuses.values()})
     failed = [trial for trial in todo if statuses[trial].state == "failed"]
     if failed:
@@ -240,7 +240,9 @@ def _changed_defaults(folder: SweepFolder, sweep: Sweep, trial: Trial) -> list[s
 
 def _print_plan(folder: SweepFolder | None, sweep: Sweep, trials: list[Trial]) -> None:
     statuses = trial_statuses(folder, note=False) if folder else {}
-    grid = Table("trial", "", "state", "processes", box=None, pad_edge=False)
+    grid = WholeTable(box=None, pad_edge=False)
+    for heading in ("trial", "", "state", "processes"):
+        grid.add_column(heading, overflow="ellipsis" if heading else "fold")
     start = 0
     for trial in trials:
         trainer = trial.experiment.trainer
@@ -249,5 +251,5 @@ def _print_plan(folder: SweepFolder | None, sweep: Sweep, trials: list[Trial]) -
             state = "missing"
         start += state not in SETTLED
         grid.add_row(trial.id, trial.name, state, f"{trainer['num_nodes']} x {trainer['devices']}")
-    Console(markup=False).print(grid)
+    Terminal(markup=False).print(grid)
     typer.echo(f"{len(trials)} trial(s), {start} to start with launcher {sweep.launcher.kind.value}")

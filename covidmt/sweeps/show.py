@@ -9,15 +9,16 @@ from collections import Counter
 from pathlib import Path
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from covidmt.sweeps.folder import ALIVE, SweepFolder
 from covidmt.sweeps.runs import children, close_parent
 from covidmt.sweeps.status import TrialStatus, find_trial, trial_statuses
 from experiments.errors import UserError
+from experiments.names import Terminal
+from experiments.printing.tables import WholeTable
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,10 @@ def print_status(sweep: SweepFolder, interval: float | None = None, *, as_json: 
         if as_json:
             typer.echo(json.dumps(status_rows(sweep, statuses), indent=1))
         else:
-            Console(markup=False).print(status_table(sweep, statuses))
+            Terminal(markup=False).print(status_table(sweep, statuses))
         return
 
-    with Live(console=Console(markup=False), auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(console=Terminal(markup=False), auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             statuses = trial_statuses(sweep)
             live.update(status_table(sweep, statuses), refresh=True)
@@ -64,11 +65,9 @@ def status_table(sweep: SweepFolder, statuses: dict[str, TrialStatus]) -> Group:
         statuses: By trial id.
     """
     metrics = _read_metrics(sweep)
-    grid = Table(box=None, pad_edge=False)
+    grid = WholeTable(box=None, pad_edge=False)
     for heading in ("trial", "", "state", "epoch", "PI %", "OLS %", "node", "time", "log"):
-        grid.add_column(
-            heading, overflow="fold" if heading in ("", "log") else "ellipsis", no_wrap=heading not in ("", "log")
-        )
+        grid.add_column(heading, overflow="fold" if heading in ("", "log") else "ellipsis")
 
     # a row a trial
     for trial, status in statuses.items():

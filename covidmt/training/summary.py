@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from math import isfinite, nan
 from typing import NamedTuple
 
-from rich.table import Table
-
 from callbacks.epochs.history import MetricHistory
+from experiments.printing.tables import WholeTable
 from experiments.schema import Experiment, PrivacyUnit, Task, TaskKind
 from metrics.intervals import wilson
 from metrics.paired import SIDES
@@ -86,9 +85,9 @@ class ScoreTable(NamedTuple):
     columns: list[str]
     sections: list[list[list[str]]]
 
-    def rich(self) -> Table:
+    def rich(self) -> WholeTable:
         """Return it for the terminal; a subject is named in its first row."""
-        table = Table(title=self.title, title_justify="left")
+        table = WholeTable(title=self.title, title_justify="left")
         for number, title in enumerate(self.columns):
             table.add_column(title, justify="left" if number < 2 else "right")
         for rows in self.sections:

@@ -8,10 +8,12 @@ from dataclasses import fields
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from datamodules.checks.check import CheckReport
 from experiments.names import printable
+from experiments.printing.tables import WholeTable
+
+_PATHS = ("image", "files")  # columns whose words may be broken
 
 
 def report_json(report: CheckReport) -> str:
@@ -31,7 +33,7 @@ def _plain(value: object) -> object:
 def print_report(report: CheckReport, console: Console) -> None:
     """Print a report as tables, then its notes, risks and problems."""
     # tables
-    _print_table(console, "Found", report.sources)
+    _print_table(console, "Found", _one_column_each(report.sources))
     _print_table(console, "Images per split", report.counts)
     _print_table(console, "Beside the paper", report.paper)
     for attribute, counts in report.shortcuts.items():
@@ -59,14 +61,20 @@ def print_report(report: CheckReport, console: Console) -> None:
         console.print("[green]no problem found[/]")
 
 
+def _one_column_each(sources: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with a column a source: there are fewer sources than counts. Counts stay numbers."""
+    return sources.set_index("source").T.rename_axis(columns=None).reset_index(names="")
+
+
 def _print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     if frame.empty:
         return
     console.print(f"\n[bold]{title}[/]")
-    table = Table()
+    table = WholeTable()
     for column in frame:
-        justify = "right" if pd.api.types.is_numeric_dtype(frame[column]) else "left"
-        table.add_column(escape(printable(str(column))), justify=justify)
+        justify = "right" if frame[column].map(pd.api.types.is_number).any() else "left"
+        overflow = "fold" if column in _PATHS else "ellipsis"
+        table.add_column(escape(printable(str(column))), justify=justify, overflow=overflow)
     for row in frame.itertuples(index=False):
         table.add_row(*("" if pd.isna(value) else escape(printable(str(value))) for value in row))
     console.print(table)
