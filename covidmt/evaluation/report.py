@@ -231,8 +231,9 @@ def _chapter_words(title: str, evaluation: Evaluation) -> list[str]:
         ]
     if title == LUNGS and evaluation.others:
         return [
-            "Beside another run, a difference in OLS or IOL says where maps lie on average; only one in “score minus "
-            "shuffled” would say that they follow the patient's lungs more, or less."
+            "Beside another run, a difference in OLS or IOL can come from where the regions lie on average, from how "
+            "large they are, or from which answer is explained; only one in “score minus shuffled” would say that they "
+            "follow the patient's lungs more, or less."
         ]
     if title == TASKS:
         experiment = first.network.experiment

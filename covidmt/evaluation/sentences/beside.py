@@ -84,10 +84,10 @@ def bold_words(evaluation: Evaluation) -> str:
     are = "is" if shown == 1 else "are"
     return (
         f"bold: these two trainings differ (the 95 % interval leaves out zero); on the page {shown} of {n} judged "
-        f"differences {are} bold. Were both trainings equal on all patients like these, at most about "
-        f"{round(0.05 * n)} would be; two seeds of one configuration need not be equal, so more are no sign of "
-        "anything but these trainings. Many rows measure the same, and are bold together; bold on a control (grey), "
-        "and on an OLS whose control differs as much, is no merit of either"
+        f"differences {are} bold. Were both trainings equal on all patients like these, about {round(0.05 * n)} or "
+        "fewer would be on average; as many rows measure the same, a single chance difference can make many more bold "
+        "at once. Two seeds of one configuration need not be equal either. Bold on a control (grey), and on an OLS "
+        "whose control differs as much, is no merit of either"
     )
 
 
@@ -133,8 +133,8 @@ def _of_other_maps(first: RunEvaluation, other: RunEvaluation, side: str) -> lis
     if follow:
         lungs = f"that {' and '.join(follow)} follows the patient's lungs more closely is not shown by it"
     return [
-        f"{what} is as large with other patients' maps ({ends}): these two trainings differ in where maps lie on "
-        f"average; {lungs}."
+        f"{what} is as large with other patients' maps ({ends}): {lungs}. It is of the regions' usual place, of their "
+        "size or shape, or of which answer is explained, which is not told apart."
     ]
 
 
@@ -148,5 +148,6 @@ def _without_lungs(first: RunEvaluation, other: RunEvaluation, variant: str) -> 
     values = [share(run.scores[key].estimate.value) for run in (better, worse)]
     return [
         f"{better.name} tells the labels better {_BLIND[variant]} than {worse.name} (AUROC {values[0]} against "
-        f"{values[1]}): no merit, for the lungs cannot be seen there."
+        f"{values[1]}): no merit, for what the masks call lung is hidden there; its outline, and lung that "
+        "they miss, are not."
     ]

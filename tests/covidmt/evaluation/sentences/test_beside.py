@@ -36,8 +36,9 @@ def of_ols(score: float, shuffled: float, beyond: float) -> dict[str, tuple[floa
 def test_a_difference_of_ols_that_other_maps_have_too(evaluation: Evaluation):
     (said,) = beside_sentences(with_differences(evaluation, of_ols(SHOWN, SHOWN, NOT_SHOWN)))
     assert said == (
-        "The difference in OLS as received is as large with other patients' maps (\N{MINUS SIGN}16.9): these two "
-        "trainings differ in where maps lie on average; that either follows the patient's lungs is not shown."
+        "The difference in OLS as received is as large with other patients' maps (\N{MINUS SIGN}16.9): that either "
+        "follows the patient's lungs is not shown. It is of the regions' usual place, of their size or shape, or of "
+        "which answer is explained, which is not told apart."
     )
     assert beside_sentences(with_differences(evaluation, of_ols(NOT_SHOWN, SHOWN, NOT_SHOWN))) == []
 
@@ -57,6 +58,6 @@ def test_who_tells_labels_better_without_the_lungs_has_no_merit(evaluation: Eval
     (said,) = beside_sentences(changed)
     better, worse = [run.name for run in changed.runs][::sign]
     assert said.startswith(f"{better} tells the labels better with the lungs blacked out than {worse} (AUROC ")
-    assert said.endswith("no merit, for the lungs cannot be seen there.")
+    assert said.endswith("its outline, and lung that they miss, are not.")
     assert beside_others(changed)[0][key].shown
     assert beside_sentences(with_differences(evaluation, {key: (sign * 0.29, NOT_SHOWN)})) == []
