@@ -129,12 +129,14 @@ def _of_other_maps(first: RunEvaluation, other: RunEvaluation, side: str) -> lis
 
     # which of the two follows lungs is a question of its own
     follow = [run.name for run in (first, other) if run.scores[keys[2]].estimate.high < 0]
-    lungs = "that either follows the patient's lungs is not shown"
+    lungs = "that either follows the patient's lungs more is not shown, nor ruled out"
     if follow:
-        lungs = f"that {' and '.join(follow)} follows the patient's lungs more closely is not shown by it"
+        lungs = (
+            f"that {' and '.join(follow)} follows the patient's lungs more closely is not shown by it, nor ruled out"
+        )
     return [
-        f"{what} is as large with other patients' maps ({ends}): {lungs}. It is of the regions' usual place, of their "
-        "size or shape, or of which answer is explained, which is not told apart."
+        f"{what} is about as large with other patients' maps ({ends}): {lungs}. It can come from the regions' usual "
+        "place, from their size or shape, or from which answer is explained, which is not told apart."
     ]
 
 
