@@ -37,8 +37,8 @@ def test_a_difference_of_ols_that_other_maps_have_too(evaluation: Evaluation):
     (said,) = beside_sentences(with_differences(evaluation, of_ols(SHOWN, SHOWN, NOT_SHOWN)))
     assert said == (
         "The difference in OLS as received is about as large with other patients' maps (\N{MINUS SIGN}16.9): that "
-        "either follows the patient's lungs more is not shown, nor ruled out. It can come from the regions' usual place, "
-        "from their size or shape, or from which answer is explained, which is not told apart."
+        "either follows the patient's lungs more is not shown, nor ruled out. It can come from the regions' usual "
+        "place, from their size or shape, or from which answer is explained, which is not told apart."
     )
     assert beside_sentences(with_differences(evaluation, of_ols(NOT_SHOWN, SHOWN, NOT_SHOWN))) == []
 
