@@ -208,7 +208,7 @@ YAML = [
     setting(
         "Trainer: unknown argument",
         "trainer: {max_epoch: 3}",
-        "trainer.max_epoch: Lightning's Trainer has no such argument; did you mean 'max_epochs'?",
+        "mine.yaml: trainer.max_epoch: Lightning's Trainer has no such argument; did you mean 'max_epochs'?",
     ),
     setting(
         "Trainer: wrong type",
@@ -640,7 +640,7 @@ TRAININGS = [
     Row(
         "a label that the data set has not",
         f"{TRAIN} tasks.covidx.labels=[normal,pneumonia,COVID-19,flu]",
-        "tasks.covidx.labels: source 'covidx' has no label 'flu'; known: COVID-19, normal, pneumonia",
+        "experiments/demo.yaml: tasks.covidx.labels: source 'covidx' has no label 'flu'; known: COVID-19, normal, pneumonia",
     ),
     Row(
         "channel",
