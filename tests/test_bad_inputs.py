@@ -640,7 +640,8 @@ TRAININGS = [
     Row(
         "a label that the data set has not",
         f"{TRAIN} tasks.covidx.labels=[normal,pneumonia,COVID-19,flu]",
-        "experiments/demo.yaml: tasks.covidx.labels: source 'covidx' has no label 'flu'; known: COVID-19, normal, pneumonia",
+        "experiments/demo.yaml: tasks.covidx.labels: source 'covidx' has no label 'flu'; known: COVID-19, normal, "
+        "pneumonia",
     ),
     Row(
         "channel",
