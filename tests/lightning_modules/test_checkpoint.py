@@ -16,7 +16,7 @@ from tests.helpers.tiny_experiment import batch, covidx_batch, experiment, loade
     [
         ("active_tasks=[covidx,rsna_boxes]", "active tasks"),
         ("tasks.covidx.labels=[COVID-19,pneumonia,normal]", "active tasks"),
-        ("model.backbone=resnet34", "model.backbone is resnet18"),
+        ("model.backbone=resnet34", "model.backbone is timm:test_resnet"),
         ("model.boxes.objectness=false", "model.boxes"),
         ("model.boxes.pyramid=paper", "model.boxes"),
         ("model.head=native", "model.head is transition"),
@@ -48,8 +48,9 @@ def test_the_normalisation_stands_in_the_checkpoint(tmp_path):
 
 def test_a_checkpoint_of_before_normalisation_heads_and_pyramids(checkpoint):
     """It was trained with ImageNet's mean and deviation and torchvision's pyramid, whatever the defaults are now."""
-    path, module = checkpoint
+    path, module = checkpoint[0], MultiTaskModule(experiment("model.backbone=resnet18"))
     content = torch.load(path, weights_only=True)
+    content["state_dict"] = module.state_dict()
     saved = content["experiment"]["model"]
     del saved["normalisation"], saved["head"], saved["boxes"]["pyramid"]
     saved["backbone"], saved["pretrained"] = "resnet18", True

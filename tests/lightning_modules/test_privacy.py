@@ -162,16 +162,17 @@ def test_under_patients_each_patient_is_clipped_as_one():
 def test_noise_is_replayable_by_the_seed_and_not_from_the_system(entropy):
     def noisy() -> torch.Tensor:
         torch.manual_seed(3)
-        net = Affine()
+        net = nn.Linear(500, 1, bias=False)
+        nn.init.zeros_(net.weight)
         settings = Privacy(noise_multiplier=2.0, accountant=Accountant.rdp, entropy=entropy)
         optimizer = PrivateTraining(settings, np.arange(100), 4, 1).optimizer(torch.optim.SGD(net.parameters(), lr=1.0))
-        net.weight.grad_sample = torch.zeros(0, 2)
+        net.weight.grad_sample = torch.zeros(0, 1, 500)
         optimizer.step()
         return net.weight.detach()
 
-    assert torch.equal(noisy(), noisy()) == (entropy is Entropy.seed)
-    values = torch.cat([noisy() for _ in range(500)]) if entropy is Entropy.os else None
-    assert values is None or float(values.std()) == pytest.approx(2.0 / 4, rel=0.1)
+    first, second = noisy(), noisy()
+    assert torch.equal(first, second) == (entropy is Entropy.seed)
+    assert float(first.std()) == pytest.approx(2.0 / 4, rel=0.15)  # 4.7 standard errors
 
 
 @pytest.mark.parametrize(
