@@ -8,15 +8,17 @@ import weakref
 from collections.abc import Collection, Iterator
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import torch
-from lightning import Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.images.sockets import shorten_socket_paths
 from experiments.batch import Batch
+
+if TYPE_CHECKING:
+    from lightning import Trainer  # seconds to import
 
 Collated = TypeVar("Collated", covariant=True)
 

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import lightning.pytorch  # noqa: F401  binds its log handler to the real stderr, before pytest captures a test's
 import pytest
+import torch
 from hypothesis import settings
 
+from tests.helpers.once import made_once
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two pytest workers share two cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two pytest workers share two cores: what they start
+torch.set_num_threads(1)  # and they themselves
 
 settings.register_profile("fuzz", max_examples=1400)  # make fuzz; else 100
 
@@ -49,12 +53,10 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made-up data sets, small."""
+    """The made-up data sets, small: made once, and only read."""
     from datamodules.demo.write import write_demo
 
-    root = tmp_path_factory.mktemp("demo")
-    write_demo(root, seed=0, size=96, patients=100)
-    return root
+    return made_once(tmp_path_factory, "demo-data", lambda root: write_demo(root, seed=0, size=96, patients=100))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,11 +64,10 @@ def copied_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     """A new sqlite store is a copy of one that MLflow has built, which takes it seconds; yields the real builder."""
     from covidmt.tracking import store as tracking
 
-    build, built = tracking._create_database, tmp_path_factory.mktemp("store") / "mlflow.db"
+    build = tracking._create_database
 
     def copy(path: Path) -> None:
-        if not built.exists():
-            build(built)
+        built = made_once(tmp_path_factory, "new-store", lambda folder: build(folder / "mlflow.db")) / "mlflow.db"
         building = path.with_name(".building")
         shutil.copyfile(built, building)
         building.rename(path)

@@ -102,9 +102,20 @@ def _decode_jpeg(data: bytes, header: FrameHeader, shape: FrameShape) -> Frame:
 
 def _decode_whole(data: bytes, colours: str | None = None) -> np.ndarray:
     """Decode a JPEG by libjpeg, which fills a frame that is cut short with grey; colours are not converted."""
-    if b"\xff\xd9" not in data[-64:]:
-        raise ValueError("its JPEG frame is cut short")
+    _require_end(data, "JPEG")
     return jpeg8_decode(data, colorspace=colours, outcolorspace=colours)
+
+
+def _decode_jpeg_ls(data: bytes) -> np.ndarray:
+    """Decode a JPEG-LS by CharLS, which takes seconds to refuse a small frame that is cut short."""
+    _require_end(data, "JPEG-LS")
+    return jpegls_decode(data)
+
+
+def _require_end(data: bytes, kind: str) -> None:
+    """Refuse a frame without the marker of its end, behind which there may be a few bytes."""
+    if b"\xff\xd9" not in data[-64:]:
+        raise ValueError(f"its {kind} frame is cut short")
 
 
 def _decode_jpeg2000(data: bytes) -> np.ndarray:
@@ -118,7 +129,7 @@ def _decode_lossless(data: bytes) -> np.ndarray:
 _DECODERS: dict[str, Callable[[bytes], np.ndarray]] = {
     "JPEG": _decode_whole,  # of 12 bits
     "JPEG lossless": _decode_lossless,
-    "JPEG-LS": jpegls_decode,
+    "JPEG-LS": _decode_jpeg_ls,
     "JPEG 2000": _decode_jpeg2000,
 }
 

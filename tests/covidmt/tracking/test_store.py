@@ -16,8 +16,7 @@ from experiments.schema import Tracking
 
 
 @pytest.fixture(autouse=True)
-def _empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, copied_stores: Callable[[Path], None]) -> None:
-    monkeypatch.setattr("covidmt.tracking.store._create_database", copied_stores)  # the real builder
+def _empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -150,9 +149,10 @@ def test_a_server_that_asks_who_one_is_names_the_variables(open_health: bool, mo
 
 
 def test_a_locked_database_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    store = Store.of(Tracking())
+    database = tmp_path / "mlflow.db"
+    store = Store(f"sqlite:///{database}?timeout=0.5")
     store.prepare()
-    with closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as other:
+    with closing(sqlite3.connect(database)) as other:
         other.execute("begin exclusive")
         with pytest.raises(UserError, match="another program holds the database; end it, or wait for it"):
             store.open_experiment("covidmt")
@@ -182,10 +182,15 @@ def test_network_file_system_of_this_machine_is_asked(tmp_path: Path) -> None:
     assert network_file_system(tmp_path, [("/", "nfs"), (str(tmp_path), "nfs"), (str(tmp_path), "tmpfs")]) is None
 
 
-def test_network_store_is_warned_about(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_store_is_built_and_a_network_one_warned_about(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, copied_stores: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr("covidmt.tracking.store._create_database", copied_stores)  # the real builder
     monkeypatch.setattr("covidmt.tracking.store.network_file_system", lambda path: "beegfs")
-    Store.of(Tracking()).prepare()
+    store = Store.of(Tracking())
+    store.prepare()
     assert "network file system (beegfs)" in caplog.text
+    assert [each.name for each in store.client.search_experiments()] == ["Default"]
 
 
 def test_password_is_not_shown() -> None:

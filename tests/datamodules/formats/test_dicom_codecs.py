@@ -95,6 +95,14 @@ def test_a_frame_that_is_cut_short_is_refused(syntax: UID, share: float):
         decode(data, "chest.dcm")
 
 
+def test_a_jpeg_ls_frame_without_its_end_is_not_decoded_at_all():
+    """CharLS takes seconds to refuse it."""
+    frame = jpegls_encode(shades(12))
+    with pytest.raises(ValueError, match="its JPEG-LS frame is cut short"):
+        decompress(frame[:-2], JPEGLSLossless, FrameShape(37, 53, 1, 16))
+    assert np.array_equal(decompress(frame + bytes(2), JPEGLSLossless, FrameShape(37, 53, 1, 16)).words, shades(12))
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_as_the_reference_decoder(bits: int):
     """Where the extra gpl-decoders is installed."""

@@ -10,11 +10,11 @@ from experiments.errors import UserError
 from tests.conftest import REPO
 
 LOADER = """
-import os, tempfile, torch
-from datamodules.loaders import JobLoader
-from datamodules.images.processes import in_processes
+if __name__ == "__main__":  # the other processes read this file too, and need nothing of it
+    import tempfile, torch
+    from datamodules.loaders import JobLoader
+    from datamodules.images.processes import in_processes
 
-if __name__ == "__main__":
     loader = JobLoader(torch.arange(10.0), batch_size=5, num_workers=1)
     print([batch.sum().item() for batch in loader], sorted(in_processes(abs, [-1, 2], 2, "")), tempfile.gettempdir())
 """
