@@ -38,7 +38,7 @@ class SegmentedLungs:
         network = load_segmenter(segmenter)
         self.masks: dict[str, np.ndarray] = {}
         for path in images:
-            film = torch.from_numpy(resize(decode(path), network.image_size))[None, None]
+            film = torch.tensor(resize(decode(path), network.image_size))[None, None]
             self.masks[path] = (network.segment(film).lungs[0] >= 0.5).cpu().numpy()
         empty = sum(not mask.any() for mask in self.masks.values())
         if empty:

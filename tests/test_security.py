@@ -236,6 +236,7 @@ def identify(path: Path) -> None:
     dataset.save_as(path)
 
 
+@pytest.mark.slow
 def test_who_a_patient_is_stays_in_the_dicom(
     covidmt: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ):

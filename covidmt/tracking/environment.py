@@ -11,6 +11,8 @@ MLFLOW_DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # MLflow's own seven retries take about four minutes a call; the spool does the retrying
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # a uv.lock in the folder where one works is not the model's
+    "MLFLOW_UV_AUTO_DETECT": "false",
 }
 
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,7 +39,7 @@ def test_the_further_draws_are_the_channels_own(demo_data: Path, tmp_path: Path)
         received = [pairs.input(decode(channel.draw(seed)(original)), lung) for seed in (0, 1, 2)]
         inputs.append([pairs.input(original, lung), *received])
     with undisturbed(module), torch.no_grad():
-        images = torch.tensor(inputs).flatten(0, 1)[:, None]
+        images = torch.tensor(np.array(inputs)).flatten(0, 1)[:, None]
         answers = maps.decision.decided(module.head("covidx")(module.features(images)[-1])).reshape(-1, 4)
         found = score_draws(runner, module, maps, "val", [tuple(row) for row in answers[:, :2].tolist()])
     changed = answers[:, :1] != answers[:, 1:]

@@ -214,7 +214,8 @@ def test_under_the_trainers_precision(precision):
 def test_what_is_undefined_is_not_logged():
     callback, data = RobustnessCallback(Robustness(), TASK), TinyData()
     data.pairs["val"].lung[:] = False
-    trainer(callbacks=[callback]).validate(Tiny(), data, verbose=False)
+    with pytest.warns(UserWarning, match="OLS and IOL are not measured: all 5 masks are empty"):
+        trainer(callbacks=[callback]).validate(Tiny(), data, verbose=False)
     assert callback.last["val/ols/original/no_lung"] == 5
     assert callback.last["val/ols/original/n"] == 0
     assert "val/pi_score" in callback.last

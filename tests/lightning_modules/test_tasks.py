@@ -39,5 +39,5 @@ def test_boxes_without_a_match_are_not_known():
     for known in (True, False):
         targets = batch(0, known=known).tasks["rsna_boxes"]
         loss, found = task.loss_and_known(task([m[targets.rows] for m in maps]), targets)
-        assert float(loss) > 0  # the penalty
+        assert loss.item() > 0  # the penalty
         assert bool(found) == known

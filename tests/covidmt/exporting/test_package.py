@@ -7,17 +7,24 @@ import pytest
 
 from covidmt.exporting.package import CARD, example_film, pinned_requirements, write_model
 from covidmt.exporting.pyfunc import PyfuncPredictor
+from covidmt.tracking.environment import set_mlflow_defaults
 from datamodules.images.decode import decode
 from tests.helpers.mlflow_server import save_checkpoint
 
 
-def test_a_folder_has_what_mlflow_needs_and_no_pickle(tmp_path: Path):
+def test_a_folder_has_what_mlflow_needs_and_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    work = tmp_path / "work"  # a project of the user's own, which MLflow would copy
+    work.mkdir()
+    (work / "uv.lock").touch()
+    (work / "pyproject.toml").write_text("[project]\nname = 'mine'")
+    monkeypatch.chdir(work)
+    set_mlflow_defaults()
     save_checkpoint(tmp_path / "other name.ckpt")
     write_model(tmp_path / "model", tmp_path / "other name.ckpt", "the card", channels=["mms"])
     files = {path.relative_to(tmp_path / "model").as_posix() for path in (tmp_path / "model").rglob("*")}
     assert {"MLmodel", "requirements.txt", "input_example.json", "data/best.ckpt", CARD} <= files
-    assert not [file for file in files if file.endswith(".pkl")]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "other name.ckpt"]
+    assert not [file for file in files if file.endswith((".pkl", "uv.lock"))]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "other name.ckpt", "work"]
 
     model = mlflow.models.Model.load(str(tmp_path / "model"))
     assert [column.name for column in model.signature.inputs] == ["image"]

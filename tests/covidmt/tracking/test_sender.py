@@ -40,6 +40,7 @@ def test_deleted_run_keeps_its_events_until_it_is_restored(
     assert sync(spool.folder.parent) == []
 
 
+@pytest.mark.filterwarnings("ignore:Exception in thread mlflow-sender")
 @pytest.mark.parametrize("silent", [TimeoutError(), SystemExit()])
 def test_an_error_without_a_word_neither_ends_the_sending_nor_hangs_its_end(
     new_spool: Callable[[], Spool], monkeypatch: pytest.MonkeyPatch, silent: BaseException

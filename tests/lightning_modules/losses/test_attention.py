@@ -19,11 +19,11 @@ def test_share_outside_by_hand():
     lungs[[0, 2], :, :2] = True
     feature.requires_grad_()
     share = heat_outside(feature, torch.nn.Identity(), scored, lungs)
-    assert float(share) == pytest.approx(1 / 4)
+    assert share.item() == pytest.approx(1 / 4)
     lungs[0, :2, 2:] = True
     lungs[0, 2:, 2] = True  # half of the cell of the remaining heat
-    assert float(heat_outside(feature, torch.nn.Identity(), scored, lungs)) == pytest.approx(1 / 8)
-    assert float(heat_outside(feature, torch.nn.Identity(), scored, lungs & False)) == 0
+    assert heat_outside(feature, torch.nn.Identity(), scored, lungs).item() == pytest.approx(1 / 8)
+    assert heat_outside(feature, torch.nn.Identity(), scored, lungs & False).item() == 0
 
 
 def test_descent_moves_the_heat_into_the_lungs():
@@ -38,7 +38,7 @@ def test_descent_moves_the_heat_into_the_lungs():
     for _ in range(60):
         feature = trunk(images)
         share = heat_outside(feature, head, lambda logits: logits[:, 0], lungs)
-        shares.append(float(share))
+        shares.append(share.item())
         optimizer.zero_grad()
         share.backward()
         optimizer.step()
