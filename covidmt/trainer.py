@@ -34,6 +34,7 @@ from experiments.plugins.registry import choose, instantiate
 from experiments.trainer.arguments import CHOSEN, OWN, TrainerSettings, check_arguments
 from experiments.trainer.loudness import is_quiet, is_talkative
 from lightning_modules.gpus import require_usable_gpus
+from lightning_modules.networks.without import without_wandb
 
 # How those notes of Lightning's begin that tell a person nothing, or what covidmt says in its own words.
 _SILENT = (
@@ -205,7 +206,8 @@ class SyncBatchNorm(LayerSync):
     def apply(self, model: nn.Module) -> nn.Module:
         if any(isinstance(layer, nn.SyncBatchNorm) for layer in model.modules()):
             return model  # converted by an earlier fit; once more, and the activations would be lost
-        from timm.layers import convert_sync_batchnorm  # takes a second to import, and few trainings need it
+        with without_wandb():
+            from timm.layers import convert_sync_batchnorm  # takes a second to import, and few trainings need it
 
         return convert_sync_batchnorm(model)
 

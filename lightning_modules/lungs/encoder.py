@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import segmentation_models_pytorch as smp
 import torchvision
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
@@ -20,6 +19,10 @@ from experiments.lungs_schema import LungModel
 from experiments.models.schema import Model, Normalisation
 from lightning_modules.networks.normalise import network_normalisation
 from lightning_modules.networks.weights import create_network, load_weights
+from lightning_modules.networks.without import without_wandb
+
+with without_wandb():
+    import segmentation_models_pytorch as smp  # imports timm
 
 _OUR_KEY = "model.encoder_weights"
 _OTHERWISE = "set model.weights=FILE or model.encoder_weights=null (from scratch)"

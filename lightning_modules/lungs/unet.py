@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
-import segmentation_models_pytorch as smp
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -87,7 +86,9 @@ class LungUNet(LightningModule):
         if pretrained:
             load_encoder_weights(self.network.encoder, experiment.model)
         self.network.to(memory_format=torch.channels_last)  # on CPUs twice as fast
-        self.dice = smp.losses.DiceLoss("binary")
+        from segmentation_models_pytorch.losses import DiceLoss  # the encoder has imported its package
+
+        self.dice = DiceLoss("binary")
 
         # scores over all images, and of each folder where there are several
         self.folders = list(experiment.data.folders)

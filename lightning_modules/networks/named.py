@@ -15,6 +15,7 @@ from experiments.plugins.choices import Choice
 from experiments.plugins.registry import choose, find, points
 from lightning_modules.networks.covidnet import VARIANTS
 from lightning_modules.networks.hubs import cached_timm_weights, require_torchvision_weights
+from lightning_modules.networks.without import without_wandb
 
 _KEY = "model.backbone"
 _FAMILIES = ("torchvision", "timm")  # entry points that take a network's name
@@ -94,7 +95,8 @@ def torchvision_network(name: str, *, pretrained: bool, classes: int | None = No
 
 def timm_network(name: str, *, pretrained: bool, classes: int | None = None) -> nn.Module:
     """Return a network of timm with so many classes; None: as published."""
-    import timm  # knows a thousand networks, which takes its time
+    with without_wandb():
+        import timm  # knows a thousand networks, which takes its time
 
     if not timm.is_model(name):
         raise UserError(f"{_KEY}: no network {name!r} in timm{nearest(name, timm.list_models())}")

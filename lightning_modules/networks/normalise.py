@@ -7,6 +7,7 @@ import torchvision
 from torch import Tensor, nn
 
 from experiments.models.schema import Model, Normalisation
+from lightning_modules.networks.without import without_wandb
 
 
 class Normalise(nn.Module):
@@ -64,7 +65,8 @@ def network_normalisation(model: Model) -> Normalisation:
 
 
 def _timm_normalisation(name: str) -> Normalisation:
-    import timm  # knows a thousand networks, which takes its time
+    with without_wandb():
+        import timm  # knows a thousand networks, which takes its time
 
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     return Normalisation() if config is None else Normalisation([*config.mean], [*config.std])
