@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -125,6 +126,7 @@ def time_commands(folder: Path, runs: int, word: str) -> None:
     times: dict[str, list[tuple[float, float]]] = {"import torch, lightning": [], **{name: [] for name in chosen}}
     for _ in range(runs):
         times["import torch, lightning"].append(imports(BASELINE))
+        shutil.rmtree(folder / "predictions", ignore_errors=True)  # of the round before
         for name, command in chosen.items():
             times[name].append(measure(command, folder, 2 if name == "refusal" else 0))
     print_times(times, "import torch, lightning")
