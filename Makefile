@@ -7,7 +7,7 @@ TORCH ?=
 unexport PYTHONDONTWRITEBYTECODE
 SLOW = slow and not kill and not cluster and not soak and not gpu and not dicom
 
-.PHONY: env demo test test-all docs kill-test cluster-test gpu-test dicom-test fuzz soak audit lint chaos
+.PHONY: env demo test test-all site docs kill-test cluster-test gpu-test dicom-test fuzz soak audit lint chaos
 
 env: .venv/.done
 
@@ -30,8 +30,10 @@ test: env  # what is quick: functions, properties, examples
 test-all: test  # and whole commands: trainings, sweeps, evaluations, broken inputs
 	$(BIN)/pytest -n 2 -m '$(SLOW)'
 
-docs: env  # the site in site/, with its links checked; and whether its commands, options, files and code are right
+site: env  # the documentation in site/, with its links checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+docs: site  # and whether its commands, options, files and code are right, as make test does too
 	$(BIN)/pytest tests/test_docs.py tests/docs
 
 kill-test: env  # trainings killed at many moments, on one and two processes
