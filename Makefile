@@ -7,7 +7,7 @@ TORCH ?=
 unexport PYTHONDONTWRITEBYTECODE
 SLOW = slow and not kill and not cluster and not soak and not gpu and not dicom
 
-.PHONY: env demo test test-all site docs kill-test cluster-test gpu-test dicom-test fuzz soak audit lint chaos
+.PHONY: env demo test test-all site docs kill-test cluster-test gpu-test dicom-test fuzz soak mutation audit lint chaos
 
 env: .venv/.done
 
@@ -56,6 +56,9 @@ fuzz: env  # more than 10,000 broken experiments, tables, images and checkpoints
 
 soak: env  # 200 epochs and RUNS=200 short runs: memory, open files, threads, database and starts must stay flat
 	$(BIN)/pytest -m soak -s tests/covidmt/training/test_soak.py
+
+mutation: env  # the code broken in one place at a time: do tests notice? (SEED=, PER_MODULE=, MODULES="metrics/exact.py ...")
+	$(BIN)/python -m tests.helpers.mutation --seed $(or $(SEED),0) $(if $(PER_MODULE),--per-module $(PER_MODULE)) $(MODULES)
 
 audit: env  # known holes in the pinned packages, from PyPI's advisories
 	$(BIN)/uv tool run pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off || \

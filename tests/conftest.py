@@ -13,7 +13,7 @@ from pathlib import Path
 import lightning.pytorch  # noqa: F401  binds its log handler to the real stderr, before pytest captures a test's
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.helpers.once import made_once
 
@@ -22,6 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two pytest workers share two co
 torch.set_num_threads(1)  # and they themselves
 
 settings.register_profile("fuzz", max_examples=1400)  # make fuzz; else 100
+
+settings.register_profile(  # make mutation: the same examples for every mutant; what fails need not become small
+    "mutation", derandomize=True, database=None, deadline=None, phases=[Phase.explicit, Phase.generate]
+)
 
 # What starts the tests in the background (a shell's &, nohup) has them ignore these; tests send them to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
