@@ -83,16 +83,35 @@ def read_mutant(path: Path, name: str) -> Mutant:
     return Mutant(name, Change(path.as_posix(), where, before, after), diff)
 
 
-def read_equivalent(path: Path = EQUIVALENT) -> dict[Change, str]:
-    """Return the changes that no test can notice, each with its reason."""
-    entries = tomllib.loads(path.read_text())["mutant"]
-    return {
-        Change(*(entry[key] for key in ("module", "function", "before", "after"))): entry["reason"] for entry in entries
-    }
+@dataclass(frozen=True)
+class Equivalent:
+    """What no test can notice: changes of one place each, and pieces of text that mean the same wherever they stand."""
+
+    changes: frozenset[Change]
+    pieces: tuple[tuple[str, str], ...]
+
+    def __contains__(self, change: Change) -> bool:
+        """Whether the change is one of them."""
+        return change in self.changes or any(
+            change.after == change.before[:at] + new + change.before[at + len(old) :]
+            for old, new in self.pieces
+            for at in range(len(change.before))
+            if change.before.startswith(old, at)
+        )
+
+
+def read_equivalent(path: Path = EQUIVALENT) -> Equivalent:
+    """Return what `equivalent_mutants.toml` lists."""
+    entries = tomllib.loads(path.read_text())
+    keys = ("module", "function", "before", "after")
+    return Equivalent(
+        frozenset(Change(*(entry[key] for key in keys)) for entry in entries["mutant"]),
+        tuple((entry["before"], entry["after"]) for entry in entries["everywhere"]),
+    )
 
 
 def sample(names: Iterable[str], size: int, seed: int, module: str) -> list[str]:
-    """Return ``size`` of the names, or all of them for 0: the same for a seed and a module, whatever other modules are."""
+    """Return ``size`` of the names, or all for 0: the same for a seed and a module, whatever the other modules are."""
     ordered = sorted(names)
     if not 0 < size < len(ordered):
         return ordered
