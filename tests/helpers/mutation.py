@@ -23,12 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutmut.__main__ import copy_src_dir, create_mutants
-from mutmut.mutation.data import SourceFileMutationData
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.stats import status_by_exit_code
-from mutmut.utils.file_utils import walk_mutatable_files
-from mutmut.utils.format_utils import orig_function_and_class_names_from_key
+# mutmut is imported in the functions: it decides how processes start in whoever imports it.
 
 REPO = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
@@ -74,6 +69,9 @@ class Row:
 
 def read_mutant(path: Path, name: str) -> Mutant:
     """Return a generated mutant with its change."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
+    from mutmut.utils.format_utils import orig_function_and_class_names_from_key
+
     diff = get_diff_for_mutant(name, path=path)
     lines = diff.splitlines()[2:]
     before = "\n".join(line[1:].strip() for line in lines if line.startswith("-"))
@@ -120,6 +118,10 @@ def sample(names: Iterable[str], size: int, seed: int, module: str) -> list[str]
 
 def generate(modules: list[str], keep: bool) -> dict[Path, list[str]]:
     """Write the broken copies of the modules to `mutants/`; return the names of each module's mutants."""
+    from mutmut.__main__ import copy_src_dir, create_mutants
+    from mutmut.mutation.data import SourceFileMutationData
+    from mutmut.utils.file_utils import walk_mutatable_files
+
     shutil.rmtree("mutants/tests" if keep else "mutants", ignore_errors=True)
     Path("mutants").mkdir(exist_ok=True)
     Path("mutants/mutmut-stats.json").unlink(missing_ok=True)  # which test reaches which function
@@ -149,6 +151,9 @@ def run(names: list[str], modules: list[str], workers: int) -> int:
 
 def judge(chosen: dict[Path, list[str]], generated: dict[Path, list[str]]) -> tuple[list[Row], list[Mutant]]:
     """Return the table's rows and the survivors."""
+    from mutmut.mutation.data import SourceFileMutationData
+    from mutmut.stats import status_by_exit_code
+
     equivalent = read_equivalent()
     rows, survivors = [], []
     for path, names in chosen.items():
