@@ -56,7 +56,7 @@ def serve(
     token = read_token(token_file, os.environ.get(TOKEN), host)
     platforms = read_platforms()
     folder = _keep_folder(keep) if keep else None
-    sock = _bind(host, port)
+    sock = bind(host, port)
 
     found = find_checkpoint(reference)
     predictor = open_predictor(found.path, channels=channels, segmenter=segmenter, explain_sent=True)
@@ -100,12 +100,21 @@ def _keep_folder(keep: Path) -> Path:
     return folder
 
 
-def _bind(host: str, port: int) -> Any:
-    """Return a listening socket."""
+def bind(host: str, port: int) -> Any:
+    """Return a bound TCP socket.
+
+    Args:
+        host: An address of this machine, IPv4 or IPv6.
+        port: 0: any that is free.
+
+    Raises:
+        UserError: Another program has the port, or the address is not this machine's.
+    """
     import socket
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # of TCP by name: asyncio looks for it, and else an answer's second packet waits 40 ms for the client's word
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

@@ -1,13 +1,15 @@
-"""The command's mistakes, each one message before anything is loaded."""
+"""The command's mistakes, each one message before anything is loaded; and its socket."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from covidmt.serving.serve import bind
 from tests.helpers.mlflow_server import save_checkpoint
 
 
@@ -31,3 +33,22 @@ def test_mistakes_are_said(covidmt: Callable[..., int], tmp_path: Path, capfd: p
         assert f"--port {port}: cannot be served" in message("best.ckpt", "--port", port)
     monkeypatch.setenv("COVIDMT_TELEGRAM_URL", "http://localhost")
     assert "COVIDMT_TELEGRAM_URL is set, but not COVIDMT_TELEGRAM_TOKEN" in message("best.ckpt", "--port", "0")
+
+
+def test_an_answer_does_not_wait_for_the_clients_word():
+    async def waits() -> bool:
+        asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            option = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            asked.set_result(not option)
+            writer.close()
+
+        with bind("127.0.0.1", 0) as sock:
+            server = await asyncio.start_server(answer, sock=sock)
+            _, writer = await asyncio.open_connection(*sock.getsockname()[:2])
+            writer.close()
+            async with server:
+                return await asked
+
+    assert not asyncio.run(waits())
