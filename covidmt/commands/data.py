@@ -39,18 +39,19 @@ def check(
         typer.echo(report_json(report))
         raise typer.Exit(2 if report.errors else 0)
     report = check_data(load_experiment(experiment, overrides or []), limit=limit, progress=progress)
+    if poses:
+        from covidmt.lungs.poses import describe_poses
+
+        lines = describe_poses(load_experiment(experiment, overrides or []), poses)
+        report.risks.extend(f"{line} (of up to {poses} images a source)" for line in lines)
+        if not lines:
+            report.notes.append(f"up to {poses} images of each source: all look like upright frontal films")
     print_report(report, Terminal())
     for name, files in report.missing.items():
         path = mlruns_dir() / "missing" / f"{name}.txt"
         with replace_file(path) as new:
             new.write_text("".join(f"{printable(file)}\n" for file in files))
         typer.echo(f"all {len(files)} listed images of {name} that are not there: {path}")
-    if poses:
-        from covidmt.lungs.poses import describe_poses
-
-        lines = describe_poses(load_experiment(experiment, overrides or []), poses)
-        for line in lines or ["all look like upright frontal films"]:
-            Terminal(markup=False).print(f"Poses (up to {poses} images a source): {line}", soft_wrap=True)
     if report.errors:
         raise UserError(f"{len(report.errors)} problem(s) that would stop or spoil a training; they are listed above")
 

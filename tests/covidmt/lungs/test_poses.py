@@ -1,6 +1,11 @@
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import pytest
+from PIL import Image
 
 from covidmt.lungs.poses import describe_poses, find_poses
 from datamodules.images.decode import decode
@@ -21,3 +26,23 @@ def test_turned_films_and_negatives_of_a_source_are_counted(demo_data: Path, tmp
 
 def test_the_sources_of_the_demo_lie_upright(demo_data: Path):
     assert describe_poses(load_experiment("experiments/demo.yaml", [f"data.root={demo_data}"]), limit=4) == []
+
+
+def test_the_check_counts_them_among_its_risks(
+    covidmt: Callable[..., int], demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    shutil.copytree(demo_data / "covidx", tmp_path / "data/covidx")
+    for path in (tmp_path / "data/covidx/train").iterdir():
+        with Image.open(path) as film:
+            film.rotate(90).save(path)
+    settings = [
+        "data.root=data",
+        "active_tasks=[covidx]",
+        "data.pairs={val: covidx, test: null}",
+        "data.masks.folders=[]",
+    ]
+    arguments = ["data", "check", "experiments/demo.yaml", *settings, "--limit", 2, "--poses", 6]
+    assert covidmt(*arguments) == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert re.search(r"risk: source covidx: \d of 6 .*turned anticlockwise.* \(of up to 6 images a source\)", said)
+    assert "no problem found" not in said
