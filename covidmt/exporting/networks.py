@@ -8,6 +8,7 @@ decision, in closed form: none of the formats knows a gradient.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -235,7 +236,9 @@ def _to_torch_export(network: nn.Module, images: Tensor, stem: Path) -> list[Ten
     """Write a program of torch.export, and return what it makes of the images when it is read again."""
     path = stem.with_suffix(".pt2")
     program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.export.save(program, path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No complete tensor found")  # of views; the network is on the CPU
+        torch.export.save(program, path)
     return list(torch.export.load(path).module()(images))
 
 

@@ -60,6 +60,7 @@ def trained_run(client: MlflowClient, name: str, loss: float, seed: int = 0) -> 
     return run_id
 
 
+@pytest.mark.filterwarnings("ignore:.*transition_model_version_stage")
 def test_a_logged_model_is_linked_loaded_and_registered_and_the_best_has_the_alias(client: MlflowClient):
     first, second, third = (trained_run(client, "alias", loss, seed) for seed, loss in enumerate((0.5, 0.3, 0.4)))
     uris = [export(run, register="chest") for run in (first, second, third)]
