@@ -110,7 +110,7 @@ def write(path: Path, text: str) -> bool:
 
 def rows(text: str) -> list[dict[str, str]]:
     """An independent reading of a CSV."""
-    text = text.removeprefix("\ufeff")
+    text = text.removeprefix("\ufeff").lstrip("\r\n")
     found = [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""), restkey="more") if any(row.values())]
     return [{str(key).strip(): str(value or "").strip() for key, value in row.items()} for row in found]
 
