@@ -55,7 +55,7 @@ def energy_inside(heat: Tensor, lung: Tensor) -> Tensor:
         tensor([0.5000])
     """
     inside, whole = (heat * lung).flatten(1).sum(dim=1), heat.flatten(1).sum(dim=1)
-    return torch.where((whole > 0) & lung.flatten(1).any(dim=1), inside / whole, torch.nan)
+    return torch.where(lung.flatten(1).any(dim=1), inside / whole, torch.nan)  # 0 / 0 is NaN
 
 
 def centre_disc_iol(region: Tensor, lung: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def membership_advantage(weights: np.ndarray, member: np.ndarray, loss: np.ndarr
     threshold = weighted.mean(weights, np.where(member, loss, np.nan))
     called = loss[None] <= threshold[:, None]
     inside, outside = weights * member, weights * ~member
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore"):
         return (inside * called).sum(axis=1) / inside.sum(axis=1) - (outside * called).sum(axis=1) / outside.sum(axis=1)
 
 
@@ -52,6 +52,4 @@ def advantage_bound(epsilon: float, delta: float) -> float:
         >>> round(advantage_bound(1.0, 1e-5), 3), advantage_bound(0.0, 0.0)
         (0.462, 0.0)
     """
-    return (
-        1.0 if math.isinf(epsilon) else min(1.0, math.tanh(epsilon / 2) + 2 * delta / (math.exp(min(epsilon, 700)) + 1))
-    )
+    return min(1.0, math.tanh(epsilon / 2) + 2 * delta / (math.exp(min(epsilon, 700)) + 1))  # exp stays finite

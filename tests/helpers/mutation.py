@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -83,18 +84,18 @@ def read_mutant(path: Path, name: str) -> Mutant:
 
 @dataclass(frozen=True)
 class Equivalent:
-    """What no test can notice: changes of one place each, and pieces of text that mean the same wherever they stand."""
+    """What no test can notice: changes of one place each, and patterns with what means the same wherever they match."""
 
     changes: frozenset[Change]
-    pieces: tuple[tuple[str, str], ...]
+    patterns: tuple[tuple[re.Pattern[str], str], ...]
 
     def __contains__(self, change: Change) -> bool:
         """Whether the change is one of them."""
+        before = change.before
         return change in self.changes or any(
-            change.after == change.before[:at] + new + change.before[at + len(old) :]
-            for old, new in self.pieces
-            for at in range(len(change.before))
-            if change.before.startswith(old, at)
+            change.after == before[: match.start()] + match.expand(new) + before[match.end() :]
+            for pattern, new in self.patterns
+            for match in pattern.finditer(before)
         )
 
 
@@ -104,7 +105,7 @@ def read_equivalent(path: Path = EQUIVALENT) -> Equivalent:
     keys = ("module", "function", "before", "after")
     return Equivalent(
         frozenset(Change(*(entry[key] for key in keys)) for entry in entries["mutant"]),
-        tuple((entry["before"], entry["after"]) for entry in entries["everywhere"]),
+        tuple((re.compile(entry["pattern"]), after) for entry in entries["everywhere"] for after in entry["after"]),
     )
 
 

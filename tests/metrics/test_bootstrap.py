@@ -1,3 +1,4 @@
+from dataclasses import astuple
 from functools import partial
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from metrics import weighted
 from metrics.bootstrap import PatientBootstrap
+from metrics.inference.differences import PairedDifference
 from metrics.intervals import t_interval
 
 
@@ -48,6 +50,79 @@ def test_difference_is_paired():
     assert row.value == pytest.approx(0.505, abs=0.003)
     assert 0.49 < row.low < row.value < row.high < 0.52  # unpaired it would be a tenth wide to each side
     assert row.verdict == "these trainings only"
+
+
+def test_a_difference_by_hand():
+    """Resamples of +-1 about 3 have a standard deviation of sqrt(4 / 3); four patients make it sqrt(4 / 3) wider."""
+    bootstrap = PatientBootstrap(list("abcd"), 4)
+    first, second = np.array([3.0, 4, 2, 4, 2]), np.zeros(5)
+    row = bootstrap.difference(first, second)
+    assert (row.low, row.high) == pytest.approx((3 - 3.18245 * 4 / 3, 3 + 3.18245 * 4 / 3), abs=1e-4)  # t(3)
+    assert row.p == pytest.approx(0.10994, abs=1e-4)  # of t = 9 / 4
+    assert (row.value, row.seeds, row.patients) == (3, 1, 4)
+    two = bootstrap.difference(first, second, patients=2)
+    assert two.high == pytest.approx(3 + 12.7062 * 4 / 3, abs=1e-3)  # t(1)
+    assert two.patients == 2
+    assert bootstrap.interval(first)[1:] == pytest.approx((row.low, row.high))
+
+
+def test_a_difference_that_cannot_be_told_is_said_without_an_interval():
+    bootstrap = PatientBootstrap(list("abcd"), 4)
+    row = bootstrap.difference(np.full(5, 2.0), np.array([1.0] * 5))
+    expected = PairedDifference(1.0, np.nan, np.nan, np.nan, seeds=1, patients=4)
+    assert astuple(row) == pytest.approx(astuple(expected), nan_ok=True)  # no resample differs
+    few = bootstrap.difference(np.array([3.0, 4, 2, 4, 2]), np.zeros(5), patients=1)
+    assert astuple(few) == pytest.approx((3, np.nan, np.nan, np.nan, 1, 1, "", ""), nan_ok=True)
+
+
+def test_a_difference_whose_other_side_is_constant_has_the_firsts_interval():
+    values = np.array([3.0, 4, 2, 4, 2])
+    bootstrap = PatientBootstrap(list("abcd"), 4)
+    assert bootstrap.difference(values, np.full(5, 7.0)).value == -4
+    assert bootstrap.difference(values, np.full(5, 7.0)).low == pytest.approx(bootstrap.interval(values).low - 7)
+
+
+def test_two_resamples_tell_an_interval_and_one_does_not():
+    bootstrap = PatientBootstrap(list("abcd"), 3)
+    assert np.isfinite(bootstrap.interval(np.array([1.0, 2, np.nan, 0]))).all()
+    assert np.isnan(bootstrap.interval(np.array([1.0, 2, np.nan, np.nan]))[1:]).all()
+    assert np.isnan(PatientBootstrap(["a", "a"], 3).interval(np.array([1.0, 2, 0, 1]))[1:]).all()  # of one patient
+    assert np.isfinite(PatientBootstrap(["a", "b"], 3).interval(np.array([1.0, 2, 0, 1]))).all()
+
+
+def test_resamples_that_differ_by_rounding_agree():
+    values = np.array([0.3, 0.1 + 0.2, 0.3, 0.1 + 0.2])
+    assert values.max() > values.min()
+    assert np.isnan(PatientBootstrap(list("abc"), 3).interval(values)[1:]).all()
+
+
+def test_many_images_are_resampled_in_several_chunks(monkeypatch):
+    """Four resamples of three images a chunk, then three, then what is left: as all at once."""
+    names = ["a", "a", "b"]
+    whole = PatientBootstrap(names, 10).values(lambda weights: weights @ np.array([1.0, 2, 4]))
+    sizes = []
+
+    def statistic(weights):
+        sizes.append(len(weights))
+        return weights @ np.array([1.0, 2, 4])
+
+    monkeypatch.setattr("metrics.bootstrap._CHUNK", 12)
+    np.testing.assert_array_equal(PatientBootstrap(names, 10).values(statistic), whole)
+    assert sizes == [1, 4, 4, 2]
+    sizes.clear()
+    monkeypatch.setattr("metrics.bootstrap._CHUNK", 2)  # less than one resample: one at a time
+    np.testing.assert_array_equal(PatientBootstrap(names, 10).values(statistic), whole)
+    assert sizes == [1] * 11
+
+
+def test_the_draws_are_two_thousand_of_seed_0_unless_told():
+    first, again = PatientBootstrap(list("abcdef")), PatientBootstrap(list("abcdef"), 2000, 0)
+    statistic = partial(weighted.mean, values=np.arange(6.0))
+    assert len(first.values(statistic)) == 2001
+    np.testing.assert_array_equal(first.values(statistic), again.values(statistic))
+    assert (first.values(statistic) != PatientBootstrap(list("abcdef"), seed=1).values(statistic)).any()
+    assert first.patient_of_image.tolist() == list(range(6))
+    assert (first.n_images, first.n_patients, first.resamples) == (6, 6, 2000)
 
 
 def test_undefined_is_nan_and_resamples_without_it_are_left_out():

@@ -7,6 +7,7 @@ import torch
 from torchmetrics.detection import MeanAveragePrecision
 
 from metrics.boxes import BoxScores
+from tests.helpers.metrics import assert_processes_add_up
 
 
 def image(boxes, scores):
@@ -92,6 +93,26 @@ def test_equally_sure_detections_count_in_the_order_of_the_images():
     for index in range(4):
         metric.update(*_of_four(index))
     assert float(metric.compute()["map"]) == pytest.approx(51 / 101)
+
+
+def test_the_images_of_several_batches_keep_their_order():
+    """Four found, then two missed, all equally sure: precision 1 up to a recall of 2/3, which 67 of 101 reach."""
+    metric, truths = BoxScores(), [torch.tensor([A])] * 2
+    for box in (A, A, B):
+        metric.update([image([box], [0.5])] * 2, truths)
+    assert float(metric.compute()["map"]) == pytest.approx(67 / 101)
+
+
+def test_a_box_with_an_iou_of_a_half_is_found_at_a_half_alone():
+    """Of ten thresholds 0.50, 0.55 ... 0.95 an IoU of 0.52 reaches one."""
+    metric = BoxScores()
+    metric.update([image([[10.0, 10, 30, 20.4]], [0.5])], [torch.tensor([A])])
+    assert {key: float(value) for key, value in metric.compute().items()} == pytest.approx({"map": 0.1, "map_50": 1})
+
+
+def test_processes_add_up():
+    shares = ([image([A], [0.9])], [torch.tensor([A])]), ([image([B], [0.3])], [torch.tensor([A])])
+    assert_processes_add_up(BoxScores, *shares, ([image([B], [float("nan")])], [torch.tensor([B])]))
 
 
 def test_the_boxes_of_different_images_never_meet():

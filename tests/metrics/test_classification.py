@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from experiments.schema import ThresholdRule
 from metrics.classification import ClassificationScores
+from tests.helpers.metrics import assert_processes_add_up
 
 NAN = float("nan")
 
@@ -86,3 +90,87 @@ def test_logits_that_round_to_one_probability_are_ranked():
         metric.update(torch.tensor([[90.0, 0.0], [50.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
         scores = metric.compute()
         assert scores["auroc/COVID-19"] == scores["ap/COVID-19"] == 1
+
+
+def decided(labels, decision, logits, targets):
+    metric = ClassificationScores(labels, softmax=False, decision=decision)
+    metric.update(torch.tensor(logits), torch.tensor(targets))
+    return {key: float(value) for key, value in metric.compute().items() if not key.startswith(("auroc", "ap"))}
+
+
+def test_a_decision_by_hand():
+    """Called a: 2 and 0, which has a probability of one half; of the known ones 2 and -1 have it."""
+    found = decided(["a"], ("a", 0.5), [[2.0], [0.0], [-1.0], [-2.0], [3.0]], [[1.0], [0.0], [1.0], [0.0], [NAN]])
+    scores = {"accuracy": 1 / 2, "sensitivity": 1 / 2, "ppv": 1 / 2, "f1": 1 / 2}
+    confusion = {"a/a": 1, "a/not a": 1, "not a/a": 1, "not a/not a": 1}
+    assert found == pytest.approx(scores | {f"confusion/{key}": count for key, count in confusion.items()})
+
+
+def test_a_decision_of_labels_that_do_not_exclude_each_other_is_named_by_its_label():
+    """b is called twice of three times, once rightly, and missed once; a has its own AUROC and no decision."""
+    found = decided(["a", "b"], ("b", 0.5), [[1.0, 2.0], [1.0, 2.0], [1.0, -2.0]], [[1.0, 1], [1, 0], [0, 1]])
+    scores = {"accuracy": 1 / 3, "sensitivity/b": 1 / 2, "ppv/b": 1 / 2, "f1/b": 1 / 2}
+    confusion = {"b/b": 1, "b/not b": 1, "not b/b": 1, "not b/not b": 0}
+    assert found == pytest.approx(scores | {f"confusion/{key}": count for key, count in confusion.items()})
+
+
+def test_a_decision_has_its_own_threshold_and_no_ppv_where_nothing_is_called():
+    found = decided(["a"], ("a", 0.9), [[2.0], [-1.0]], [[1.0], [0.0]])  # sigmoid(2) = 0.88
+    assert "ppv" not in found
+    assert (found["accuracy"], found["sensitivity"], found["f1"]) == (0.5, 0, 0)
+    assert decided(["a"], ("a", 0.85), [[2.0], [-1.0]], [[1.0], [0.0]])["accuracy"] == 1
+
+
+def test_a_decision_without_a_known_image_has_no_scores():
+    assert decided(["a"], ("a", 0.5), [[1.0], [2.0]], [[NAN], [NAN]]) == {}
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_thresholds_lie_between_the_probabilities_that_they_part(softmax):
+    """Label a has 0.8 and 0.6 with it, 0.4 without it; b the other way round, under softmax and sigmoids alike."""
+    metric = ClassificationScores(["a", "b"], softmax=softmax)
+    p = torch.tensor([0.8, 0.6, 0.4, 0.2])
+    logit = (p / (1 - p)).log()
+    logits = torch.stack([logit, torch.zeros(4)], dim=1) if softmax else torch.stack([logit, -logit], dim=1)
+    metric.update(logits, torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]]))
+    assert metric.choose_thresholds(ThresholdRule.youden) == pytest.approx({"a": 0.5, "b": 0.5})
+    assert metric.choose_thresholds(ThresholdRule.sensitivity, 0.5) == pytest.approx({"a": 0.7, "b": 0.7})
+
+
+def test_thresholds_find_nine_of_ten_unless_told():
+    metric = ClassificationScores(["a"], softmax=False)
+    p = torch.arange(1, 21) / 21
+    metric.update((p / (1 - p)).log()[:, None], (torch.arange(20) >= 10).float()[:, None])
+    assert metric.choose_thresholds(ThresholdRule.sensitivity) == pytest.approx({"a": 11.5 / 21})  # one of ten below it
+    assert ClassificationScores(["a"], softmax=False).choose_thresholds(ThresholdRule.youden) == {}
+
+
+def test_processes_add_up():
+    logits, targets = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.eye(2)[[0, 1, 0, 1, 1]]
+    shares = [(logits[rows], targets[rows]) for rows in (slice(2), slice(2, 5))]
+    assert_processes_add_up(lambda: ClassificationScores(["a", "b"], softmax=True), *shares)
+
+
+LOGITS = torch.tensor([[2.0, -1.0], [0.5, 1.0], [-1.0, 0.3], [1.5, 2.0], [-0.5, -2.0]])
+TARGETS = torch.tensor([[1.0, 0], [0, 1], [0, 0], [1, 1], [1, 0]])
+
+
+def _said(metric: ClassificationScores) -> str:
+    thresholds = metric.choose_thresholds(ThresholdRule.youden)
+    scores = {key: float(value) for key, value in metric.compute().items()}
+    return repr((thresholds, scores, metric.choose_thresholds(ThresholdRule.sensitivity, 0.5)))
+
+
+def _share(rank: int, folder: Path) -> None:
+    """One of two processes, with every second image."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    metric = ClassificationScores(["a", "b"], softmax=False, decision=("a", 0.5))
+    metric.update(LOGITS[rank::2], TARGETS[rank::2])
+    (folder / f"{rank}").write_text(_said(metric))
+
+
+def test_two_processes_have_the_scores_and_thresholds_of_all_images(tmp_path: Path):
+    torch.multiprocessing.start_processes(_share, (tmp_path,), nprocs=2, start_method="fork")
+    alone = ClassificationScores(["a", "b"], softmax=False, decision=("a", 0.5))
+    alone.update(LOGITS, TARGETS)
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text() == _said(alone)

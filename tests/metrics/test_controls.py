@@ -45,6 +45,20 @@ def test_centre_disc_by_hand():
     assert centre_disc_iol(region, torch.zeros_like(lung)).isnan().all()
 
 
+def test_the_disc_has_as_many_pixels_as_the_region():
+    """3 x 3 pixels: the middle one is the nearest, the four beside it follow in the order of their rows."""
+    lung, region = torch.zeros(3, 3, 3, dtype=torch.bool), torch.zeros(3, 3, 3, dtype=torch.bool)
+    lung[:, 1, 1] = True
+    for image, area in zip(region, (1, 2, 4), strict=True):
+        image.view(-1)[-area:] = True
+    assert centre_disc_iol(region, lung).tolist() == [1, 0.5, 0.25]
+
+
+def test_heat_may_add_up_to_less_than_one():
+    heat = torch.tensor([[[0.25, 0.0], [0.0, 0.25]]])
+    assert energy_inside(heat, torch.tensor([[[True, False], [False, False]]])).tolist() == [0.5]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 19), st.integers(0, 999))
 def test_pack_and_unpack(n, size, seed):
@@ -77,6 +91,29 @@ def test_shuffled_leaves_out_what_the_true_score_leaves_out():
     assert np.isnan(shares[:2]).all()
     assert shares[2] == 0  # b's map, whole image, all lung; a has no region to be given
     assert np.isnan(shuffled_out(pack(regions)[2:], pack(lungs)[2:], ["c"], eta=0.4).values).all()
+
+
+def test_two_hundred_maps_of_others_are_drawn_by_seed_0_unless_told():
+    generator = torch.Generator().manual_seed(0)
+    regions, lungs = (pack(torch.rand(260, 4, 4, generator=generator) > 0.5) for _ in range(2))
+    patients = [str(i) for i in range(260)]
+    shares = shuffled_out(regions, lungs, patients, eta=0.4)
+    times = shares.of_lungs * 200
+    np.testing.assert_allclose(times, times.round(), atol=1e-9)  # of exactly 200 maps each
+    again = shuffled_out(regions, lungs, patients, eta=0.4, shuffles=200, seed=0)
+    np.testing.assert_array_equal(again.of_lungs, shares.of_lungs)
+    assert (shuffled_out(regions, lungs, patients, eta=0.4, seed=1).of_lungs != shares.of_lungs).any()
+
+
+def test_as_many_others_as_are_wanted_are_all_taken():
+    """Three others and shuffles=3: each comes once, whatever the seed."""
+    regions, lungs = (pack(torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(k)) > 0.5) for k in range(2))
+    values = [
+        shuffled_out(regions, lungs, list("abcd"), eta=0.5, shuffles=count, seed=seed).of_lungs
+        for count, seed in ((3, 0), (3, 1), (200, 0))
+    ]
+    np.testing.assert_array_equal(values[0], values[2])
+    np.testing.assert_array_equal(values[1], values[2])
 
 
 def test_maps_that_do_not_look_have_the_shuffled_score():

@@ -24,6 +24,32 @@ def test_a_true_box_is_found_once():
     assert matches.hit.tolist() == [[True, False]]
 
 
+@pytest.mark.parametrize(("box", "score"), [(SQUARE, float("nan")), ((0, 0, 10, float("inf")), 0.5)])
+def test_what_is_no_number_cannot_be_ranked(box, score):
+    with pytest.raises(ValueError, match="must be finite"):
+        match_boxes([image((SQUARE, 0.5)), image((box, score))], [boxes(SQUARE)] * 2, COCO_IOU)
+
+
+def test_rsna_scores_a_box_that_is_missed_0():
+    scores = rsna_precision(match_boxes([image(), image()], [boxes(SQUARE), boxes()], RSNA_IOU), 0.5)
+    assert scores[0] == 0
+    assert np.isnan(scores[1])
+
+
+def test_equally_sure_detections_keep_the_order_of_their_images():
+    """The first 20 of 40 are right: precision 1 up to a recall of 1/2, which 51 of 101 recalls reach."""
+    found, missed = image((SQUARE, 0.5)), image(((50, 50, 60, 60), 0.5))
+    matches = match_boxes([found] * 20 + [missed] * 20, [boxes(SQUARE)] * 40, COCO_IOU)
+    assert mean_average_precision(np.ones((1, 40)), matches) == pytest.approx([51 / 101])
+
+
+def test_only_the_proportions_of_weights_count():
+    found, missed = image((SQUARE, 0.5)), image(((50, 50, 60, 60), 0.9))
+    matches = match_boxes([found, missed], [boxes(SQUARE)] * 2, COCO_IOU)
+    weights = np.array([[3.0, 1.0]])
+    assert mean_average_precision(weights / 8, matches) == pytest.approx(mean_average_precision(weights, matches))
+
+
 def test_rsna_by_hand():
     predictions = [
         image((SQUARE, 0.9)),  # exact: 1 at every threshold

@@ -1,8 +1,10 @@
 import math
 
+import pytest
 import torch
 
 from metrics.draws import DrawnInstability
+from tests.helpers.metrics import assert_processes_add_up
 
 NAN = float("nan")
 
@@ -22,5 +24,19 @@ def test_undefined_pairs_are_left_out_and_batches_add_up():
 
 def test_no_pair_has_no_score():
     scores = DrawnInstability(draws=2).compute()
-    assert scores.pop("n") == 0
-    assert all(math.isnan(value) for value in scores.values())
+    undefined = dict.fromkeys(("mean", "sd", "lowest", "highest", "any"), NAN)
+    assert scores == pytest.approx(undefined | {"n": 0}, nan_ok=True)
+
+
+def test_every_changing_pair_counts_in_any():
+    """Three of four pairs change in some draw."""
+    metric = DrawnInstability(draws=2)
+    metric.update(torch.tensor([1.0, 1, 0, 0]), torch.tensor([[0.0, 1], [0, 0], [0, 0], [0, 1]]))
+    assert metric.compute()["any"] == 75
+
+
+def test_processes_add_up():
+    original, received = torch.tensor([1.0, 1, 0]), torch.tensor([[0.0, 1], [1, 1], [1, 1]])
+    assert_processes_add_up(
+        lambda: DrawnInstability(draws=2), (original[:1], received[:1]), (original[1:], received[1:])
+    )

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from explain.decision import Decision
 from metrics.instability import PredictionInstability
+from tests.helpers.metrics import assert_processes_add_up
 
 DECISION = Decision("COVID-19", 2)
 
@@ -52,6 +53,21 @@ def test_no_pair_has_no_score():
     result = PredictionInstability(DECISION).compute()
     assert result["n"] == 0
     assert all(isnan(result[key]) for key in ("score", "argmax", "mean_abs_change"))
+
+
+def test_processes_add_up():
+    original, received = logits(1.0, 1.0, float("nan"), -1.0), logits(-1.0, 1.0, 1.0, 2.0)
+    shares = [(original[rows], received[rows]) for rows in (slice(1), slice(1, 4))]
+    assert_processes_add_up(lambda: PredictionInstability(DECISION), *shares)
+
+
+def test_a_label_without_a_number_has_no_rank_and_the_others_decisions_count():
+    """Of three pairs that have a decision one has finite logits on both sides, and its largest one changes."""
+    nan, inf = float("nan"), float("inf")
+    original = torch.tensor([[nan, 0.0, 1.0], [2.0, 0.0, 1.0], [2.0, 0.0, 1.0]])
+    received = torch.tensor([[0.0, 5.0, 1.0], [0.0, 2.0, 1.0], [0.0, inf, 1.0]])
+    result = scored(original, received)
+    assert (result["n"], result["undefined"], result["argmax"]) == (3, 0, pytest.approx(100 / 3))
 
 
 pairs = st.lists(st.tuples(st.floats(-4, 4, width=32), st.floats(-4, 4, width=32)), min_size=1, max_size=12)

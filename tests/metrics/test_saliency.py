@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.saliency import MeanIol, OutOfLungSaliency, iol
+from tests.helpers.metrics import assert_processes_add_up
 
 
 def masks(*counts, of=10):
@@ -59,8 +60,22 @@ def test_histogram_edges_belong_to_the_upper_bin(area):
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_image_has_no_score():
     result = OutOfLungSaliency().compute()
-    assert result["n"] == 0
-    assert all(isnan(result[key]) for key in ("score", "mean", "hist/00"))
+    assert [result.pop(key) for key in ("n", "no_region", "no_lung")] == [0, 0, 0]
+    assert set(result) == {"score", "mean", *(f"hist/0{tenth}" for tenth in range(10))}
+    assert all(isnan(value) for value in result.values())
+
+
+def test_eta_is_the_papers_unless_told():
+    metric = OutOfLungSaliency()
+    metric.update(*masks((2, 5), (3, 8)))  # 0.4 and 0.375
+    assert metric.compute()["score"] == 50
+
+
+def test_processes_add_up():
+    region, lung = masks((2, 5), (10, 10), (0, 0), (3, 4))
+    shares = [(region[rows], lung[rows]) for rows in (slice(1), slice(1, 4))]
+    assert_processes_add_up(OutOfLungSaliency, *shares)
+    assert_processes_add_up(MeanIol, *shares)
 
 
 @given(

@@ -16,6 +16,10 @@ def test_mean_leaves_nan_out():
     assert np.isnan(weighted.mean(weights, values)[2])
 
 
+def test_weights_may_add_up_to_less_than_one():
+    assert weighted.mean(np.array([[0.25, 0.25]]), np.array([1.0, 3.0])) == pytest.approx([2])
+
+
 def test_confusion_by_hand():
     # truth 1 1 0 0, decided 1 0 1 0 -> one each of TP, FN, FP, TN; the second weighting holds the TP three times.
     truth, positive = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)

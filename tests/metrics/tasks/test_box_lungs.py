@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.tasks.box_lungs import BoxesOutOfLungs, box_regions
+from tests.helpers.metrics import assert_processes_add_up
 
 
 def predicted(*boxes, scores=None):
@@ -31,6 +32,16 @@ def test_by_hand():
     assert got["score"] == pytest.approx(100 / 3)
     assert got["mean"] == pytest.approx((1 + 0.6 + 0.2) / 3, abs=1e-6)
     assert scored(boxes, lungs(4, 0, 4), eta=0.7)["score"] == pytest.approx(200 / 3)
+
+
+def test_a_score_of_a_half_and_two_fifths_in_the_lungs_suffice():
+    got = scored([predicted((0, 0, 10, 10), (0, 0, 10, 10), scores=[0.5, 0.49])], lungs(4))
+    assert (got["n"], got["score"]) == (1, 0)
+
+
+def test_processes_add_up():
+    shares = ([predicted((0, 0, 4, 10))], lungs(4)), ([predicted((5, 0, 9, 10)), predicted()], lungs(4, 0))
+    assert_processes_add_up(BoxesOutOfLungs, *shares)
 
 
 def test_a_box_without_numbers_has_no_region():

@@ -11,6 +11,7 @@ from explain.decision import Decision
 from explain.task_decisions import TaskDecisions
 from metrics.instability import PredictionInstability
 from metrics.tasks.instability import TaskInstability
+from tests.helpers.metrics import assert_processes_add_up
 
 LABELS = ["Effusion", "Nodule", "Mass"]
 NAN = float("nan")
@@ -37,6 +38,10 @@ def test_any_label_makes_a_pair_unstable_by_hand():
     assert (got["Mass/flips_pos_to_neg"], got["Mass/flips_neg_to_pos"]) == (0, 1)
     p = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
     assert got["Mass/mean_abs_change"] == pytest.approx((p(1) - p(-1) + p(-1) - p(-3)) / 4, abs=1e-6)
+    changes = [got[f"{label}/mean_abs_change"] for label in LABELS]
+    assert got["mean_abs_change"] == pytest.approx(np.mean(changes), abs=1e-6)  # of all labels
+    assert [got[f"{label}/pairs"] for label in LABELS] == [4, 4, 4]
+    assert (got["pairs"], got["undefined"]) == (4, 0)
 
 
 def test_classes_that_exclude_each_other_flip_in_two_labels():
@@ -56,8 +61,20 @@ def test_a_label_without_a_number_leaves_its_pair_out_and_no_other_label():
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_pair_has_no_score():
     got = TaskInstability(decisions()).compute()
-    assert got["pairs"] == 0
-    assert all(isnan(value) for key, value in got.items() if key.endswith(("score", "change")))
+    scores = {
+        "score",
+        "mean_abs_change",
+        *(f"{label}/{key}" for label in LABELS for key in ("score", "mean_abs_change")),
+    }
+    assert {key for key, value in got.items() if isnan(value)} == scores
+    numbers = {f"{label}/{key}" for label in LABELS for key in ("flips_pos_to_neg", "flips_neg_to_pos", "pairs")}
+    assert {key for key, value in got.items() if value == 0} == {"pairs", "undefined", *numbers}
+
+
+def test_processes_add_up():
+    original, received = torch.tensor([[1.0, -1, NAN], [1, 1, 1]]), torch.tensor([[-1.0, -1, 1], [1, -1, 2]])
+    shares = [(original[rows], received[rows]) for rows in (slice(1), slice(1, 2))]
+    assert_processes_add_up(lambda: TaskInstability(decisions()), *shares)
 
 
 def test_one_label_is_the_pi_score():

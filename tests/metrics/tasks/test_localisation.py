@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.tasks.localisation import LocalisationInstability, compare_boxes, sides_iou
+from tests.helpers.metrics import assert_processes_add_up
 
 
 def found(*boxes, scores=None, labels=None):
@@ -71,9 +72,55 @@ def test_what_is_left_out_and_counted():
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_pair_has_no_score():
     got = LocalisationInstability().compute()
-    assert got["pairs"] == 0
-    assert isnan(got["0.5/score"])
-    assert isnan(got["iou"])
+    assert [got.pop(key) for key in ("pairs", "no_box", "undefined")] == [0, 0, 0]
+    scores = {f"{t}/{key}" for t in (0.4, 0.5, 0.75) for key in ("score", "lost", "gained", "localised")}
+    assert got.keys() == scores | {"iou", "score_change"}
+    assert all(isnan(value) for value in got.values())
+
+
+def test_processes_add_up():
+    box = (0, 0, 10, 10)
+    pairs = [
+        (found(box), found((0, 0, 10, 4)), found(box)),
+        (found(box), found(box), found()),
+        (found(box), found(box, scores=[float("nan")]), found(box)),
+        (found((0, 0, 10, 4)), found(box), found(box)),
+    ]
+    shares = [tuple([side] for side in pair) for pair in pairs]
+    assert_processes_add_up(LocalisationInstability, *shares)
+
+
+def test_a_score_that_is_reached_counts():
+    """A box of score 0.5 is one; an IoU of 0.5 finds it at 0.5, and one of 0.4 at 0.4."""
+    whole, half, less = (0, 0, 10, 10), (0, 0, 10, 5), (0, 0, 10, 4)
+    got = scored((found(half, scores=[0.5]), found(less, scores=[0.5]), found(whole)))
+    assert (got["0.5/lost"], got["0.5/localised"]) == (100, 100)
+    assert (got["0.4/score"], got["0.4/localised"]) == (0, 100)
+
+
+def test_the_change_of_the_score_is_a_mean_over_pairs():
+    box = (0, 0, 10, 10)
+    pairs = [(found(box, scores=[0.75]), found(box, scores=[0.25]), true) for true in (found(box), found())]
+    got = scored(*pairs, (found(box), found(box), found(box)))
+    assert got["score_change"] == pytest.approx(1 / 3)  # 1/2, 1/2 and 0
+    assert (got["pairs"], got["no_box"]) == (2, 1)
+
+
+def test_comparing_boxes_takes_the_defaults_of_the_metric():
+    change = compare_boxes(found((0, 0, 10, 10), scores=[0.5]), found(), found((0, 0, 10, 8)))
+    assert change is not None
+    assert change.localised.tolist() == change.lost.tolist() == [True, True, True]
+    assert not change.gained.any()
+    assert change.score_change == 0.5
+    assert compare_boxes(found((0, 0, 10, 10), scores=[0.4]), found(), found((0, 0, 10, 8))).localised.sum() == 0
+
+
+def test_true_boxes_of_the_received_image_may_be_others():
+    here, there = (0, 0, 10, 10), (50, 50, 60, 60)
+    assert scored((found(here), found(there), found(here), found(there)))["0.75/score"] == 0
+    assert scored((found(here), found(there), found(here)))["0.75/lost"] == 100
+    only_there = scored((found(), found(there), found(), found(there)))
+    assert (only_there["pairs"], only_there["0.75/gained"]) == (1, 100)
 
 
 def test_a_box_below_the_score_counts_in_nothing_but_the_change_of_the_score():

@@ -31,6 +31,24 @@ def test_unknown_labels_and_missing_probabilities_count_for_nothing():
         assert choose_threshold(p, y, rule) == choose_threshold(P, Y, rule)
 
 
+def test_a_threshold_never_calls_everything_or_nothing():
+    """Probabilities of 0 and 1: the threshold stays a millionth away from either."""
+    assert choose_threshold(np.array([0.0, 0.0, 0.0]), np.array([1, 0, 1]), ThresholdRule.sensitivity) == 1e-6
+    assert choose_threshold(np.array([1.0, 1.0]), np.array([1, 0]), ThresholdRule.sensitivity) == 0.5
+    assert choose_threshold(np.array([3.0, 2.0]), np.array([1, 0]), ThresholdRule.youden) == 1 - 1e-6
+
+
+def test_nine_of_ten_are_found_unless_told():
+    p, y = np.arange(1, 21) / 21, (np.arange(20) >= 10).astype(float)
+    assert choose_threshold(p, y, ThresholdRule.sensitivity) == pytest.approx(11.5 / 21)
+
+
+def test_of_equal_gains_the_highest_threshold_is_taken():
+    """At 0.9 and at 0.6 sensitivity + specificity - 1 is one half."""
+    p, y = np.array([0.9, 0.7, 0.6, 0.3]), np.array([1.0, 0, 1, 0])
+    assert choose_threshold(p, y, ThresholdRule.youden) == pytest.approx(0.8)
+
+
 images = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=2, max_size=30)
 
 
