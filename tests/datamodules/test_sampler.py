@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from datamodules.sampler import BalancedStream, Item, PoissonSampler, StepSampler, Stream
 
 quick = settings(max_examples=25, deadline=None)
+CHESTS, BOXES = Stream("chests", 0, np.arange(6)), Stream("boxes", 0, np.arange(4))
 sizes = st.integers(1, 23)
 
 
@@ -37,6 +38,49 @@ def test_passes_names_and_seeds_differ():
     assert first != second
     assert first != Stream("t", 0, np.arange(50)).elements(0, 50).tolist()
     assert first != Stream("s", 1, np.arange(50)).elements(0, 50).tolist()
+
+
+def test_streams_are_the_same_in_every_process_and_version():
+    """What a training saw before it was interrupted must not come again: these rows may change with a reason alone."""
+    assert CHESTS.elements(0, 12).tolist() == [0, 2, 4, 3, 1, 5, 2, 5, 0, 3, 1, 4]
+    upsampled = Stream("chests", 3, np.arange(4), [(np.array([1, 2]), 5)])
+    assert upsampled.elements(0, 14).tolist() == [2, 0, 2, 3, 1, 1, 2, 1, 3, 1, 2, 2, 0, 2]
+    balanced = BalancedStream("chests", 0, [np.array([0, 1, 2]), np.array([7, 8])])
+    assert balanced.elements(0, 10).tolist() == [0, 8, 7, 1, 2, 7, 2, 8, 0, 7]
+
+
+def test_steps_are_the_same_in_every_process_and_version():
+    """Rows and augmentation seeds, as of Python's hash() they would be other ones in every process."""
+    step = StepSampler([CHESTS, BOXES], [2, 1]).step(4)
+    assert step == [(0, 0, 1483824816), (0, 3, 391195368), (1, 2, 4020647697)]
+    poisson = PoissonSampler([CHESTS], [3]).step(2)
+    assert poisson == [(0, 1, 3782935641), (0, 4, 3234606352), (0, 5, 2705921273)]
+    assert PoissonSampler([Stream("chests", 5, np.arange(6))], [3], seed=5).step(1) == [(0, 5, 830778408)]
+
+
+def test_a_step_holds_other_images_on_another_rank_and_of_another_seed():
+    first = StepSampler([CHESTS], [2], seed=0, rank=0, world_size=2).step(1)
+    second = StepSampler([CHESTS], [2], seed=0, rank=1, world_size=2).step(1)
+    assert [item.row for item in first + second] == CHESTS.elements(4, 8).tolist()
+    assert [item.seed for item in StepSampler([CHESTS], [2], seed=1).step(2)] != [item.seed for item in first]
+
+
+def test_a_new_sampler_begins_with_step_0():
+    steps = StepSampler([CHESTS, BOXES], [2, 1])
+    assert steps.sampler is steps  # Lightning sets the epoch there
+    assert (steps.start_step, len(list(steps))) == (0, 3)
+    assert list(steps) == [steps.step(number) for number in range(3)]
+    steps.set_epoch(2)
+    assert steps.start_step == 6
+    steps.start_step = 8  # within the epoch: it stays
+    steps.set_epoch(2)
+    assert steps.start_step == 8
+    assert list(steps) == [steps.step(8)]
+
+
+def test_private_epochs_have_the_length_that_is_asked_for():
+    assert len(PoissonSampler([CHESTS], [2], epoch_length="7")) == 7
+    assert len(PoissonSampler([CHESTS], [2], world_size=2)) == 2
 
 
 def test_upsampling_repeats_whole_and_draws_the_remainder_anew():

@@ -27,6 +27,11 @@ def test_classification_head():
         "Linear",
     ]
     assert head(torch.rand(2, 8, 4, 4)).shape == (2, 3)
+    convolution, norm, linear = head[0], head[1], head[5]
+    assert (convolution.kernel_size, convolution.padding, convolution.bias) == ((3, 3), (1, 1), None)
+    assert (convolution.in_channels, convolution.out_channels, norm.num_features) == (8, 5, 5)
+    assert (linear.in_features, linear.out_features) == (5, 3)
+    assert linear.bias is not None
 
 
 @pytest.mark.parametrize("pyramid", list(Pyramid))
@@ -106,6 +111,101 @@ def test_without_objectness_boxes_are_ranked_by_agreement(pyramid):
     assert float(box_iou(found["boxes"][:1], truth)) > 0.99
     assert 0.2 < float(found["scores"][0]) <= 1
     assert len(nothing["boxes"]) == 0
+
+
+def decoded(anchors, objectness, *, image_size=64, deltas=None, **settings):
+    """Boxes of one image whose anchors, if nothing else is said, stay where they are."""
+    head = BoxHead([4], image_size, BoxHeadSettings(channels=4, **settings))
+    anchors = torch.tensor(anchors, dtype=torch.float32)
+    deltas = torch.zeros(1, len(anchors), 4) if deltas is None else deltas
+    return head.decode(BoxOutput(deltas, torch.tensor([objectness]), anchors))[0]
+
+
+def test_boxes_below_the_score_are_left_out():
+    boxes = [[0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]]
+    found = decoded(boxes, [0.0, -1e-3, 2.0], score_threshold=0.5)
+    assert found["boxes"].tolist() == [boxes[2], boxes[0]]  # the best first; 0.5 itself is enough
+    assert found["scores"].tolist() == pytest.approx([0.8808, 0.5], abs=1e-4)
+    assert found["labels"].tolist() == [0, 0]
+    assert found["labels"].dtype == torch.int64
+
+
+def test_of_boxes_that_overlap_more_than_nms_iou_the_best_is_kept():
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 6]]  # IoU 0.6
+    assert decoded(boxes, [0.0, 1.0], nms_iou=0.5)["boxes"].tolist() == [boxes[1]]
+    assert len(decoded(boxes, [0.0, 1.0], nms_iou=0.7)["boxes"]) == 2
+
+
+def test_no_more_than_max_boxes_are_kept():
+    boxes = [[0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]]
+    assert decoded(boxes, [0.0, 1.0, 2.0], max_boxes=2)["boxes"].tolist() == [boxes[2], boxes[1]]
+
+
+def test_boxes_end_at_the_image_and_those_under_a_pixel_are_left_out():
+    boxes = [[50, -20, 90, 30], [63.5, 40, 80, 60], [63, 40, 80, 60], [20, 63.25, 40, 90]]
+    found = decoded(boxes, [2.0, 1.5, 1.0, 0.5])
+    assert found["boxes"].tolist() == [[50, 0, 64, 30], [63, 40, 64, 60]]
+    assert found["scores"].tolist() == pytest.approx([0.8808, 0.7311], abs=1e-4)
+
+
+def test_a_thousand_candidates_are_looked_at():
+    """Of 1,024 boxes that do not touch each other, the 24 of the smallest scores are no candidates."""
+    corners = 3.0 * torch.cartesian_prod(torch.arange(32), torch.arange(32))
+    boxes = torch.cat([corners, corners + 2], dim=1)
+    found = decoded(boxes.tolist(), torch.linspace(3, 0, 1024).tolist(), image_size=128, max_boxes=2000)
+    assert torch.equal(found["boxes"], boxes[:1000])
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
+def test_an_image_without_numbers_has_one_box_without_a_score(broken):
+    """Whether it is the code or the objectness of a single anchor."""
+    boxes = [[0.0, 0, 10, 10], [20, 20, 30, 30]]
+    deltas = torch.zeros(1, 2, 4)
+    deltas[0, 1, 3] = broken
+    for found in (decoded(boxes, [0.0, 0.0], deltas=deltas), decoded(boxes, [0.0, broken])):
+        assert found["boxes"].tolist() == [[0, 0, 0, 0]]
+        assert found["scores"].isnan().tolist() == [True]
+        assert found["labels"].tolist() == [0]
+        assert found["labels"].dtype == torch.int64
+
+
+def test_a_new_box_head_says_that_there_is_hardly_anything():
+    """The objectness begins at 0.01, all codes near 0; weights with a standard deviation of 0.01 (RetinaNet)."""
+    torch.manual_seed(0)
+    head = BoxHead([8], 64, BoxHeadSettings(channels=64))
+    output = head([torch.zeros(1, 8, 8, 8)])
+    torch.testing.assert_close(output.objectness.sigmoid(), torch.full_like(output.objectness, 0.01), atol=1e-3, rtol=0)
+    for subnet, last in ((head.boxes, 0.0), (head.objects, -4.59512)):
+        convolutions = [layer for layer in subnet if isinstance(layer, torch.nn.Conv2d)]
+        assert [type(layer).__name__ for layer in subnet] == [*["Conv2d", "ReLU"] * 4, "Conv2d"]
+        for convolution in convolutions:
+            assert convolution.weight.std().item() == pytest.approx(0.01, rel=0.05)
+            assert convolution.weight.mean().item() == pytest.approx(0, abs=1e-3)
+            bias = torch.full_like(convolution.bias, last if convolution is convolutions[-1] else 0.0)
+            torch.testing.assert_close(convolution.bias, bias)
+
+
+def test_strides_are_4_and_its_doubles_unless_told():
+    settings = BoxHeadSettings(channels=4, pyramid=Pyramid.paper)
+    plain, told, other = (BoxHead([4, 6], 64, settings, strides) for strides in (None, [4, 8], [8, 16]))
+    assert plain.anchors.sizes == told.anchors.sizes != other.anchors.sizes
+    assert set(plain.anchors.aspect_ratios) == {(0.5, 1.0, 2.0)}
+
+
+def test_levels_are_said_with_their_grids():
+    output = BoxHead([4, 6], 64, BoxHeadSettings(channels=4))([torch.rand(1, 4, 16, 8), torch.rand(1, 6, 8, 4)])
+    assert output.grids[:2] == ((16, 8), (8, 4))
+    per_place = len(output.anchors) // sum(height * width for height, width in output.grids)
+    assert len(output.anchors) == per_place * sum(height * width for height, width in output.grids)
+
+
+def test_a_box_at_the_edges_of_the_overlaps_is_matched_background_or_neither():
+    """IoU 0.5 matches, 0.4 is neither, less is background; beside the box's best anchor."""
+    head = BoxHead([4], 64, BoxHeadSettings(channels=4))
+    anchors = torch.tensor([[0.0, 0, 20, 20], [0, 0, 20, 10], [0, 0, 20, 8], [0, 0, 20, 7.9], [40, 40, 50, 50]])
+    assert head.assign(anchors, torch.tensor([[0.0, 0, 20, 20]])).tolist() == [0, 0, -2, -1, -1]
+    pixel = torch.tensor([[0.0, 0, 1, 1], [0, 0, 0.99, 20]])  # a pixel is one, less is none
+    assert head.assign(anchors, pixel).tolist() == [-1, -1, -1, 0, -1]
 
 
 def test_every_box_has_an_anchor_and_no_box_has_none():

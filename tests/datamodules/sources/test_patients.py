@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from datamodules.sources.patients import PatientRegistry, origin_of
+from datamodules.sources.patients import PatientRegistry, known_origins, origin_of
 from experiments.errors import UserError
 
 RSNA = "03cd7a5b-d5d7-40a1-81b1-c4264920530a"
@@ -54,7 +55,46 @@ def test_covidx_sub_sources(patient: str, stem: str, origin: str, person: str) -
     registry = PatientRegistry()
     assert origin_of(patient, stem) == origin
     assert registry.of_covidx(patient, stem, origin) == person
-    assert registry.of_stem(stem) in (person, None)  # the file name alone never tells another person
+    assert registry.of_stem(stem) == (None if origin in ("cohen", "actmed") else person)
+
+
+def test_origins_that_the_file_name_tells() -> None:
+    assert origin_of("3", RSNA) == "rsna"
+    assert origin_of("3", "00001836_003") == origin_of("3", "00001836 _003") == "nih"
+    assert origin_of("ANON193", "COVID-00025") == "actmed"  # the patient's name tells more than the file's
+
+
+def test_a_line_of_nih_whose_file_is_none_of_nihs_keeps_its_first_field() -> None:
+    """And a file of NIH's name in a line of another origin is no NIH image."""
+    registry = PatientRegistry()
+    assert registry.of_covidx("7", "film", "nih") == "nih:7"
+    assert registry.of_covidx("7", "00001836_003", "cohen") == "cohen:7"
+    assert registry.of_covidx("7", "0000 1836_003", "nih") == "nih:00001836"
+    assert registry.of_covidx("COVID 70", "COVID (70)", "fig1") == "fig1:COVID 70"
+
+
+def test_an_nih_image_has_eight_digits_and_three() -> None:
+    of_stem = PatientRegistry().of_stem
+    assert of_stem("00001836_010") == of_stem("00001836_010.png") == "nih:00001836"
+    assert of_stem("0001836_010") is of_stem("00001836_01") is of_stem("x00001836_010") is None
+
+
+def test_a_mapping_may_hold_numbers(tmp_path: Path) -> None:
+    (tmp_path / "mapping.json").write_text('[{"subset_img_id": 1, "img_id": 2}, {"subset_img_id": "a", "img_id": "b"}]')
+    registry = PatientRegistry(nih_images={"c": "d"})
+    registry.read_mapping(tmp_path / "mapping.json")
+    assert registry.nih_images == {"1": "2", "a": "b", "c": "d"}
+
+
+def test_where_images_were_collected() -> None:
+    def origins(origin: list[str], patient: list[str]) -> list[str]:
+        return known_origins(pd.DataFrame({"origin": origin, "patient": patient})).tolist()
+
+    assert origins(["cohen", "own"], ["nih:1", "own:2"]) == ["cohen", "own"]
+    assert origins(["own", "own"], ["nih:1", "nih:2:3"]) == ["nih", "nih"]
+    assert origins(["own"] * 3, ["nih:1:own", "own:2", "fig1:3"]) == ["nih", "own (no more is known)", "fig1"]
+    assert origins(["own", "own"], ["own:1", "own:2"]) == ["own", "own"]
+    assert known_origins(pd.DataFrame({"origin": [1, 1], "patient": [2, 3]})).tolist() == ["2", "3"]
 
 
 def test_known_stems_win_over_patterns(registry: PatientRegistry) -> None:
@@ -105,6 +145,24 @@ def test_known_names_in_another_spelling() -> None:
     registry = PatientRegistry()
     registry.learn(["Ro\u0308ntgen 1.png"], ["cohen:3"])
     assert registry.of_stem("R\u00d6NTGEN1") == "cohen:3"
+
+
+def test_ieee8023s_table_beside_its_images_and_above_them(tmp_path: Path) -> None:
+    """With a byte order mark, quotes and blanks in its header, and a line without a patient."""
+    (tmp_path / "images").mkdir()
+    header = '\ufeff"patientid", finding,"filename"\n'
+    (tmp_path / "images" / "metadata.csv").write_text(header + "7,x,near.png\n,x,nobody.png\n", encoding="utf-8")
+    (tmp_path / "metadata.csv").write_text("filename,patientid\nfar.png,8\n")
+    registry = PatientRegistry()
+    registry.read_ieee8023(tmp_path / "images")
+    assert registry.known == {"near": "cohen:7", "far": "cohen:8"}
+
+
+def test_a_table_of_another_encoding_beside_the_images_is_another_ones(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes("patientid,größe\n1,2\n".encode("latin-1"))
+    registry = PatientRegistry()
+    registry.read_ieee8023(tmp_path)
+    assert registry.known == {}
 
 
 def test_ieee8023s_table(tmp_path: Path) -> None:

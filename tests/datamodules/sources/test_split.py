@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.sources.split import as_published, patient_disjoint, shared_patients
+from datamodules.sources.split import as_published, close_or_open, patient_disjoint, ranked, shared_patients
 
 PUBLISHED = ["train", "val", "test", "train_val", None]
 
@@ -60,6 +60,57 @@ def test_first_claim_wins_and_losses_follow() -> None:
     assert splits["rsna"].tolist() == ["test", "val", "test"]
 
 
+def test_the_order_of_a_draw_is_the_same_in_every_process_and_version() -> None:
+    """Who is tested on must not depend on the machine: this order may change with a reason alone."""
+    assert ranked("abcdef", 0) == ["e", "c", "f", "b", "a", "d"]
+    assert ranked("abcdefabc", 1) == ["d", "f", "a", "c", "b", "e"]
+
+
+def test_training_rows_are_open_where_there_is_no_published_validation() -> None:
+    assert close_or_open(pd.Series(["train", "test", "train"])).tolist() == ["train_val", "test", "train_val"]
+    assert close_or_open(pd.Series(["train", "val"])).tolist() == ["train", "val"]
+
+
+def test_test_rows_claim_a_patient_before_validation_rows_do() -> None:
+    splits = patient_disjoint({"s": table(("a", "val"), ("a", "test"), ("b", "val"))}, 0.5, 0)["s"]
+    assert splits.fillna("-").tolist() == ["-", "test", "val"]
+
+
+def test_a_fraction_of_0_draws_nobody() -> None:
+    open_rows = {"s": table(*((f"p{i}", None) for i in range(10)))}
+    assert Counter(patient_disjoint(open_rows, 0.0, 0)["s"]) == {"test": 2, "train": 8}
+    assert Counter(patient_disjoint(open_rows, 0.5, 0, test_fraction=0.0)["s"]) == {"val": 5, "train": 5}
+
+
+def test_of_two_patients_one_is_drawn_and_a_single_one_is_not() -> None:
+    two = {"s": table(("a", "train_val"), ("b", "train_val"), ("t", "test"))}
+    assert Counter(patient_disjoint(two, 0.01, 0)["s"]) == {"train": 1, "val": 1, "test": 1}
+    one = {"s": table(("a", "train_val"), ("t", "test"))}
+    assert patient_disjoint(one, 0.9, 0)["s"].tolist() == ["train", "test"]
+
+
+def test_the_smallest_data_set_chooses_first() -> None:
+    """Two of 20 patients are the small set's too, the last that the large one would draw: it takes one more alone."""
+    people = ranked([f"p{i}" for i in range(20)], 0)
+    large = table(*((person, "train_val") for person in people), ("t", "test"), source="large")
+    small = table(*((person, "train_val") for person in people[-2:]), ("t", "test"), source="small")
+    for tables in ({"large": large, "small": small}, {"small": small, "large": large}):
+        splits = patient_disjoint(tables, 0.1, 0)
+        drawn = sorted(large["patient"][splits["large"] == "val"])
+        assert drawn == sorted([people[0], people[-2]])
+        assert Counter(splits["small"]) == {"train": 1, "val": 1, "test": 1}
+
+
+def test_a_data_set_that_shares_a_test_patient_draws_no_others() -> None:
+    """Nor does one with a published split of any kind."""
+    listed = table(("a", "test"), ("b", "train"), source="listed")
+    free = table(*((p, None) for p in "abcdefghij"), source="free")
+    splits = patient_disjoint({"listed": listed, "free": free}, 0.0, 0)
+    assert Counter(splits["free"]) == {"test": 1, "train": 9}
+    partly = table(("z", "train"), *((p, None) for p in "cdefghij"), source="partly")
+    assert "test" not in set(patient_disjoint({"partly": partly}, 0.0, 0)["partly"])
+
+
 def test_joint_validation_draw() -> None:
     """NIH and RSNA draw the same people; every data set gets its share."""
     nih = table(*[(f"p{i}", "train_val") for i in range(1000)], ("t", "test"), source="nih")
@@ -95,6 +146,26 @@ def test_paper_policy_keeps_the_lists_and_splits_rsna_by_image() -> None:
     assert Counter(splits["rsna"]) == {"train": 75, "val": 25}
     shared = shared_patients(with_splits(tables, splits))
     assert shared.to_dict("records") == [{"patient": "a", "splits": "test, train, val", "sources": "covidx, nih, rsna"}]
+
+
+def test_the_papers_split_by_image_is_a_draw_of_file_names() -> None:
+    """Wherever the files lie, and another one of another seed; half of a row is rounded to the even number."""
+    names = [f"{i}.png" for i in range(10)]
+    rows = table(*[("a", None)] * 10).assign(image=[f"/somewhere/{name}" for name in names])
+    split = as_published({"rsna": rows}, ["rsna"], 0.1, 0)["rsna"]
+    chosen = ranked(names, 0)[:2]  # 2.5
+    assert split.tolist() == ["val" if name in chosen else "train" for name in names]
+    moved = rows.assign(image=[f"/elsewhere/{name}" for name in names])
+    assert as_published({"rsna": moved}, ["rsna"], 0.1, 0)["rsna"].tolist() == split.tolist()
+    assert as_published({"rsna": rows}, ["rsna"], 0.1, 2)["rsna"].tolist() != split.tolist()
+
+
+def test_rows_without_a_patient_or_a_split_are_shared_by_nobody() -> None:
+    one = table(("a", "train"), ("b", "test"), ("c", None), ("c", "val"), source="one")
+    two = table(("a", "train"), ("b", "train"), source="two")
+    shared = shared_patients({"one": one, "two": two})
+    assert shared.to_dict("records") == [{"patient": "b", "splits": "test, train", "sources": "one, two"}]
+    assert shared.columns.tolist() == ["patient", "splits", "sources"]
 
 
 def test_a_stratified_draw_takes_its_share_of_every_class_by_patient() -> None:

@@ -26,6 +26,36 @@ def test_share_outside_by_hand():
     assert heat_outside(feature, torch.nn.Identity(), scored, lungs & False).item() == 0
 
 
+def test_the_share_is_a_mean_over_the_images_that_count():
+    """1/4 and 3/4 of the heat outside; a third image has no lungs."""
+    feature = torch.zeros(3, 2, 2, 2)
+    feature[:, 0] = torch.tensor([[[3.0, 0], [0, 1]], [[1, 0], [0, 3]], [[1, 0], [0, 1]]])
+    lungs = torch.zeros(3, 4, 4, dtype=torch.bool)
+    lungs[:2, :, :2] = True
+    feature.requires_grad_()
+    share = heat_outside(feature, torch.nn.Identity(), scored, lungs)
+    assert share.item() == pytest.approx(1 / 2)
+    share.backward()
+    assert feature.grad.isfinite().all()
+    assert feature.grad[2].eq(0).all()
+
+
+def test_half_precision_gives_a_share_in_float32():
+    feature = torch.zeros(1, 2, 2, 2, dtype=torch.bfloat16)
+    feature[0, 0] = torch.tensor([[3.0, 0], [0, 1]])
+    lungs = torch.zeros(1, 4, 4, dtype=torch.bool)
+    lungs[:, :, :2] = True
+    share = heat_outside(feature.requires_grad_(), torch.nn.Identity(), scored, lungs)
+    assert (share.dtype, share.item()) == (torch.float32, pytest.approx(1 / 4))
+
+
+def test_the_heads_mode_is_restored_and_a_frozen_one_stays():
+    feature = torch.rand(2, 8, 4, 4, requires_grad=True)
+    head = ClassificationHead(8, 1, 16).eval()
+    heat_outside(feature, head, lambda z: z[:, 0], torch.ones(2, 4, 4, dtype=torch.bool))
+    assert not head.training
+
+
 def test_descent_moves_the_heat_into_the_lungs():
     torch.manual_seed(0)
     trunk = torch.nn.Conv2d(1, 4, 3, padding=1)

@@ -13,6 +13,26 @@ def test_two_conflicting_gradients_by_hand():
     torch.testing.assert_close(found, torch.tensor([0.5, 1.5]))
 
 
+@pytest.mark.parametrize("scale", [1e-3, 10.0])
+def test_the_gradients_size_does_not_count(scale):
+    found = project_conflicts(scale * torch.tensor([[1.0, 0.0], [-1.0, 1.0]]))
+    torch.testing.assert_close(found, scale * torch.tensor([0.5, 1.5]))
+
+
+def test_each_gradient_is_projected_on_the_others_as_they_were():
+    """(1, 0), (-1, 1) and (0, -1), in a random order each.
+
+    The first becomes (1/2, 0), or (1/2, 1/2) where the third comes first, which it does not conflict with yet; the
+    second (0, 0); the third (0, -1/2), or (-1/2, -1/2).
+    """
+    gradients = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]])
+    before = gradients.clone()
+    torch.manual_seed(0)
+    sums = {tuple(project_conflicts(gradients).tolist()) for _ in range(200)}
+    assert sums == {(0.5, -0.5), (0.5, 0.0), (0.0, -0.5), (0.0, 0.0)}
+    assert torch.equal(gradients, before)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 4))
 def test_nothing_changes_without_conflict(seed, tasks):

@@ -62,6 +62,27 @@ def test_class_weights_are_those_of_torchs_cross_entropy(weights, classes, seed)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("loss", [losses.sigmoid_cross_entropy, losses.softmax_cross_entropy])
+def test_half_precision_is_read_in_float32(loss, dtype):
+    """Hundreds of summands of 1/1000: in half precision their sum would stop to grow."""
+    logits = torch.tensor([[7.0, -7.0]], dtype=dtype).repeat(500, 1)
+    targets = torch.tensor([[1.0, 0.0]], dtype=dtype).repeat(500, 1)
+    term = loss(logits, targets)
+    assert term.total.dtype == term.count.dtype == torch.float32
+    assert term.total == loss(logits.float(), targets.float()).total
+    assert term.total > 0
+
+
+def test_a_row_that_is_partly_known_counts_in_no_softmax():
+    logits = torch.tensor([[0.0, 0.0], [0.0, 3.0]], requires_grad=True)
+    term = losses.softmax_cross_entropy(logits, torch.tensor([[1.0, 0.0], [NAN, 1.0]]))
+    close(term.total, math.log(2))
+    close(term.count, 1.0)
+    term.mean.backward()
+    assert logits.grad[1].tolist() == [0, 0]
+
+
 def test_label_weights_are_those_of_torchs_binary_cross_entropy():
     logits, targets, weights = torch.randn(4, 3), torch.randint(0, 2, (4, 3)).float(), torch.tensor([1.0, 0.5, 4.0])
     expected = nn.BCEWithLogitsLoss(weight=weights)(logits, targets)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -32,6 +34,18 @@ def test_uncertainty_settles_where_the_derivative_says():
     weights = module.weights()
     assert weights is not None
     torch.testing.assert_close(weights, torch.tensor([1 / 12, 1 / 5]), rtol=1e-3, atol=0)
+
+
+def test_learnt_weights_by_hand():
+    """s = ln 2 and ln 4: 2 * 3 / 2 + ln(2) / 2 of the labels, 5 / 4 / 2 + ln(4) / 2 of the boxes."""
+    module = LossWeighting(TASKS, Weighting.uncertainty)
+    with torch.no_grad():
+        module.log_variances.copy_(torch.tensor([2.0, 4.0]).log())
+    torch.testing.assert_close(module(LOSSES, KNOWN), torch.tensor([3 + math.log(2) / 2, 0.625 + math.log(2)]))
+    torch.testing.assert_close(module.weights(), torch.tensor([1 / 2, 1 / 4]))
+    assert not module.weights().requires_grad
+    unknown = module(LOSSES, KNOWN | {"a": torch.tensor(False)})
+    torch.testing.assert_close(unknown, torch.tensor([3.0, 0.625 + math.log(2)]))
 
 
 def test_a_task_of_which_nothing_is_known_keeps_its_uncertainty():
