@@ -50,7 +50,7 @@ class GradCamOverlays(Callback):
         >>> overlays = GradCamOverlays(Robustness(), Task(name="covidx", labels=["COVID-19"]))
         >>> pictures = overlays.draw_pictures(L.Trainer(accelerator="cpu", logger=False), Brightness(), pair)
         >>> [(picture.shape, picture.dtype.name) for picture in pictures]
-        [((596, 1004, 3), 'uint8')]
+        [((602, 1042, 3), 'uint8')]
     """
 
     def __init__(self, robustness: Robustness, task: Task, seed: int = 0) -> None:

@@ -21,8 +21,9 @@ from explain.cam import engine_title
 from explain.decision import Decision
 
 XRAY = 432  # pixels, width and height of each X-ray
-GAP, TOP, BAR = 16, 98, 92  # margins; room for the titles; room for the colour scale
-WIDTH, HEIGHT = 3 * GAP + 2 * XRAY + BAR, TOP + XRAY + 66
+GAP, TOP, BAR = 16, 118, 130  # margins; room for the titles; room for the colour scale
+WIDTH, HEIGHT = 3 * GAP + 2 * XRAY + BAR, TOP + XRAY + 52  # a card of MLflow's UI is so wide and so high
+TITLE, LINE = 31, 36  # pixels: titles, readable where the picture is 300 pixels wide, and their lines
 OPACITY = 0.6  # of the heat map at its maximum; falls in proportion, so that the anatomy shows where it is cold
 
 INK, PAPER, MUTED, ALARM = (20, 20, 20), (255, 255, 255), (90, 90, 90), (190, 0, 0)
@@ -83,29 +84,30 @@ def draw_pair(
         >>> decision, lung = Decision("COVID-19", index=2), np.ones((8, 8), bool)
         >>> picture = draw_pair(side, side, lung, label=1.0, caption="a.png", decision=decision, settings=Robustness())
         >>> picture.shape, picture.dtype
-        ((596, 1004, 3), dtype('uint8'))
+        ((602, 1042, 3), dtype('uint8'))
     """
     canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(canvas)
 
     # the data set's label above, and whether the answers agree
     truth = "unknown" if isnan(label) else decision.answer(bool(label))
-    pen.text((GAP, 10), f"Label: {truth}", INK, font(18, bold=True))
     answers = [_answer(side, decision) for side in (original, received)]
-    if answers[0] != answers[1]:
-        pen.text((WIDTH - GAP, 10), "the decision changes", ALARM, font(18, bold=True), anchor="ra")
+    changes = "the decision changes" if answers[0] != answers[1] else ""
+    typeface = font(TITLE, bold=True)
+    room = WIDTH - 3 * GAP - typeface.getlength(changes)
+    pen.text((GAP, 4), shorten(f"Label: {truth}", typeface, room), INK, typeface)
+    pen.text((WIDTH - GAP, 4), changes, ALARM, typeface, anchor="ra")
 
     # both sides
     for number, (side, title) in enumerate(((original, "Original"), (received, "Received"))):
-        wrong = not isnan(label) and answers[number] != truth
-        title = f"{title}: {answers[number]}{' (wrong)' if wrong else ''}"
-        _draw_side(canvas, GAP + number * (XRAY + GAP), side, lung, title, ALARM if wrong else INK, settings.eta)
+        is_wrong = not isnan(label) and answers[number] != truth
+        _draw_side(canvas, GAP + number * (XRAY + GAP), side, lung, title, answers[number], is_wrong, settings.eta)
 
     # colour scale, legend and caption
     _draw_colour_scale(canvas, settings.region_threshold)
     _draw_legend(pen, decision, settings)
     caption += f"   ·   layer {settings.layer}" if settings.layer else ""
-    cells, top = cells_text(original.cells), TOP + XRAY + 37
+    cells, top = cells_text(original.cells), TOP + XRAY + 29
     room = WIDTH - 3 * GAP - font(15).getlength(cells)
     pen.text((GAP, top), shorten(caption, font(15), room), INK, font(15))
     pen.text((WIDTH - GAP, top), cells, ALARM if is_coarse(original.cells) else MUTED, font(15), anchor="ra")
@@ -141,39 +143,40 @@ def _answer(side: Side, decision: Decision) -> str:
 
 
 def _draw_side(
-    canvas: Image.Image, left: int, side: Side, lung: np.ndarray, title: str, ink: tuple[int, int, int], eta: float
+    canvas: Image.Image, left: int, side: Side, lung: np.ndarray, title: str, answer: str, is_wrong: bool, eta: float
 ) -> None:
-    """Draw a side's answer, probability and IOL, and below them its X-ray."""
-    pen = ImageDraw.Draw(canvas)
-    probability = f"p = {side.probability:.4f}"
-    room = XRAY - font(16).getlength(probability) - GAP
-    pen.text((left, 44), shorten(title, font(16, bold=True), room), ink, font(16, bold=True))
-    pen.text((left + XRAY, 44), probability, INK, font(16), anchor="ra")
-    pen.text((left, 68), *_iol_line(side, lung, eta), font(16))
+    """Draw a side's probability, answer and IOL, and below them its X-ray."""
+    pen, regular, bold = ImageDraw.Draw(canvas), font(TITLE), font(TITLE, bold=True)
+    pen.text((left, 4 + LINE), title, MUTED, regular)
+    pen.text((left + XRAY, 4 + LINE), f"p = {side.probability:.3f}", INK, regular, anchor="ra")
+
+    # the answer, and in what room is left the IOL
+    inside, ink = _iol_words(side, lung, eta)
+    room = XRAY - GAP - regular.getlength(inside)
+    pen.text((left, 4 + 2 * LINE), shorten(answer, bold, room), ALARM if is_wrong else INK, bold)
+    pen.text((left + XRAY, 4 + 2 * LINE), inside, ink, regular, anchor="ra")
     picture = overlay(side.image, side.heat, side.region, lung, (XRAY, XRAY))
     canvas.paste(Image.fromarray(picture), (left, TOP))
 
 
-def _iol_line(side: Side, lung: np.ndarray, eta: float) -> tuple[str, tuple[int, int, int]]:
+def _iol_words(side: Side, lung: np.ndarray, eta: float) -> tuple[str, tuple[int, int, int]]:
     if not isnan(side.iol):
-        outside = side.iol < eta
-        note = f" < {eta:g}: counts as out of the lungs" if outside else ""
-        return f"IOL {side.iol:.2f}{note}", ALARM if outside else INK
+        return f"IOL {side.iol:.2f}", ALARM if side.iol < eta else INK
     if not lung.size:
-        return "IOL not measured: no lung mask", MUTED
-    return f"IOL undefined: {'heat map is zero everywhere' if lung.any() else 'no lung found'}", MUTED
+        return "no mask", MUTED
+    return "no map" if lung.any() else "no lung", MUTED
 
 
 def _draw_legend(pen: ImageDraw.ImageDraw, decision: Decision, settings: Robustness) -> None:
-    """Draw what the heat map explains, what the outlines are, and what decides."""
-    top = TOP + XRAY + 10
+    """Draw what the heat map explains, what the outlines are, and what red means."""
+    top = TOP + XRAY + 6
     engine = f"{engine_title(settings.engine)}, explains {decision.explained(settings.target)}"
-    pen.text((GAP, top), shorten(engine, font(14), 400), MUTED, font(14))
-    rule = "if highest" if decision.rule is DecisionRule.argmax else f"from {decision.threshold:g}"
-    probability = shorten(f"p({decision.label}), positive {rule}", font(14), 240)
-    pen.text((WIDTH - GAP, top), probability, MUTED, font(14), anchor="ra")
-    draw_key(pen, 425, top, REGION, f"region, ≥ {settings.region_threshold:g} of max.")
-    draw_key(pen, 660, top, LUNG, "lungs")
+    pen.text((GAP, top), shorten(engine, font(14), 318), MUTED, font(14))
+    draw_key(pen, 346, top, REGION, f"region, ≥ {settings.region_threshold:g} of max.")
+    draw_key(pen, 560, top, LUNG, "lungs")
+    rule = "if p is highest" if decision.rule is DecisionRule.argmax else f"from p = {decision.threshold:g}"
+    words = f"positive {rule}; red: wrong, or IOL < {settings.eta:g}"
+    pen.text((WIDTH - GAP, top), shorten(words, font(14), 374), MUTED, font(14), anchor="ra")
 
 
 def draw_key(pen: ImageDraw.ImageDraw, left: int, top: int, colour: tuple[int, int, int], text: str) -> None:
@@ -203,11 +206,18 @@ def overlay(
     blended = blend(grey, cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR))
     outlines = [(lung, LUNG), (region, REGION)] if lung.size else [(region, REGION)]
     for mask, colour in outlines:
-        full = (cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5).astype(np.uint8)
+        full = (_enlarge(mask, size) >= 0.5).astype(np.uint8)
         line = cv2.morphologyEx(full, cv2.MORPH_GRADIENT, _SQUARE)
         blended[cv2.dilate(line, _SQUARE) > 0] = 0  # a dark edge, so that it shows on white too
         blended[line > 0] = colour
     return blended
+
+
+def _enlarge(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a mask as float32 of another size, its stairs smoothed; what is a pixel large stays."""
+    full = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    scale = size[0] / mask.shape[1]
+    return cv2.GaussianBlur(full, (0, 0), 0.4 * scale) if scale > 1 else full
 
 
 def blend(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -237,15 +247,15 @@ def draw_ramp(canvas: Image.Image, left: int, top: int, ramp: np.ndarray) -> Non
 
 def _draw_colour_scale(canvas: Image.Image, threshold: float) -> None:
     """Draw the fixed scale, 0 to the map's own maximum."""
-    left, length = 3 * GAP + 2 * XRAY, XRAY - 60
-    top = TOP + 60
+    left, length = 3 * GAP + 2 * XRAY, XRAY - 90
+    top = TOP + 76
     pen = ImageDraw.Draw(canvas)
-    draw_ramp(canvas, left, top, np.repeat(np.linspace(1, 0, length, dtype=np.float32)[:, None], 22, axis=1))
-    pen.multiline_text((left, TOP - 2), "share of\nthe map's\nmaximum", MUTED, font(14), spacing=3)
+    draw_ramp(canvas, left, top, np.repeat(np.linspace(1, 0, length, dtype=np.float32)[:, None], 30, axis=1))
+    pen.multiline_text((left, TOP - 2), "share of\nthe map's\nmaximum", MUTED, font(20), spacing=3)
     for value in {0.0, threshold, 1.0}:
         y = top + (1 - value) * (length - 1)
-        pen.line((left + 22, y, left + 28, y), INK, 1)
-        pen.text((left + 33, y), f"{value:g}", INK, font(14), anchor="lm")
+        pen.line((left + 30, y, left + 38, y), INK, 2)
+        pen.text((left + 44, y), f"{value:g}", INK, font(28), anchor="lm")
 
 
 def shorten(text: str, typeface: ImageFont.FreeTypeFont, width: float) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from covidmt.tracking.charts.cards import logged_parameters
+from covidmt.tracking.charts.scores import scores_file
 from covidmt.tracking.identity import TASKS, identity
 from covidmt.tracking.runs.naming import NoSuchRun, find_run
 from covidmt.tracking.store import Store
@@ -45,7 +47,7 @@ class TrainedRun:
         run_id: MLflow run.
         name: Its name.
         status: MLflow's: SCHEDULED, RUNNING, FINISHED, FAILED, KILLED.
-        params: Parameters, as logged.
+        params: Parameters and what else runs are compared by, as logged.
         tags: Tags, as logged.
         settings: What makes its configuration (:func:`.identity`), and what the data, masks and weights were made of
             (``data.sources.<name>.content``, a digest). A run without ``experiment.yaml`` has
@@ -221,8 +223,9 @@ def _read_run(client: MlflowClient, run: Run, split: str) -> TrainedRun:
         keys = [key for key in metrics if key.startswith("val/")]
         metrics |= _metrics_at(client, run_id, keys, best_epoch)
     elif run.info.status == "FINISHED" and best_epoch >= 0:
-        named = [f"val/{key}" for key in stability_keys(data.params.get("tasks", "").split(","))]
+        named = [f"val/{key}" for key in stability_keys(logged_parameters(run).get("tasks", "").split(","))]
         metrics |= _metrics_at(client, run_id, [key for key in named if key in metrics], best_epoch)
+    metrics = _read_scores(client, run_id, scores_file(split, best_epoch)) | metrics
     left_out = _why_left_out(client, run, metrics, split)
 
     # settings
@@ -241,7 +244,7 @@ def _read_run(client: MlflowClient, run: Run, split: str) -> TrainedRun:
         run_id=run_id,
         name=run.info.run_name or run_id,
         status=run.info.status,
-        params=data.params,
+        params=logged_parameters(run),
         tags=data.tags,
         settings=_settings(run, resolved),
         metrics=metrics,
@@ -251,9 +254,18 @@ def _read_run(client: MlflowClient, run: Run, split: str) -> TrainedRun:
     )
 
 
+def _read_scores(client: MlflowClient, run_id: str, path: str) -> dict[str, float]:
+    """Return all scores of an epoch, also those that are no metrics; none of a run from before that table."""
+    text = _artifact(client, run_id, path)
+    if text is None:
+        return {}
+    table = pd.read_csv(io.StringIO(text)).dropna()
+    return dict(zip(table["metric"], table["value"].astype(float), strict=True))
+
+
 def _settings(run: Run, resolved: Values) -> dict[str, str]:
     """Return what makes the run's configuration, with the content of what it read."""
-    params, tags = run.data.params, run.data.tags
+    params, tags = logged_parameters(run), run.data.tags
     if not resolved:
         given = {key: value for key, value in params.items() if key not in ("seed", "git_commit")}
         overrides = {key: str(value) for key, value in json.loads(tags.get("trial_overrides", "{}")).items()}
@@ -277,7 +289,7 @@ def _why_left_out(client: MlflowClient, run: Run, metrics: Mapping[str, float], 
         return f"its network gives no finite numbers ({broken[0]} is {metrics[broken[0]]:g})"
     if f"{split}/pi_score" not in metrics:
         return f"has no {split}/pi_score"
-    if not {"backbone", "tasks"} <= run.data.params.keys():
+    if not {"backbone", "tasks"} <= logged_parameters(run).keys():
         return "has no parameters backbone and tasks"
     return ""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import re
 import shutil
 import time
 import traceback
@@ -23,6 +22,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.loggers.contracts import LoggedAt, table_file, to_csv
 from callbacks.preemption import Preempted
+from covidmt.tracking.charts.cards import thumbnail
+from covidmt.tracking.charts.scores import clean_key, details, score_tables
 from covidmt.tracking.delivery import BATCH_PAIRS, BATCH_POINTS, Event, Point
 from covidmt.tracking.folders import RunFolder, mlruns_dir
 from covidmt.tracking.models.logged import ModelEntry
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-THUMBNAIL = 640  # longest side in the UI's picture cards: MLflow's own 256 leaves an overlay's text unreadable
 RUN_ID = "COVIDMT_RUN_ID"  # environment variable: rank zero tells the processes that it starts
 
 
@@ -138,6 +138,10 @@ class MlflowSpoolLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log scalars with the present time.
 
+        Scores that few look at (:func:`.details`) are no metrics, of which MLflow's UI draws
+        each: they stand, with all others of their epoch, in the table ``scores/val/<epoch>.csv`` or
+        ``scores/test.csv``.
+
         Args:
             metrics: Key -> number; NaN and infinities too (MLflow keeps infinities as the largest floats).
                 ``val/`` and ``test/`` keys get the step ``metrics["epoch"]``, which Lightning adds, and that helper is
@@ -146,6 +150,7 @@ class MlflowSpoolLogger(Logger):
         """
         epoch = metrics.get("epoch")
         evaluated = {key for key in metrics if key.startswith(("val/", "test/"))}
+        in_table = details(metrics)
         if self._status != "RUNNING":  # testing after fitting: Lightning finalises after each
             self._set_status("RUNNING")
 
@@ -153,10 +158,15 @@ class MlflowSpoolLogger(Logger):
         points = []
         for key, value in metrics.items():
             at = int(epoch) if key in evaluated and epoch is not None else int(step or 0)
-            if not (key == "epoch" and evaluated) and not self._replay.is_repeat(_clean(key), at):
-                points.append([_clean(key), float(value), now, at])
+            is_helper = key in in_table or (key == "epoch" and evaluated)
+            if not is_helper and not self._replay.is_repeat(clean_key(key), at):
+                points.append([clean_key(key), float(value), now, at])
         for start in range(0, len(points), BATCH_POINTS):
             self._write("metrics", points=points[start : start + BATCH_POINTS])
+
+        # all scores of the epoch, where the metrics have not all of them
+        for name, text in score_tables(metrics, int(step or 0) if epoch is None else int(epoch)).items():
+            self.log_text_file(text, name)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -171,7 +181,7 @@ class MlflowSpoolLogger(Logger):
             **kwargs: Ignored.
         """
         given = vars(params) if isinstance(params, Namespace) else params
-        values = {_clean(key): _cut(hide_secrets(str(value))) for key, value in given.items()}
+        values = {clean_key(key): _cut(hide_secrets(str(value))) for key, value in given.items()}
         for key in values.keys() & self._params.keys():
             if values[key] != self._params[key]:
                 log.warning("Parameter %s is now %r; the run keeps %r.", key, values[key], self._params[key])
@@ -192,12 +202,11 @@ class MlflowSpoolLogger(Logger):
             images: uint8, (H, W) or (H, W, 3) RGB.
             step: The slider's position.
         """
-        from mlflow.tracking.multimedia import compress_image_size
         from PIL import Image
 
         now = self._replay.tick()
         for number, array in enumerate(images):
-            name = _clean(key if len(images) == 1 else f"{key}/{number:02d}").replace("/", "~").replace(":", "_")
+            name = clean_key(key if len(images) == 1 else f"{key}/{number:02d}").replace("/", "~").replace(":", "_")
             if self._replay.is_repeat(name, step or 0):
                 continue
 
@@ -206,7 +215,7 @@ class MlflowSpoolLogger(Logger):
             stem = f"{name}+step+{step or 0}+timestamp+{now}+{os.urandom(16).hex()}"
             picture = Image.fromarray(np.asarray(array, dtype=np.uint8))
             files = []
-            for image, ending in ((picture, ".png"), (compress_image_size(picture, THUMBNAIL), "+compressed.webp")):
+            for image, ending in ((picture, ".png"), (thumbnail(picture), "+compressed.webp")):
                 files.append(self._open().add_file(stem + ending, image.save))
 
             # both files are complete before the first event tells of them
@@ -417,7 +426,9 @@ class MlflowSpoolLogger(Logger):
         step = int(now / 1000 - self._started)  # the run's age, so that a resumed run continues where it stopped
         spool = self._spool  # of this thread's own: `close` may take it away meanwhile
         if spool is not None:
-            spool.append("metrics", points=[[_clean(key), float(value), now, step] for key, value in metrics.items()])
+            spool.append(
+                "metrics", points=[[clean_key(key), float(value), now, step] for key, value in metrics.items()]
+            )
 
     def _set_status(self, status: str) -> None:
         self._status = status
@@ -428,11 +439,6 @@ class MlflowSpoolLogger(Logger):
             start = time.monotonic()
             self._sender.flush(self._patience)
             self._patience = max(0.0, self._patience - (time.monotonic() - start))
-
-
-def _clean(key: str) -> str:
-    """Return the key with an underscore for each character that MLflow does not take."""
-    return re.sub(r"[^\w/.:\- ]", "_", key, flags=re.ASCII)
 
 
 def _cut(value: str) -> str:

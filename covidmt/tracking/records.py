@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covidmt.tracking.store import Store
+from covidmt.tracking.ui import artifact_page
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
+PAGE = "report.html"
+_LINKS = "Evaluated: "
 
 
 def record_findings(
@@ -27,6 +32,8 @@ def record_findings(
     run_name: str,
 ) -> str:
     """Log metrics and files to a run, or to a new one where the run is not known; return its id.
+
+    A page among them, ``report.html``, is linked at the top of the run's description.
 
     Args:
         store: The tracking store.
@@ -56,12 +63,32 @@ def record_findings(
                 client.log_artifacts(run_id, str(path), f"{prefix}/{path.name}")
             else:
                 client.log_artifact(run_id, str(path), prefix)
+        if PAGE in [path.name for path in paths]:
+            run = client.get_run(run_id)
+            address = artifact_page(run.info.experiment_id, run_id, f"{prefix}/{PAGE}")
+            client.set_tag(run_id, NOTE, link_page(run.data.tags.get(NOTE, ""), Path(prefix).name, address))
     except (MlflowException, OSError) as error:
         folder = paths[0].parent if paths else "."
         raise UserError(
             f"the results are complete in {folder}, but could not be logged: {store.explain(error)}"
         ) from error
     return run_id
+
+
+def link_page(description: str, name: str, address: str) -> str:
+    r"""Return a description that begins with links to pages, this one among them, once.
+
+    Example:
+        >>> linked = link_page("**demo**: resnet18", "wacxr-test", "#/a")
+        >>> linked
+        'Evaluated: [wacxr-test](#/a)\n\n**demo**: resnet18'
+        >>> link_page(link_page(linked, "covidx-val", "#/b"), "wacxr-test", "#/c").splitlines()[0]
+        'Evaluated: [covidx-val](#/b) · [wacxr-test](#/c)'
+    """
+    first, _, rest = description.partition("\n\n") if description.startswith(_LINKS) else ("", "", description)
+    links = [link for link in first.removeprefix(_LINKS).split(" · ") if link and not link.startswith(f"[{name}](")]
+    parts = [_LINKS + " · ".join([*links, f"[{name}]({address})"]), rest]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _is_active(client: MlflowClient, run_id: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from urllib.parse import quote
 
 from covidmt.tracking.runs.naming import LAST, find_run
 from covidmt.tracking.store import Store
@@ -63,9 +64,19 @@ def run_page(experiment_id: str, run_id: str) -> str:
 
     Example:
         >>> run_page("1", "4f0c")
-        '#/experiments/1/runs/4f0c'
+        '#/experiments/1/runs/4f0c?workflowType=machine_learning'
     """
-    return f"#/experiments/{experiment_id}/runs/{run_id}"
+    return f"#/experiments/{experiment_id}/runs/{run_id}?{_TRAINING}"
+
+
+def artifact_page(experiment_id: str, run_id: str, path: str) -> str:
+    """Return the same of one of a run's artifacts.
+
+    Example:
+        >>> artifact_page("1", "4f0c", "evaluation/report.html")
+        '#/experiments/1/runs/4f0c/artifacts/evaluation/report.html?workflowType=machine_learning'
+    """
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{quote(path)}?{_TRAINING}"
 
 
 def experiment_page(experiment_id: str) -> str:

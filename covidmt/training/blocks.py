@@ -152,14 +152,14 @@ def used_bytes(folders: Iterable[Path]) -> int:
 
 
 def describe_run_page(run: RunFolder, store: Store) -> str:
-    """Return where the run's page is, or how to open it; without a link where the store does not answer now."""
+    """Return where the run's page is, and on its own line the command that shows it; only that if the store is away."""
     option = "" if store.database == mlruns_dir() / "mlflow.db" else f" --uri {store}"
     command = f"{program()} ui{option}"
     try:
         page = run_page(store.client.get_run(run.run_id).info.experiment_id, run.run_id)
     except Exception:  # a training that is done does not fail for it
         return str(store) if store.is_server else command
-    return f"{store}/{page}" if store.is_server else f"{command}, then {ADDRESS}/{page}"
+    return f"{store}/{page}" if store.is_server else f"{ADDRESS}/{page} while this runs:\n{command}"
 
 
 def program() -> Path:

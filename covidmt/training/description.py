@@ -6,7 +6,6 @@ from covidmt.exporting.facts import SCORES
 from covidmt.training.summary import ScoreTable
 from experiments.schema import Experiment
 
-NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 HEADLINES = ("accuracy", "sensitivity", "AUROC", "LI at IoU 0.5", "PI score", "OLS score")  # how their rows begin
 
 
@@ -40,6 +39,6 @@ def describe_run(experiment: Experiment, scores: ScoreTable, run_id: str) -> str
     table = scores._replace(title="", sections=[rows]).markdown().strip() if rows else ""
     rest = (
         f"All scores are in `{SCORES}` among the artifacts, and the network with its card among the models. "
-        f"`covidmt evaluate {run_id[:8]}` puts its page among the artifacts, too."
+        f"`covidmt evaluate {run_id[:8]}` puts its page among the artifacts, too, with a link to it here."
     )
     return "\n\n".join(part for part in (describe_settings(experiment), table, rest) if part)

@@ -24,15 +24,17 @@ from callbacks.resume import STATE, ResumeCheckpoint
 from callbacks.robustness import RobustnessCallback
 from covidmt.exporting.facts import NO_SHORTCUT, SCORES, SHORTCUTS
 from covidmt.lungs.masks import prepare_masks
+from covidmt.tracking.charts.cards import AS_TAGS, flat_parameters
 from covidmt.tracking.folders import RunFolder, mlruns_dir, remove_leftovers
 from covidmt.tracking.logger import global_rank
 from covidmt.tracking.provenance import file_digest, library_versions, log_code, log_datasets
+from covidmt.tracking.records import NOTE
 from covidmt.tracking.store import Store
 from covidmt.tracking.untracked import RunLogger, open_logger, tracked
 from covidmt.trainer import explain_refusals, make_trainer
 from covidmt.training.blocks import describe_pairs, end_block, print_block, program, start_block
 from covidmt.training.data_state import Saved, read_data_state, refuse_changed_data, to_saved
-from covidmt.training.description import NOTE, describe_run, describe_settings
+from covidmt.training.description import describe_run, describe_settings
 from covidmt.training.growth import describe_budget, keep_finished
 from covidmt.training.initial import begin_module
 from covidmt.training.model import log_network
@@ -267,7 +269,7 @@ def _open_run(job: TrainingJob) -> Generator[RunLogger]:
         _begin_run_folder(job, folder)
         job.trainer.loggers = [logger, *job.trainer.loggers]
         job.datamodule.trainer = job.trainer
-        _log_parameters(job)
+        _log_parameters(job, logger)
         if experiment.tracking.enabled:
             _describe_run(job, logger)
         yield logger
@@ -320,26 +322,13 @@ def _begin_run_folder(job: TrainingJob, folder: RunFolder) -> None:
 
 
 @rank_zero_only
-def _log_parameters(job: TrainingJob) -> None:
-    """Give every logger a few flat parameters to compare runs by (a UI shows all of them everywhere)."""
-    experiment, data = job.experiment, job.experiment.data
-    tasks = [task.name for task in experiment.active]
-    parameters = {
-        "backbone": experiment.model.backbone,
-        "tasks": ",".join(tasks),
-        "n_tasks": len(tasks),
-        "seed": experiment.seed,
-        "batch_size": experiment.active[0].batch_size,
-        "lr": experiment.optimizer.lr,
-        "image_size": data.image_size,
-        "channel": data.pairs.channel,
-    }
-    if experiment.model.init_from is not None:
-        parameters["init_from"] = experiment.model.init_from
-    if data.view is not View.original:
-        parameters["view"] = data.view.value
+def _log_parameters(job: TrainingJob, ours: RunLogger) -> None:
+    """Give every logger a few flat parameters to compare runs by; MLflow's gets the longer ones as tags."""
+    parameters = flat_parameters(job.experiment)
+    on_cards = {name: value for name, value in parameters.items() if name not in AS_TAGS}
     for logger in job.trainer.loggers:
-        logger.log_hyperparams(parameters)
+        logger.log_hyperparams(on_cards if logger is ours else parameters)
+    ours.set_tags({name: str(parameters[name]) for name in AS_TAGS})
 
 
 @rank_zero_only
@@ -409,7 +398,7 @@ def _finish(job: TrainingJob, logger: RunLogger) -> None:
     if experiment.privacy is not None and experiment.privacy.entropy is Entropy.os:
         lines["privacy"] = "noise and draws came from the operating system: this run cannot be replayed"
     if best.best_model_path:
-        lines["service"] = f"{program()} serve {logger.version}  (then open http://localhost:8000/ and give it a film)"
+        lines["service"] = f"http://localhost:8000/ takes films while this runs:\n{program()} serve {logger.version}"
     print_block(lines, console)
 
 

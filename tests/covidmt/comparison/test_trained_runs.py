@@ -25,6 +25,17 @@ def test_validation_figures_are_the_best_epochs(store: Store):
     assert any("validation pairs" in text for text in reservations(made))
 
 
+def test_scores_that_are_no_metrics_are_read_from_the_epochs_table(store: Store):
+    run = store.trial(tags={"best_epoch": "1"}, metrics=scores(3))
+    table = "metric,value\ntest/ols/original/n,5\ntest/pi_score,3\ntest/li/boxes/0.5/lost,\n"
+    store.client.log_text(run, table, "scores/test.csv")
+    (read,) = collect_runs([run], store).runs
+    assert read.metrics["test/ols/original/n"] == 5
+    assert read.metrics["test/pi_score"] == 3
+    assert "test/li/boxes/0.5/lost" not in read.metrics
+    assert not read.left_out
+
+
 def test_of_runs_and_sweeps_that_repeat_the_newest_counts(store: Store):
     first, second = store.sweep("again"), store.sweep("again")
     old = store.trial(parent=second, sweep="again", metrics=scores(5), params={"git_commit": "a"})

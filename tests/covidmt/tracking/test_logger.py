@@ -75,6 +75,17 @@ def test_validation_and_test_metrics_have_the_epoch_as_step_others_the_global_st
     assert _history(logger, "epoch") == [(7, 0.0)]
 
 
+def test_what_few_look_at_is_in_a_table_with_all_scores_of_the_epoch() -> None:
+    logger = MlflowSpoolLogger(QUIET)
+    logger.log_metrics({"val/pi_score": 2.0, "val/pi/undefined": 1, "train/loss_epoch": 0.4, "epoch": 3}, step=99)
+    logger.log_metrics({"test/covidx/confusion/a/(b)": 7.0, "epoch": 3}, step=100)
+    logger.close()
+    assert _run(logger).data.metrics == {"val/pi_score": 2.0, "train/loss_epoch": 0.4}
+    tables = _artifacts(logger, "scores") | _artifacts(logger, "scores/val")
+    assert tables["scores/val/003.csv"].read_text().split() == ["metric,value", "val/pi/undefined,1", "val/pi_score,2"]
+    assert tables["scores/test.csv"].read_text().split() == ["metric,value", "test/covidx/confusion/a/_b_,7"]
+
+
 def test_nan_and_infinities_arrive() -> None:
     logger = MlflowSpoolLogger(QUIET)
     logger.log_metrics({"a": float("nan"), "b": float("inf"), "c": float("-inf")}, step=0)
@@ -125,7 +136,10 @@ def test_pictures_keep_mlflow_naming_and_pixels() -> None:
     full, small = (next(file for path, file in files.items() if "~00+step+2" in path and path.endswith(e)) for e in
                    (".png", "+compressed.webp"))  # fmt: skip
     assert np.array_equal(np.asarray(Image.open(full)), picture)
-    assert Image.open(small).size == (640, 20)
+    thumbnail = Image.open(small)
+    assert thumbnail.size == (640, 640)  # a card is square, and its lower part is out of sight
+    alpha = np.asarray(thumbnail.convert("RGBA"))[..., 3]
+    assert (alpha[:19].min(), alpha[21:].max()) == (255, 0)
     assert _run(logger).data.tags["mlflow.loggedImages"] == "True"
 
 

@@ -30,6 +30,21 @@ def test_to_the_run_or_to_a_new_one(tmp_path: Path):
     assert record_findings(store, run_id, {}, [], **words) != run_id
 
 
+def test_a_page_is_one_click_away_from_the_description(tmp_path: Path):
+    store = Store.of(Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+    store.prepare()
+    made = store.client.create_run(store.open_experiment("covidmt"), tags={"mlflow.note.content": "**demo**: mine"})
+    (tmp_path / "report.html").write_text("<p>page</p>")
+    run_id = made.info.run_id
+    for _ in range(2):
+        words = {"prefix": "evaluation/wacxr-test", "experiment": "covidmt", "run_name": "evaluate demo"}
+        assert record_findings(store, run_id, {}, [tmp_path / "report.html"], **words) == run_id
+    link, rest = store.client.get_run(run_id).data.tags["mlflow.note.content"].split("\n\n")
+    page = f"#/experiments/{made.info.experiment_id}/runs/{run_id}/artifacts/evaluation/wacxr-test/report.html"
+    assert link == f"Evaluated: [wacxr-test]({page}?workflowType=machine_learning)"
+    assert rest == "**demo**: mine"
+
+
 def test_what_the_store_does_not_take(tmp_path: Path):
     store = Store.of(Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db"))
     store.prepare()

@@ -58,10 +58,11 @@ def test_an_end_says_where_the_run_is(tmp_path: Path, monkeypatch: pytest.Monkey
     store.client.log_artifact(run.run_id, str(tmp_path / "notes.txt"))
 
     block = end_block(run, store, 75.0)
-    page = f"#/experiments/{made.info.experiment_id}/runs/{run.run_id}"
+    page = f"#/experiments/{made.info.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
     assert block["time"] == "1 min 15 s"
     assert block["disk"] == f"2.0 kB in {tmp_path}/mlruns"
-    assert block["MLflow UI"].endswith(f"covidmt ui, then http://127.0.0.1:5000/{page}")
+    assert block["MLflow UI"].endswith("covidmt ui")
+    assert block["MLflow UI"].startswith(f"http://127.0.0.1:5000/{page} while this runs:\n")
     # a store that knows nothing of it, and none
     assert end_block(RunFolder("4f0c"), store, 0)["MLflow UI"].endswith("covidmt ui")
     assert "no curves and no pictures were kept" in end_block(run, None, 0)["MLflow"]
