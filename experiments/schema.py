@@ -171,8 +171,8 @@ class DataSets:
     duplicates: Duplicates = Duplicates.refuse  # equal image files in two splits
     # of the patients left after the published validation and test sets
     val_fraction: float = bounded(0.1, above=0, below=1)
-    # of the patients of a source that publishes no split and shares no test patient
-    test_fraction: float = bounded(0.2, above=0, below=1)
+    # of the patients of a source that publishes no split and shares no test patient; 0: nobody is kept for a test
+    test_fraction: float = bounded(0.2, at_least=0, below=1)
     # of the patients drawn for validation; not the run's seed, so that runs are comparable
     split_seed: int = bounded(0, at_least=0)
     num_workers: int = bounded(4, at_least=0)

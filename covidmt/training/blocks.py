@@ -21,6 +21,7 @@ from datamodules.groups import Group
 from datamodules.multitask import MultiTaskDataModule
 from experiments.names import Terminal
 from experiments.schema import Experiment, Task, TaskKind
+from lightning_modules.multitask import MultiTaskModule
 
 SPLITS = ("train", "val", "test")
 
@@ -88,6 +89,22 @@ def describe_pairs(experiment: Experiment, datamodule: MultiTaskDataModule) -> s
     elif first is not None:
         words.append(f"test none ({first} is not there)")
     return f"pairs: {', '.join(words)}"
+
+
+def describe_network(module: MultiTaskModule) -> str:
+    """Return the base network, the parameters of all, and the maps that heads and Grad-CAM read.
+
+    Example:
+        >>> from experiments.load import load_experiment
+        >>> module = MultiTaskModule(load_experiment("experiments/demo.yaml", ["active_tasks=[covidx]"]))
+        >>> describe_network(module)
+        'resnet18, 11.5 million parameters; maps of stride 4 (64 channels), 8 (128), 16 (256), 32 (512)'
+    """
+    backbone, parameters = module.backbone, sum(each.numel() for each in module.parameters())
+    first, *others = zip(backbone.strides, backbone.channels, strict=True)
+    maps = [f"{first[0]} ({first[1]} channels)", *(f"{stride} ({channels})" for stride, channels in others)]
+    name = module.experiment.model.backbone
+    return f"{name}, {parameters / 1e6:.1f} million parameters; maps of stride {', '.join(maps)}"
 
 
 def describe_devices(trainer: Trainer) -> str:

@@ -32,7 +32,14 @@ from covidmt.tracking.records import NOTE
 from covidmt.tracking.store import Store
 from covidmt.tracking.untracked import RunLogger, open_logger, tracked
 from covidmt.trainer import explain_refusals, make_trainer
-from covidmt.training.blocks import describe_pairs, end_block, print_block, program, start_block
+from covidmt.training.blocks import (
+    describe_network,
+    describe_pairs,
+    end_block,
+    print_block,
+    program,
+    start_block,
+)
 from covidmt.training.data_state import Saved, read_data_state, refuse_changed_data, to_saved
 from covidmt.training.description import describe_run, describe_settings
 from covidmt.training.growth import describe_budget, keep_finished
@@ -312,6 +319,7 @@ def _begin_run_folder(job: TrainingJob, folder: RunFolder) -> None:
     lines = {
         "run": f"{experiment.tracking.run_name or experiment.name}  {folder.run_id}",
         **start_block(experiment, job.datamodule, job.trainer),
+        "network": describe_network(job.module),
         "disk": describe_budget(experiment, job.module),
     }
     if job.start:

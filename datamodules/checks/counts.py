@@ -10,6 +10,7 @@ from datamodules.sources.split import SPLITS
 from datamodules.sources.table import label_columns
 
 NO_LABEL = "(none of these)"
+UNKNOWN = "(unknown)"
 LEFT_OUT = "left out"
 
 _COVIDMT_FIGURES = {  # Materials and methods
@@ -46,14 +47,26 @@ _PAPERS = {"COVIDMT (000)": _COVIDMT_FIGURES, "Hide-and-Seek (001)": _HIDE_AND_S
 def class_masks(table: pd.DataFrame, labels: list[str]) -> dict[str, pd.Series]:
     """Return label -> its positive rows, and ``(none of these)`` -> rows without a positive label, if there are any.
 
+    Rows of which no label is known (`unknown_rows`) are in none of them.
+
     Example:
         >>> masks = class_masks(pd.DataFrame({"sick": [1, 0], "well": [0, 0]}), ["sick", "well"])
         >>> {label: mask.tolist() for label, mask in masks.items()}
         {'sick': [True, False], 'well': [False, False], '(none of these)': [False, True]}
     """
     masks = {label: table[label] == 1 for label in labels}
-    none = ~pd.DataFrame(masks, index=table.index).any(axis=1)
+    none = ~pd.DataFrame(masks, index=table.index).any(axis=1) & ~unknown_rows(table, labels)
     return {**masks, NO_LABEL: none} if none.any() else masks
+
+
+def unknown_rows(table: pd.DataFrame, labels: list[str]) -> pd.Series:
+    """Return the rows of which none of the labels is known; where there are no labels, no row.
+
+    Example:
+        >>> unknown_rows(pd.DataFrame({"sick": [1, None, None], "well": [0, 0, None]}), ["sick", "well"]).tolist()
+        [False, False, True]
+    """
+    return table[labels].isna().all(axis=1) if labels else pd.Series(False, table.index)
 
 
 def count_sources(
@@ -119,7 +132,9 @@ def count_images(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for name, table in tables.items():
         split = table["split"].fillna(LEFT_OUT)
         everyone = pd.Series(True, table.index)
-        masks = {"all images": everyone, **class_masks(table, label_columns(table))}
+        labels = label_columns(table)
+        unknown = unknown_rows(table, labels)
+        masks = {"all images": everyone, **class_masks(table, labels), **({UNKNOWN: unknown} if unknown.any() else {})}
         for label, mask in masks.items():
             images = {s: int((mask & (split == s)).sum()) for s in (*SPLITS, LEFT_OUT)}
             rows.append({"source": name, "class": label, **images})

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from datamodules.checks.counts import class_masks
+from datamodules.checks.counts import class_masks, unknown_rows
 from datamodules.images.decode import read_picture
 from datamodules.images.looks import Look, look_at
 from datamodules.reading.boxes import fits, outside
@@ -80,7 +80,8 @@ def _draw_images(table: pd.DataFrame, limit: int) -> set[str]:
     root = os.path.commonpath([os.path.dirname(image) for image in table["image"]]) if len(table) else ""
     images = {os.path.relpath(image, root): image for image in table["image"]}
     names = table["image"].map({image: name for name, image in images.items()})
-    masks = class_masks(table, label_columns(table)).values()
+    labels = label_columns(table)
+    masks = [*class_masks(table, labels).values(), unknown_rows(table, labels)]
     return {images[name] for mask in masks for name in ranked(names[mask], seed=0)[:limit]}
 
 

@@ -71,7 +71,8 @@ class Backbone(nn.Module):
         *maps, final = dry_run(self, (1, 3, image_size, image_size))
         for feature in [final, *maps]:
             if feature.ndim != 4 or feature.shape[2] != feature.shape[3]:
-                raise ValueError(f"its features are no map but {tuple(feature.shape)}")
+                shape = tuple(feature.shape)
+                raise ValueError(f"forward must return square maps (N, C, h, h); it returned a tensor of shape {shape}")
 
         # of each stride the last map, and the final one
         strides = [2 ** round(math.log2(image_size / m.shape[-1])) for m in [*maps, final]]

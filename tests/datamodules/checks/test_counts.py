@@ -1,12 +1,20 @@
 import pandas as pd
 
-from datamodules.checks.counts import NO_LABEL, class_masks, compare_with_paper
+from datamodules.checks.counts import NO_LABEL, class_masks, compare_with_paper, count_images
 
 
 def test_rows_without_a_label_are_a_class_where_there_are_any() -> None:
     table = pd.DataFrame({"a": [1.0, 0.0], "b": [0.0, None]})
     assert class_masks(table, ["a", "b"])[NO_LABEL].tolist() == [False, True]
     assert list(class_masks(table[:1], ["a", "b"])) == ["a", "b"]
+
+
+def test_what_is_unknown_is_no_negative() -> None:
+    columns = {"patient": list("abcd"), "split": "train", "sick": [1.0, 0.0, None, None], "old": [None, 0.0, 1.0, None]}
+    counts = count_images({"mine": pd.DataFrame(columns)}).set_index("class")["train"]
+    assert counts.to_dict() == {
+        "all images": 4, "sick": 1, "old": 1, "(none of these)": 1, "(unknown)": 1, "patients": 4,
+    }  # fmt: skip
 
 
 def test_the_paper_beside_what_is_listed_and_used() -> None:

@@ -89,7 +89,7 @@ def test_pretrained_is_passed_where_it_is_wanted(nets: str):
     [
         ("Coarse", "fine to coarse"),
         ("Text", "gives str, and no list of maps"),
-        ("Flat", "no map but"),
+        ("Flat", r"forward must return square maps \(N, C, h, h\); it returned a tensor of shape \(1, "),
         ("Broken", r"no attribute 'layers' \(.*\.py:\d+\)"),
         ("no_network", "gives a int"),
     ],
