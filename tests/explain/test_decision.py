@@ -83,6 +83,40 @@ def test_by_argmax_the_label_is_the_most_probable_one():
     assert by_argmax.score(logits[:2]).tolist() == [-0.5, -1.0]  # the evidence for "not", then for COVID-19
 
 
+def test_decisions_and_what_is_explained_in_words():
+    assert (SIGMOID.answer(True), SIGMOID.answer(False)) == ("COVID-19", "not COVID-19")
+    words = ["the decision made", "COVID-19, also where it is denied", "the most probable class"]
+    assert [SIGMOID.explained(target) for target in (Target.decision, Target.positive, Target.predicted)] == words
+
+
+def test_evidence_is_read_in_float32():
+    logits = torch.tensor([[1.0, 0.0, 2.0]]).bfloat16()
+    for decision in (SIGMOID, SOFTMAX):
+        for target in Target:
+            assert decision.score(logits, target).dtype == torch.float32
+            assert torch.equal(decision.score(logits, target), decision.score(logits.float(), target))
+        assert decision.decided(logits).dtype == decision.margin(logits).dtype == torch.float32
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_the_margin_of_each_class_leaves_out_its_own_logit(index):
+    logits = torch.tensor([[1.0, 3.0, 2.0]])
+    others = [math.exp(value) for column, value in enumerate((1.0, 3.0, 2.0)) if column != index]
+    margin = Decision("c", index, TaskKind.multiclass).margin(logits).item()
+    assert margin == pytest.approx(logits[0, index].item() - math.log(sum(others)))
+
+
+@pytest.mark.parametrize(("threshold", "wrong"), [(0.0, True), (1.0, True), (1e-6, False), (1 - 1e-6, False)])
+def test_a_threshold_lies_between_0_and_1(threshold, wrong):
+    task = Task(name="t", labels=["COVID-19", "normal"])
+    if wrong:
+        with pytest.raises(UserError, match=r"robustness\.threshold"):
+            Decision.of(task, Robustness(threshold=threshold))
+    else:
+        assert Decision.of(task, Robustness(threshold=threshold)).threshold == threshold
+    assert Decision.of(task, Robustness(decision=DecisionRule.argmax)).rule is DecisionRule.argmax  # two labels suffice
+
+
 def test_of_takes_the_labels_column_from_the_task():
     task = Task(name="covidx", kind=TaskKind.multiclass, labels=["normal", "pneumonia", "COVID-19"])
     assert Decision.of(task, Robustness(threshold=0.3)) == Decision("COVID-19", 2, TaskKind.multiclass, 0.3)

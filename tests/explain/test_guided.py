@@ -36,6 +36,29 @@ def test_relu6_stops_above_six_too(relu6):
         assert torch.equal(relu6(X.clone()), F.relu6(X))
 
 
+def test_arguments_may_be_named():
+    assert gradient(lambda x: F.relu(input=x)) == [0, 1, 0, 1]
+    assert gradient(lambda x: F.hardtanh(input=x, min_val=0.0, max_val=6.0)) == [0, 1, 0, 0]
+    assert gradient(lambda x: F.hardtanh(x, 0.0, max_val=9.0)) == [0, 1, 0, 1]
+    assert gradient(lambda x: F.hardtanh(x, min_val=0.0)) == [0, 0, 0, 0]  # from 1 on it is flat
+
+
+@pytest.mark.parametrize("limits", [{}, {"min_val": -2.0}, {"min_val": 0.5, "max_val": 3.0}])
+def test_a_hardtanh_that_is_no_rectifier_is_refused(limits):
+    with pytest.raises(UserError, match="through Hardtanh it is plain"), GuidedBackprop():
+        F.hardtanh(X, **limits)
+
+
+def test_rectifiers_are_counted_and_a_network_without_one_is_named():
+    with GuidedBackprop() as mode:
+        X.relu()
+        F.relu6(X)
+    assert mode.relus == 2
+    mode.require_relu(nn.Identity())
+    with pytest.raises(UserError, match="through what Identity has in place of a ReLU it is plain"):
+        GuidedBackprop().require_relu(nn.Identity())
+
+
 SMOOTH = [
     nn.SiLU(),
     nn.GELU(),

@@ -26,6 +26,26 @@ def test_classes_that_exclude_each_other_are_decided_by_the_largest():
     assert by_threshold.tolist() == [[1, 1, 0]]  # softmax: 0.65, 0.24, 0.12
 
 
+def test_chosen_thresholds_hold_for_their_labels_and_others_have_a_half():
+    decisions = TaskDecisions.of(Task("other", "nih", labels=THREE), Robustness(), {"pneumonia": 0.2})
+    expected = [Decision(label, index, threshold=(0.5, 0.2, 0.5)[index]) for index, label in enumerate(THREE)]
+    assert list(decisions.decisions) == expected
+    assert (decisions.task, decisions.labels) == ("other", THREE)
+    softmax = TaskDecisions.of(Task("other", "nih", kind=TaskKind.multiclass, labels=THREE), Robustness())
+    assert {each.rule for each in softmax.decisions} == {DecisionRule.argmax}
+    assert softmax.probability(LOGITS[:1])[0].tolist() == pytest.approx(LOGITS[0].softmax(0).tolist())
+
+
+def test_the_deciding_task_is_explained_by_its_setting():
+    task = Task("covidx", "covidx", labels=THREE)
+    for target in Target:
+        decisions = TaskDecisions.of(task, Robustness(target=target))
+        assert decisions.explained == (Decision("COVID-19", 2), target)
+        assert torch.equal(decisions.score(LOGITS[:2]), Decision("COVID-19", 2).score(LOGITS[:2], target))
+    single = TaskDecisions.of(Task("nodule", "nih", labels=["Nodule"]), Robustness(target=Target.positive))
+    assert single.explained == (Decision("Nodule", 0), Target.positive)
+
+
 def test_the_rule_of_the_decision_holds_for_all_its_labels():
     task, robustness = Task("covidx", "covidx", labels=THREE), Robustness(decision=DecisionRule.argmax)
     assert TaskDecisions.of(task, robustness).decided(LOGITS[1:2]).tolist() == [[0, 0, 1]]

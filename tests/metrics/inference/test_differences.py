@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metrics.inference.differences import paired_difference, verdict
+from metrics.inference.differences import PairedDifference, paired_difference, verdict
 from metrics.intervals import wilson
 from tests.helpers.coverage import simulations
 
@@ -149,3 +149,61 @@ def test_shares_of_other_images_need_six_patients_too():
     first, second = changed(0, 8)
     second[0, 0] = np.nan
     assert paired_difference(first, second, np.arange(47)).verdict == "these trainings only"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (PairedDifference(1.0, 0.5, 1.5, 0.01, seeds=3, patients=200), ""),
+        (PairedDifference(1.0, 0.5, 1.5, 0.01, seeds=3, patients=1), "1 patient, at least 20 are needed"),
+        (PairedDifference(1.0, 0.5, 1.5, 0.01, seeds=3, patients=19), "19 patients, at least 20 are needed"),
+        (PairedDifference(1.0, 0.5, 1.5, 0.01, seeds=3, patients=5, why="too few films"), "too few films"),
+        (
+            PairedDifference(1.0, float("nan"), float("nan"), float("nan"), seeds=3, patients=20),
+            "the images do not tell how far it may be off",
+        ),
+    ],
+)
+def test_reasons(row, reason):
+    assert row.reason == reason
+
+
+@pytest.mark.parametrize("p", [0.005, 0.0049])
+def test_what_is_clear_is_below_one_in_two_hundred(p):
+    assert verdict(p, seeds=3, patients=200) == ("clear" if p < 0.005 else "likely")
+    assert verdict(p, seeds=3, patients=20) == "likely"
+
+
+def test_a_single_patient_has_no_interval():
+    row = paired_difference(np.array([[0.0, 1.0]]), np.array([[1.0, 1.0]]), np.zeros(2, int), scale=100)
+    assert row.value == 50
+    assert np.isnan([row.low, row.high, row.p]).all()
+    assert (row.seeds, row.patients, row.few) == (1, 1, "")
+
+
+def test_two_patients_have_an_interval_that_leaves_nothing_out():
+    row = paired_difference(np.array([[0.0, 1.0]]), np.array([[1.0, 1.0]]), np.arange(2))
+    assert (row.value, row.low, row.high, row.p) == (0.5, -1, 1, 1)
+
+
+def test_seeds_and_patients_are_those_of_the_side_that_has_fewer():
+    first, second = np.zeros((3, 30)), np.zeros((2, 30))
+    second[:, :9] = 1
+    first[:, 25:] = np.nan
+    for row in (paired_difference(first, second, np.arange(30)), paired_difference(second, first, np.arange(30))):
+        assert (row.seeds, row.patients) == (2, 25)
+
+
+def test_few_who_disagree_count_as_four():
+    """One of 400 patients: four times the variance, so twice the width of that of a mean of one event."""
+    first, second = changed(1, 0, 400)
+    row = paired_difference(first, second, np.arange(400))
+    assert row.high - row.value == pytest.approx(2 * 1.96593 / 400, rel=1e-3)  # t(399), and a deviation of 1 / 20
+    four = paired_difference(*changed(4, 0, 400), np.arange(400))
+    assert four.high - four.value == pytest.approx(1.96593 * (4 / 400 * 396 / 400 / 399) ** 0.5, rel=1e-3)
+
+
+def test_what_is_too_few_is_said_of_trainings_and_of_configurations():
+    first, second = (rows.repeat(3, axis=0) for rows in changed(0, 5, 60))
+    few = paired_difference(first, second, np.arange(60)).few
+    assert few == "on 5 patients they disagree: too few to tell the two apart"
