@@ -45,8 +45,8 @@ def count_logged(folder: Path) -> str:
     client = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
     experiments = [each.experiment_id for each in client.search_experiments()]
     (run,) = [run for run in client.search_runs(experiments) if run.data.metrics]
-    tasks = sorted(key for key in run.data.metrics if key.count("/") == 2 and key.startswith("val/pi/"))
-    tasks = [key for key in tasks if f"{key}/ci_low" in run.data.metrics]
+    tasks = [f"val/pi/{task}" for task in run.data.tags["tasks"].split(",")]
+    tasks = sorted(key for key in tasks if key in run.data.metrics)
     boxes = sorted(key for key in run.data.metrics if key.startswith("val/li/") and key.endswith("/0.5"))
     counts = {key: len(client.get_metric_history(run.info.run_id, key)) for key in (*tasks, *boxes)}
     return ", ".join(f"{key} at {count} epochs" for key, count in counts.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping
 
 import pandas as pd
@@ -26,7 +25,6 @@ _DETAILS = re.compile(
         )
     )
 )
-_LABEL = re.compile(r"pi/(?!draws/)([^/]+)/[^/]+")
 
 
 def details(keys: Collection[str]) -> set[str]:
@@ -38,15 +36,9 @@ def details(keys: Collection[str]) -> set[str]:
     Example:
         >>> sorted(details(["val/pi_score", "val/t/auroc", "val/t/confusion/a/b", "val/pi/t", "val/pi/t/pairs"]))
         ['val/pi/t/pairs', 'val/t/confusion/a/b']
-        >>> sorted(details(["val/pi/one/a", "val/pi/two/a", "val/pi/two/b"]))  # a task's only label is the task
-        ['val/pi/one/a']
     """
     names = {key: name for key in keys for split, _, name in [key.partition("/")] if split in ("val", "test")}
-    chosen = {key for key, name in names.items() if _DETAILS.fullmatch(name)}
-    matches = {key: _LABEL.fullmatch(names[key]) for key in names.keys() - chosen}
-    tasks = {key: match[1] for key, match in matches.items() if match}
-    labels = Counter(tasks.values())
-    return chosen | {key for key, task in tasks.items() if labels[task] == 1}
+    return {key for key, name in names.items() if _DETAILS.fullmatch(name)}
 
 
 def scores_file(split: str, epoch: int) -> str:
