@@ -55,6 +55,7 @@ from experiments.errors import UserError
 from experiments.files import is_there
 from experiments.load import to_yaml
 from experiments.names import Terminal
+from experiments.plugins.trust import foreign_classes
 from experiments.schema import Entropy, Experiment, Keep, Privacy, View
 from experiments.trainer.loudness import is_quiet
 from lightning_modules.checkpoint import Checkpoint, read_checkpoint
@@ -406,7 +407,8 @@ def _finish(job: TrainingJob, logger: RunLogger) -> None:
     if experiment.privacy is not None and experiment.privacy.entropy is Entropy.os:
         lines["privacy"] = "noise and draws came from the operating system: this run cannot be replayed"
     if best.best_model_path:
-        lines["service"] = f"http://localhost:8000/ takes films while this runs:\n{program()} serve {logger.version}"
+        command = f"{program()} serve {logger.version}{' --trust' * bool(foreign_classes(experiment))}"
+        lines["service"] = f"http://localhost:8000/ takes films while this runs:\n{command}"
     print_block(lines, console)
 
 

@@ -32,7 +32,9 @@ def folder(demo_data: Path, tmp_path: Path) -> Path:
 
 
 def test_an_own_network(folder: Path):
-    run(folder, "train", str(REPO / "examples/own_backbone/own_backbone.yaml"), *QUICK)
+    said = run(folder, "train", str(REPO / "examples/own_backbone/own_backbone.yaml"), *QUICK)
+    assert re.search(r"^network +mynets\.Net.*; maps of stride \d+ \(\d+ channels\)", said, re.MULTILINE)
+    assert re.search(r"covidmt serve \w+ --trust$", said, re.MULTILINE)
     (best,) = folder.glob("mlruns/checkpoints/*/best.ckpt")
     with pytest.raises(UserError, match=r"mynets\.Net.*--trust"):
         load_module(best)
