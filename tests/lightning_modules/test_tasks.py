@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from experiments.batch import TaskBatch
 from experiments.errors import UserError
+from lightning_modules.losses.tasks import Term
 from lightning_modules.multitask import MultiTaskModule
+from lightning_modules.tasks import TermSum
 from tests.helpers.tiny_experiment import batch, experiment
 
 
@@ -41,3 +44,52 @@ def test_boxes_without_a_match_are_not_known():
         loss, found = task.loss_and_known(task([m[targets.rows] for m in maps]), targets)
         assert loss.item() > 0  # the penalty
         assert bool(found) == known
+
+
+def test_terms_are_added_up_over_batches_and_processes():
+    parts = [Term(torch.tensor(total), torch.tensor(count)) for total, count in ((3.0, 2.0), (6.0, 1.0), (1.0, 0.0))]
+    whole, first, second = TermSum(), TermSum(), TermSum()
+    for metric, some in ((whole, parts), (first, parts[:2]), (second, parts[2:])):
+        for part in some:
+            metric.update(part)
+    first.merge_state(second)
+    assert whole.compute() == first.compute() == (10, 3)
+
+
+def test_a_classification_tasks_epoch_is_the_mean_over_what_is_known():
+    """ln 2 for each known label at a logit of 0; after a reset nothing is known."""
+    task = MultiTaskModule(experiment()).tasks["covidx"]
+    targets = TaskBatch(slice(0, 2), torch.tensor([[1.0, 0, 0], [float("nan"), 0, 1]]), [])
+    logits = torch.zeros(2, 3)
+    assert task.loss(logits, targets).item() == pytest.approx(0.693147)
+    task.update(logits, targets)
+    task.update(torch.full((2, 3), 9.0), TaskBatch(slice(0, 2), torch.full((2, 3), float("nan")), []))
+    assert task.compute()["loss"].item() == pytest.approx(0.693147)
+    task.reset()
+    assert task.compute() == {}
+
+
+def test_a_softmax_says_how_many_of_the_known_images_of_a_batch_are_right():
+    task = MultiTaskModule(experiment("tasks.covidx.kind=multiclass")).tasks["covidx"]
+    nan = float("nan")
+    targets = TaskBatch(slice(0, 4), torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [nan, 0, 0]]), [])
+    logits = torch.tensor([[3.0, 0, 0], [0, 3, 0], [3, 0, 0], [3, 0, 0]])
+    assert task.progress(logits, targets)["accuracy"].item() == pytest.approx(2 / 3)
+    assert MultiTaskModule(experiment()).tasks["covidx"].progress(logits, targets) == {}
+
+
+def test_a_box_tasks_loss_is_its_means_and_the_penalty_without_the_iou():
+    module = MultiTaskModule(experiment("model.boxes.l2=0.5")).eval()
+    task, targets = module.tasks["rsna_boxes"], batch(0).tasks["rsna_boxes"]
+    with torch.no_grad():
+        output = task([m[targets.rows] for m in module.features(batch(0).images)])
+        terms = task.terms(output, targets)
+        weights = sum((layer.weight**2).sum() for layer in task.head.boxes if isinstance(layer, torch.nn.Conv2d))
+        assert set(terms) == {"regression", "iou", "objectness"}
+        expected = terms["regression"].mean + terms["objectness"].mean + 0.5 * weights
+        torch.testing.assert_close(task.loss(output, targets), expected)
+        task.update(output, targets)
+        torch.testing.assert_close(task.compute()["loss"], expected)
+        torch.testing.assert_close(task.compute()["iou"], terms["iou"].mean)
+        task.reset()
+        assert task.compute() == {}

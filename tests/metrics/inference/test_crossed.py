@@ -69,11 +69,11 @@ def test_influences_by_hand():
 @pytest.mark.parametrize(("freedom", "enough", "part"), [(1, 0.65, 0.85), (2, 0.65, 0.85), (3, 1.2, 0.95)])
 def test_standard_errors_by_hand(freedom, enough, part):
     """Seeds that vary by no more than ``enough`` of what is in both make the patients' variance smaller; else two."""
-    within = Variation(patients=4.0, both=1.0, seeds=enough, n_patients=100, freedom=freedom)
+    within = Variation(patients=4.0, both=2.0, seeds=2 * enough, n_patients=100, freedom=freedom)
     assert within.errors() == [(pytest.approx((4 * part) ** 0.5), 99)]
-    beyond = Variation(patients=4.0, both=1.0, seeds=enough + 0.05, n_patients=100, freedom=freedom)
-    variance = 3 + enough + 0.05
-    expected = [(2, 99), (pytest.approx(variance**0.5), pytest.approx(freedom * variance / (enough + 0.05)))]
+    beyond = Variation(patients=4.0, both=2.0, seeds=2 * enough + 0.05, n_patients=100, freedom=freedom)
+    variance = 2 + 2 * enough + 0.05
+    expected = [(2, 99), (pytest.approx(variance**0.5), pytest.approx(freedom * variance / (2 * enough + 0.05)))]
     assert beyond.errors() == expected
 
 
