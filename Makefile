@@ -20,9 +20,15 @@ env: .venv/.done
 		$(if $(TORCH),--torch-backend $(TORCH)) --config-setting editable_mode=compat --editable '.[dev]'
 	touch $@
 
-demo: env
+demo: env  # made-up data, a training, its evaluation
 	$(BIN)/covidmt data demo demo-data
 	$(BIN)/covidmt train experiments/demo.yaml
+	$(BIN)/covidmt evaluate last
+	@echo
+	@echo 'The page above (report) says what the scores are worth. To see the curves and Grad-CAM pictures in MLflow:'
+	@echo '  $(BIN)/covidmt ui'
+	@echo 'To ask the network about films, at http://localhost:8000/:'
+	@echo '  $(BIN)/covidmt serve last'
 
 test: env  # what is quick: functions, properties, examples
 	$(BIN)/pytest -n 2
