@@ -67,7 +67,7 @@ def test_a_run_holds_what_design_6_says(trained: tuple[Path, Run]):
     assert steps(folder, run, "train/loss") == [0, 1, 2, 3]
     assert steps(folder, run, "val/pi_score") == [0, 1]
     assert steps(folder, run, "val/covidx/loss") == [0, 1]
-    assert steps(folder, run, "val/ols_score/received") == [0, 1]
+    assert steps(folder, run, "val/pairs") == [0, 1]
     # of the best epoch's weights
     assert steps(folder, run, "test/pi_score") == [int(run.data.tags["best_epoch"])]
     pictures = [artifact.path for artifact in client.list_artifacts(run.info.run_id, "images")]
