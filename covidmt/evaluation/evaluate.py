@@ -138,7 +138,7 @@ def evaluate(
     console.print(f"report      {folder / 'report.html'}", soft_wrap=True, highlight=False)
     where = "nowhere (tracking.enabled=false)"
     if networks[0].experiment.tracking.enabled:
-        run_id = _log(folder, evaluation, checkpoint.store, f"evaluation/{subset}")
+        run_id = _log(folder, evaluation, checkpoint.store, subset)
         where = f"run {run_id}, artifacts evaluation/{subset}"
     console.print(f"logged to   {where}", soft_wrap=True, highlight=False)
     return folder
@@ -218,15 +218,19 @@ def read_history(network: Network, store: Store) -> tuple[dict[str, pd.Series], 
     return history, None if history else f"{network.name}: no curves over the epochs of its training: {why}"
 
 
-def _log(folder: Path, evaluation: Evaluation, store: Store, prefix: str) -> str:
-    """Log the headlines and the files to the network's run, or to a new one where no run is known; return its id."""
+def _log(folder: Path, evaluation: Evaluation, store: Store, subset: str) -> str:
+    """Log the headlines and the files to the network's run, or to a new one where no run is known; return its id.
+
+    MLflow's UI sorts charts by name, and pictures (``gradcam``) come first: so the headlines are no ``evaluation/...``.
+    """
     first = evaluation.first
     return record_findings(
         store,
         first.network.run_id,
         {key: first.scores[key].estimate.value for key in HEADLINES if key in first.scores},
         [folder / name for name in WRITTEN],  # --out may be a folder with other things in it
-        prefix=prefix,
+        prefix=f"evaluation/{subset}",
+        charts=f"robustness/{subset}",
         experiment=first.network.experiment.tracking.experiment,
         run_name=f"evaluate {first.name}",
     )

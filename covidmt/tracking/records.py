@@ -30,6 +30,7 @@ def record_findings(
     prefix: str,
     experiment: str,
     run_name: str,
+    charts: str | None = None,
 ) -> str:
     """Log metrics and files to a run, or to a new one where the run is not known; return its id.
 
@@ -40,9 +41,10 @@ def record_findings(
         run_id: The run that trained the network; None, or one that the store has not: a new run.
         metrics: Name -> value; what is not finite is left out.
         files: Files and folders; those that do not exist are left out.
-        prefix: Stands before the metrics' names, and is the artifacts' folder.
+        prefix: The artifacts' folder.
         experiment: Of a new run.
         run_name: Of a new run.
+        charts: Stands before the metrics' names, by which the UI sorts them; None: the artifacts' folder does.
 
     Raises:
         UserError: The store does not take them.
@@ -56,7 +58,8 @@ def record_findings(
             run_id = client.create_run(store.open_experiment(experiment), run_name=run_name).info.run_id
             client.set_terminated(run_id)
 
-        entries = [Metric(f"{prefix}/{key}", value, now, 0) for key, value in metrics.items() if np.isfinite(value)]
+        named = {f"{charts or prefix}/{key}": value for key, value in metrics.items() if np.isfinite(value)}
+        entries = [Metric(key, value, now, 0) for key, value in named.items()]
         client.log_batch(run_id, metrics=entries)
         for path in paths:
             if path.is_dir():

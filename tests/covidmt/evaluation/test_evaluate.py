@@ -80,7 +80,7 @@ def test_files_say_the_same_and_go_to_a_run(covidmt: Callable[..., int], checkpo
 
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("covidmt").experiment_id])
-    assert run.data.metrics["evaluation/wacxr-test/pi/score"] == pytest.approx(scores["pi/score"]["value"])
+    assert run.data.metrics["robustness/wacxr-test/pi/score"] == pytest.approx(scores["pi/score"]["value"])
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation/wacxr-test")}
     assert {f"evaluation/wacxr-test/{name}" for name in ("evaluation.json", "pairs.csv", "report.html")} <= artifacts
 
