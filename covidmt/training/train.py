@@ -24,7 +24,7 @@ from callbacks.resume import STATE, ResumeCheckpoint
 from callbacks.robustness import RobustnessCallback
 from covidmt.exporting.facts import NO_SHORTCUT, SCORES, SHORTCUTS
 from covidmt.lungs.masks import prepare_masks
-from covidmt.tracking.charts.cards import AS_TAGS, flat_parameters
+from covidmt.tracking.charts.cards import AS_TAGS, card_parameters, flat_parameters
 from covidmt.tracking.folders import RunFolder, mlruns_dir, remove_leftovers
 from covidmt.tracking.logger import global_rank
 from covidmt.tracking.provenance import file_digest, library_versions, log_code, log_datasets
@@ -332,11 +332,10 @@ def _begin_run_folder(job: TrainingJob, folder: RunFolder) -> None:
 
 @rank_zero_only
 def _log_parameters(job: TrainingJob, ours: RunLogger) -> None:
-    """Give every logger a few flat parameters to compare runs by; MLflow's gets the longer ones as tags."""
+    """Give every logger a few flat parameters to compare runs by; in MLflow also as tags to filter by."""
     parameters = flat_parameters(job.experiment)
-    on_cards = {name: value for name, value in parameters.items() if name not in AS_TAGS}
     for logger in job.trainer.loggers:
-        logger.log_hyperparams(on_cards if logger is ours else parameters)
+        logger.log_hyperparams(card_parameters(parameters) if logger is ours else parameters)
     ours.set_tags({name: str(parameters[name]) for name in AS_TAGS})
 
 

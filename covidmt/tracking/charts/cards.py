@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from experiments.schema import Experiment, View
@@ -10,8 +11,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from PIL import Image
 
-THUMBNAIL = 640  # longest side in the UI's picture cards: MLflow's own 256 leaves an overlay's text unreadable
-AS_TAGS = ("tasks", "batch_size", "image_size", "channel")  # a longer line would push the picture out of its card
+THUMBNAIL = 760  # longest side in the UI's picture cards: MLflow's own 256 leaves an overlay's text unreadable
+PICTURE = 0.84  # of a card's width: three lines of parameters stand above it, and push it down
+AS_TAGS = ("tasks", "batch_size")  # to filter by; a word as long as all tasks would push the picture out of its card
 
 
 def flat_parameters(experiment: Experiment) -> dict[str, object]:
@@ -42,22 +44,34 @@ def flat_parameters(experiment: Experiment) -> dict[str, object]:
     return parameters
 
 
+def card_parameters(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Return what of them MLflow has as parameters: tasks with blanks between them, where a line can break.
+
+    Example:
+        >>> card_parameters({"backbone": "resnet18", "tasks": "covidx,effusion", "batch_size": 8})
+        {'backbone': 'resnet18', 'tasks': 'covidx, effusion'}
+    """
+    shown = {name: value for name, value in parameters.items() if name != "batch_size"}
+    return shown | {"tasks": str(parameters["tasks"]).replace(",", ", ")}
+
+
 def logged_parameters(run: Run) -> dict[str, str]:
     """Return the same of a run, whether they are parameters there or tags."""
     tags = run.data.tags
-    return {name: tags[name] for name in AS_TAGS if name in tags} | dict(run.data.params)
+    return dict(run.data.params) | {name: tags[name] for name in AS_TAGS if name in tags}
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:
-    """Return a picture as its card shows it: small, and at the top of a square, of which the lower part is not seen.
+    """Return a picture as its card shows it: small, and in the corner of a square, of which the lower part is not seen.
 
-    What is below a wide picture is transparent.
+    What is beside and below a wide picture is transparent.
     """
     from mlflow.tracking.multimedia import compress_image_size
     from PIL import Image
 
     if picture.width > picture.height:
-        square = Image.new("RGBA", (picture.width, picture.width))
+        side = round(picture.width / PICTURE)
+        square = Image.new("RGBA", (side, side))
         square.paste(picture.convert("RGBA"))
         picture = square
     return compress_image_size(picture, THUMBNAIL)
