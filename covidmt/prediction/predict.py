@@ -72,6 +72,7 @@ def predict_images(
     for name in channels or ():
         get_channel(name, "--channel")
     names = find_images(images)
+    _require_free(out, names)
     checkpoint = find_checkpoint(reference)
     predictor = open_predictor(checkpoint.path, channels=channels, segmenter=segmenter)
     masks = segmenter_id(segmenter) if segmenter else None
@@ -183,19 +184,26 @@ def _keep_lines(lines: FileIO) -> Generator[None]:
         ) from error
 
 
-def _new_lines(out: Path, names: list[str]) -> FileIO:
-    """Open the file of JSON lines; what earlier predictions left is never replaced.
-
-    Raises:
-        UserError: The folder has predictions, holds the images, or cannot be written to.
-    """
+def _require_free(out: Path, names: list[str]) -> None:
+    """Refuse a folder that has predictions, which are never replaced, or holds the images."""
     if any(expand(name).resolve().parent == out.resolve() for name in names):
         raise UserError(f"--out {out}: the pictures would lie among the images; name another folder")
+    if (out / LINES).exists():
+        raise UserError(f"--out {out}: {out / LINES} is there already; name another folder, or delete it")
+
+
+def _new_lines(out: Path, names: list[str]) -> FileIO:
+    """Open the file of JSON lines.
+
+    Raises:
+        UserError: The folder has predictions by now, or cannot be written to.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         return (out / LINES).open("xb", buffering=0)
-    except FileExistsError as error:
-        raise UserError(f"--out {out}: {error.filename} is there already; name another folder, or delete it") from error
+    except FileExistsError:
+        _require_free(out, names)
+        raise
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written to ({error.strerror}); name another folder") from error
 
