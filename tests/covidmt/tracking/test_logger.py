@@ -137,9 +137,9 @@ def test_pictures_keep_mlflow_naming_and_pixels() -> None:
                    (".png", "+compressed.webp"))  # fmt: skip
     assert np.array_equal(np.asarray(Image.open(full)), picture)
     thumbnail = Image.open(small)
-    assert thumbnail.size == (640, 640)  # a card is square, and its lower part is out of sight
+    assert thumbnail.size == (760, 760)  # a card is square, and its lower part is out of sight
     alpha = np.asarray(thumbnail.convert("RGBA"))[..., 3]
-    assert (alpha[:19].min(), alpha[21:].max()) == (255, 0)
+    assert (alpha[:19, :637].min(), alpha[21:].max(), alpha[:, 640:].max()) == (255, 0, 0)  # 0.84 of its width
     assert _run(logger).data.tags["mlflow.loggedImages"] == "True"
 
 
