@@ -24,8 +24,10 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from benchmarks.tracking_load import free_port, wait_for
+from tracking_load import free_port, wait_for
+
 from covidmt.tracking.store import Store
 from experiments.load import SHIPPED
 
