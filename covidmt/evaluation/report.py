@@ -18,7 +18,7 @@ from covidmt.evaluation.pictures import (
     worst_flips,
 )
 from covidmt.evaluation.plots.draw import draw_plots
-from covidmt.evaluation.result import Evaluation, PairSet, RunEvaluation
+from covidmt.evaluation.result import MADE_UP, Evaluation, PairSet, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.sentences.beside import COMPARED, beside_others, beside_sentences, bold_words, is_shown
 from covidmt.evaluation.sentences.origins import mix_sentences
@@ -203,6 +203,7 @@ def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) ->
         evaluation=evaluation,
         findings=describe_findings(evaluation),
         rules=RULES,
+        made_up=MADE_UP,
         compared=COMPARED,
         beside=beside_others(evaluation),
         beside_words=beside_sentences(evaluation),

@@ -18,6 +18,7 @@ from covidmt.evaluation.tasks.answers import LabelRows
 from covidmt.evaluation.tasks.scores import box_stability, label_stability
 from covidmt.tracking.identity import same_but_seed
 from datamodules.checks.counts import class_masks
+from datamodules.demo.write import is_made_up
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.images.decode import DECODER
 from datamodules.sources.patients import known_origins, squeeze
@@ -30,6 +31,11 @@ from metrics.paired import flips
 
 _OF_MASKS = ("whole_image", "lung_area", "no_lung")  # scores of the lungs, whatever the network
 AS_RECEIVED = "as received"  # in the place of a channel, where the files came through one
+
+MADE_UP = (
+    "These films are drawings of no patients (covidmt data demo): the figures show how the tool works, and say nothing "
+    "about X-rays."
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class PairSet:
         positive: Pairs that have the decision's label.
         masks: Pairs with a lung mask.
         masks_drawn: Of these, pairs whose mask a segmentation network drew.
+        made_up: They are drawings of ``covidmt data demo``.
     """
 
     source: str
@@ -57,6 +64,7 @@ class PairSet:
     positive: int
     masks: int = 0
     masks_drawn: int = 0
+    made_up: bool = False
 
     @property
     def is_simulated(self) -> bool:
@@ -303,6 +311,7 @@ def _describe_pairs(answers: Answers, data: EvaluationDataModule) -> PairSet:
         positive=int(np.nansum(answers.labels)),
         masks=sum(data.masks.find(path) is not None for path in dataset.paths),
         masks_drawn=sum(data.masks.find(path) is not None and not data.masks.own.of(path) for path in dataset.paths),
+        made_up=any(is_made_up(Path(path)) for path in dataset.paths),
     )
 
 

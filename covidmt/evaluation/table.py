@@ -7,7 +7,7 @@ from math import isfinite
 from rich.console import Console
 from rich.text import Text
 
-from covidmt.evaluation.result import Evaluation, RunEvaluation
+from covidmt.evaluation.result import MADE_UP, Evaluation, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.sentences.beside import beside_sentences, bold_words, is_shown
 from covidmt.evaluation.sentences.origins import source_sentences
@@ -37,6 +37,8 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if pairs.made_up:
+        console.print(MADE_UP, soft_wrap=True, highlight=False)
 
     # the scores
     of = "these very trainings; another seed may answer otherwise" if evaluation.others else "this training alone"

@@ -95,6 +95,16 @@ def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 20
         shutil.rmtree(old, ignore_errors=True)
 
 
+def is_made_up(file: Path) -> bool:
+    """Return whether a file lies in a folder that `write_demo` has made.
+
+    Example:
+        >>> is_made_up(Path("/data/cxr/nih/images/00000001_000.png"))
+        False
+    """
+    return any((folder / MARKER).is_file() for folder in file.parents)
+
+
 def _read_marker(root: Path) -> str | None:
     """Return the settings of the demo set in a folder; None: there is nothing.
 

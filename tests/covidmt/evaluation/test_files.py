@@ -38,6 +38,7 @@ def test_the_layout_of_the_json(data: EvaluationDataModule):
         "positive",
         "masks",
         "masks_drawn",
+        "made_up",
     ]
     assert list(found["settings"]) == [
         *(

@@ -66,6 +66,7 @@ def test_one_run(data: EvaluationDataModule, tmp_path: Path):
         (tmp_path / "figures" / name).write_bytes(b"left by an earlier report")
     page, evaluation = report(data, tmp_path, make_answers(data, 3))
     assert EVIL in page.words  # as text
+    assert "drawings of no patients" not in page.words
     assert "3 of 24 decisions change in the simulated channel (12.5 %" in page.words
     assert "3 lose the positive decision, 0 gain it" in page.words
     assert "0 of 24 heat maps have less than 40 % (eta) of their hottest region inside the lungs (0.0 %" in page.words
@@ -264,3 +265,13 @@ def test_of_two_classes_one_pi_is_shown(data: EvaluationDataModule):
     titles = [row.text.title for table in score_tables(evaluation) for row in table.rows]
     assert "PI of COVID-19, %" in titles
     assert "PI of normal, %" not in titles
+
+
+def test_made_up_films_are_said_to_be_drawings(data: EvaluationDataModule, tmp_path: Path):
+    evaluation = evaluation_of(data, make_answers(data, 3))
+    drawn = replace(evaluation, pairs=replace(evaluation.pairs, made_up=True))
+    write_report(tmp_path / "report.html", drawn, data)
+    console = Console(file=io.StringIO(), width=200)
+    print_table(console, drawn)
+    for text in ((tmp_path / "report.html").read_text(), console.file.getvalue()):
+        assert "These films are drawings of no patients" in text
