@@ -34,15 +34,16 @@ def check(
     def progress(files, total):
         return track(files, total=total, description="Opening images")
 
+    loaded = load_experiment(experiment, overrides or [])
     if as_json:
-        report = check_data(load_experiment(experiment, overrides or []), limit=limit)
+        report = check_data(loaded, limit=limit)
         typer.echo(report_json(report))
         raise typer.Exit(2 if report.errors else 0)
-    report = check_data(load_experiment(experiment, overrides or []), limit=limit, progress=progress)
+    report = check_data(loaded, limit=limit, progress=progress)
     if poses:
         from covidmt.lungs.poses import describe_poses
 
-        lines = describe_poses(load_experiment(experiment, overrides or []), poses)
+        lines = describe_poses(loaded, poses)
         report.risks.extend(f"{line} (of up to {poses} images a source)" for line in lines)
         if not lines:
             report.notes.append(f"up to {poses} images of each source: all look like upright frontal films")

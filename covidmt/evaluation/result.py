@@ -311,7 +311,7 @@ def _describe_pairs(answers: Answers, data: EvaluationDataModule) -> PairSet:
         positive=int(np.nansum(answers.labels)),
         masks=sum(data.masks.find(path) is not None for path in dataset.paths),
         masks_drawn=sum(data.masks.find(path) is not None and not data.masks.own.of(path) for path in dataset.paths),
-        made_up=any(is_made_up(Path(path)) for path in dataset.paths),
+        made_up=any(map(is_made_up, {Path(path).parent for path in dataset.paths})),
     )
 
 

@@ -82,7 +82,7 @@ def predict_images(
     pictures = name_pictures(names, out)
     predictions: dict[str, Prediction] = {}
     errors: dict[str, str] = {}
-    with _new_lines(out, names) as lines, _keep_lines(lines):
+    with _new_lines(out) as lines, _keep_lines(lines):
         for name, result in track(predictor(names), f"Predicting {len(names)} images", total=len(names)):
             if isinstance(result, UserError):
                 errors[name] = str(result)
@@ -188,11 +188,16 @@ def _require_free(out: Path, names: list[str]) -> None:
     """Refuse a folder that has predictions, which are never replaced, or holds the images."""
     if any(expand(name).resolve().parent == out.resolve() for name in names):
         raise UserError(f"--out {out}: the pictures would lie among the images; name another folder")
-    if (out / LINES).exists():
-        raise UserError(f"--out {out}: {out / LINES} is there already; name another folder, or delete it")
+    for taken in (out / LINES, out):
+        if taken.is_file():
+            raise _taken(out, taken)
 
 
-def _new_lines(out: Path, names: list[str]) -> FileIO:
+def _taken(out: Path, path: object) -> UserError:
+    return UserError(f"--out {out}: {path} is there already; name another folder, or delete it")
+
+
+def _new_lines(out: Path) -> FileIO:
     """Open the file of JSON lines.
 
     Raises:
@@ -201,9 +206,8 @@ def _new_lines(out: Path, names: list[str]) -> FileIO:
     try:
         out.mkdir(parents=True, exist_ok=True)
         return (out / LINES).open("xb", buffering=0)
-    except FileExistsError:
-        _require_free(out, names)
-        raise
+    except FileExistsError as error:
+        raise _taken(out, error.filename) from error
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written to ({error.strerror}); name another folder") from error
 

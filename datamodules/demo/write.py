@@ -95,14 +95,14 @@ def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 20
         shutil.rmtree(old, ignore_errors=True)
 
 
-def is_made_up(file: Path) -> bool:
-    """Return whether a file lies in a folder that `write_demo` has made.
+def is_made_up(folder: Path) -> bool:
+    """Return whether a folder is one that `write_demo` has made, or lies in one.
 
     Example:
-        >>> is_made_up(Path("/data/cxr/nih/images/00000001_000.png"))
+        >>> is_made_up(Path("/data/cxr/nih/images"))
         False
     """
-    return any((folder / MARKER).is_file() for folder in file.parents)
+    return any((each / MARKER).is_file() for each in (folder, *folder.parents))
 
 
 def _read_marker(root: Path) -> str | None:
