@@ -14,7 +14,8 @@ QUICK = [
 def run(folder: Path, *arguments: str, path: str = "") -> str:
     """Run ``covidmt`` in a process of its own, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": path}
-    environment.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("MLFLOW_TRACKING_URI", "WANDB_SERVICE"):  # of another test in this process
+        environment.pop(name, None)
     command = [sys.executable, "-P", "-m", "covidmt", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

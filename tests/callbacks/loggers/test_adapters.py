@@ -81,6 +81,7 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     logger = WandbLogger(save_dir=tmp_path, offline=True, project="mine")
     train([logger])
     wandb.finish()
+    wandb.teardown()  # its service, which processes started later would take for theirs
     history = read_history(next(tmp_path.rglob("run-*.wandb")))
     for key in ("val/pi_score", "gradcam/00", "robustness/val_pairs"):
         assert [row["trainer/global_step"] for row in history if key in row] == STEPS, key
