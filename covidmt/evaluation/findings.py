@@ -10,6 +10,7 @@ import numpy as np
 from covidmt.evaluation.result import Evaluation, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.sentences.beside import is_shown
+from covidmt.evaluation.sentences.left_out import left_out_sentences
 from covidmt.evaluation.sentences.origins import mix_sentences, source_sentences
 from covidmt.pages.numbers import interval, share
 from experiments.lungs.masks import OTHER_HEART
@@ -111,7 +112,7 @@ def _saliency(evaluation: Evaluation) -> list[str]:
     scores, pairs = evaluation.first.scores, evaluation.pairs
     counted = {side: scores[f"ols/{side}/score"].n for side in SIDES}
     if not any(counted.values()):
-        return ["Cannot be told: no image has both lungs and a heat map."]
+        return ["Cannot be told: no image has both lungs and a heat map.", *left_out_sentences(evaluation)]
 
     # how many maps lie outside
     places = {"original": "On originals", "received": "As received"}
@@ -150,11 +151,7 @@ def _saliency(evaluation: Evaluation) -> list[str]:
     if _is_defined(disc):
         would = _percent(disc, brief=True)
         sentences.append(f"A disc in the middle of the image, whatever the image, would score {would}.")
-
-    n = counted["original"]
-    if n < pairs.n:
-        sentences.append(f"{n} of {pairs.n} originals count; the others have no lung mask or an empty heat map.")
-    return sentences
+    return sentences + left_out_sentences(evaluation)
 
 
 def _hot_everywhere(area: ResampledScore) -> str:

@@ -21,6 +21,7 @@ from covidmt.evaluation.plots.draw import draw_plots
 from covidmt.evaluation.result import MADE_UP, Evaluation, PairSet, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.sentences.beside import COMPARED, beside_others, beside_sentences, bold_words, is_shown
+from covidmt.evaluation.sentences.left_out import left_out_lists
 from covidmt.evaluation.sentences.origins import mix_sentences
 from covidmt.evaluation.tasks.pictures import draw_unstable, pictures_text
 from covidmt.evaluation.texts import MOST_FREQUENT, ScoreText, sections
@@ -213,6 +214,8 @@ def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) ->
         engine=engine_title(robustness.engine),
         robustness=robustness,
         cells=grid_cells(evaluation),
+        lungs_chapter=LUNGS,
+        left_out=left_out_lists(evaluation),
         masks=f"{_mask_words(evaluation.settings.masks)}; {HEARTS[evaluation.settings.heart]}"
         + _drawn_words(evaluation.pairs),
         resamples=first.scores["pi/score"].bootstrap.resamples,
