@@ -23,6 +23,7 @@ from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.sentences.beside import COMPARED, beside_others, beside_sentences, bold_words, is_shown
 from covidmt.evaluation.sentences.left_out import left_out_lists
 from covidmt.evaluation.sentences.origins import mix_sentences
+from covidmt.evaluation.tasks.changes import changed_answers
 from covidmt.evaluation.tasks.pictures import draw_unstable, pictures_text
 from covidmt.evaluation.texts import MOST_FREQUENT, ScoreText, sections
 from covidmt.pages.html import PageFigure, fold_sections, page_environment, save_picture, save_plot
@@ -199,6 +200,7 @@ def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) ->
     first, by_class = evaluation.first, evaluation.class_by_source.values()
     robustness = first.network.experiment.robustness
     environment = page_environment()
+    environment.filters["p"] = number
     environment.filters["score"] = lambda score: number(score.estimate.value, score.whole)
     page = environment.get_template("evaluation.html").render(
         evaluation=evaluation,
@@ -215,6 +217,8 @@ def _render(folder: Path, evaluation: Evaluation, data: EvaluationDataModule) ->
         robustness=robustness,
         cells=grid_cells(evaluation),
         lungs_chapter=LUNGS,
+        every_task=EVERY_TASK,
+        changed=changed_answers(first),
         left_out=left_out_lists(evaluation),
         masks=f"{_mask_words(evaluation.settings.masks)}; {HEARTS[evaluation.settings.heart]}"
         + _drawn_words(evaluation.pairs),
@@ -384,12 +388,16 @@ def _draw_galleries(folder: Path, evaluation: Evaluation, data: EvaluationDataMo
 
 
 def _worst_pair(path: Path, run: RunEvaluation, dataset: PairDataset, row: int) -> PageFigure:
-    words = []
-    for name, column in (("p", "p"), ("IOL", "iol")):
+    # the answer that changes, then the numbers
+    answers, words = run.answers, []
+    if run.table["flip"].iloc[row] == 1:
+        before, after = (answers.decision.answer(run.table[f"positive_{side}"].iloc[row] == 1) for side in SIDES)
+        words.append(f"{before} → {after} on the received image")
+    for name, column in ((f"p of {answers.decision.label}", "p"), ("IOL", "iol")):
         original, received = (run.table[f"{column}_{side}"].iloc[row] for side in SIDES)
         if not (isnan(original) and isnan(received)):
             words.append(f"{name} {number(original)}, as received {number(received)}")
-    return save_picture(path, pair_picture(run, dataset, row), run.answers.ids[row], f"{'; '.join(words)}.")
+    return save_picture(path, pair_picture(run, dataset, row), answers.ids[row], f"{'; '.join(words)}.")
 
 
 def _mask_words(source: str) -> str:

@@ -134,7 +134,10 @@ class _Painter:
             original, received, pair.lung.numpy(),
             label=truth, caption=str(pair.id), decision=decision, settings=self.settings,
         )  # fmt: skip
-        caption = f"{decision.label}: p {number(original.probability)}, as received {number(received.probability)}"
+        caption = (
+            f"{decision.answer(original.positive)} → {decision.answer(received.positive)} on the received image: p of "
+            f"{decision.label} {number(original.probability)}, as received {number(received.probability)}"
+        )
         return TaskPicture(task, str(pair.id), f"{caption}.", pixels)
 
     def draw_boxes(self, pairs: PairDataset, place: int, task: str, rows: BoxRows, row: int) -> TaskPicture:

@@ -16,7 +16,9 @@ from covidmt.evaluation.report import score_tables, write_report
 from covidmt.evaluation.result import Evaluation
 from covidmt.evaluation.sentences.beside import beside_others
 from covidmt.evaluation.table import print_table
+from covidmt.evaluation.tasks.answers import LabelRows
 from datamodules.evaluation import EvaluationDataModule
+from explain.task_decisions import TaskDecisions
 from tests.helpers.evaluation import EVIL, evaluation_of, make_answers, make_data
 
 HISTORY = {"val/loss": pd.Series([0.7, 0.4]), "train/accuracy": pd.Series([0.5])}
@@ -100,6 +102,21 @@ def test_one_run(data: EvaluationDataModule, tmp_path: Path):
     } <= figures
     assert not {"flip_4", "panel", "training"} & figures
     assert set(worst_flips(evaluation.first)) == set(np.flatnonzero(evaluation.first.table["flip"]))
+
+
+def test_an_answer_that_changes_is_named_before_and_after(data: EvaluationDataModule, tmp_path: Path):
+    """The decision's in both galleries of the worst pairs; of every task's labels in a table."""
+    own = make_answers(data, 2)
+    task = data.experiment.tasks["covidx"]
+    rows = LabelRows(own.ids, own.patients.tolist(), own.logits, {}, {}, np.empty(0))
+    own = replace(
+        own, stability={"covidx": rows}, decisions={"covidx": TaskDecisions.of(task, data.experiment.robustness)}
+    )
+    report(data, tmp_path, own)
+    text = (tmp_path / "report.html").read_text()
+    captions = re.findall(r"<figcaption>.*?</b>(.*?)</figcaption>", text)
+    assert sum("COVID-19 → not COVID-19 on the received image; p of COVID-19 0." in words for words in captions) == 4
+    assert text.count("<td>COVID-19 → not COVID-19</td>") == 2
 
 
 def test_several_runs(data: EvaluationDataModule, tmp_path: Path):

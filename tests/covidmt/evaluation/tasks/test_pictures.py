@@ -74,7 +74,7 @@ def test_pictures_of_a_flipped_finding_and_of_a_lost_box(demo_data):
     pictures = {picture.task: picture for picture in draw_unstable(run, data)}
     assert pictures.keys() == {"nodule", "rsna_boxes"}
     assert pictures["nodule"].title == nodules[1]
-    assert pictures["nodule"].caption.startswith("Nodule: p ")
+    assert " on the received image: p of Nodule " in pictures["nodule"].caption
     assert pictures["nodule"].pixels.shape[0] == HEIGHT
     assert pictures["rsna_boxes"].pixels.shape[0] == BOX_HEIGHT
     assert pictures["rsna_boxes"].caption == (
