@@ -239,9 +239,8 @@ def _decision(evaluation: Evaluation) -> list[str]:
     sentences.append(f"On originals, called {evaluation.settings.decision}, {' and '.join(rates)}.")
     accuracy, most = scores["decision/original/accuracy"], first.most_frequent("original")
     included = ", which the interval includes" if accuracy.estimate.low <= most <= accuracy.estimate.high else ""
-    sentences.append(
-        f"Accuracy {_share(accuracy)}; always giving the more frequent answer would reach {most:.2f}{included}."
-    )
+    of = f"Accuracy of {evaluation.settings.label} or not, on {n} originals: {_share(accuracy)}"
+    sentences.append(f"{of}; always giving the more frequent answer would reach {most:.2f}{included}.")
     return sentences + [each for each in source_sentences(evaluation) if each.startswith("Of these")]
 
 

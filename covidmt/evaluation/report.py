@@ -20,6 +20,7 @@ from covidmt.evaluation.pictures import (
 from covidmt.evaluation.plots.draw import draw_plots
 from covidmt.evaluation.result import MADE_UP, Evaluation, PairSet, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
+from covidmt.evaluation.sentences.accuracy import accuracy_sentence, two_accuracies
 from covidmt.evaluation.sentences.beside import COMPARED, beside_others, beside_sentences, bold_words, is_shown
 from covidmt.evaluation.sentences.left_out import left_out_lists
 from covidmt.evaluation.sentences.origins import mix_sentences
@@ -248,8 +249,9 @@ def _chapter_words(title: str, evaluation: Evaluation) -> list[str]:
         task = experiment.tasks[experiment.robustness.task]
         own = first.answers.tasks.get(task.name)
         same = task.source == pairs.source and own is not None and len(own.targets) == pairs.n
-        words = f"Those of task {task.name} are the originals above. " if same else ""
-        return [f"{words}What depends on the share of positives holds for each label's share among them."]
+        words = [f"Those of task {task.name} are the originals above."] if same else []
+        words += [two_accuracies(evaluation)] if two_accuracies(evaluation) else []
+        return [*words, "What depends on the share of positives holds for each label's share among them."]
     return []
 
 
@@ -291,7 +293,8 @@ def _score_table(title: str, by_side: dict[str, dict[str, ScoreText]], evaluatio
     for name, text in row_texts.items():
         cells = [_score_cell(first.scores.get(key)) for key in keys[name]]
         cells += [_difference_cell(key, first, other) for other in others for key in keys[name]]
-        rows.append(ReportRow(text._replace(sentence=_sentence(text, keys[name][0], first)), cells))
+        sentence = accuracy_sentence(keys[name][0], evaluation) or _sentence(text, keys[name][0], first)
+        rows.append(ReportRow(text._replace(sentence=sentence), cells))
     columns = [side or first.name for side in by_side]
     columns += [f"minus {other.name}{side and ', ' + side}" for other in others for side in by_side]
     return ReportTable(title, columns, rows)

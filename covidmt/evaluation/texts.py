@@ -255,8 +255,15 @@ def sections(keys: Collection[str]) -> dict[str, dict[str, ScoreText]]:
             _, task, *label, name = key.split("/")
             known = _DECISION.get(name, ScoreText(name.replace("_", " "), "Mean over the images, of the task's class."))
             title = ": ".join(["/".join(label), known.title]) if label else known.title
+            if key == f"task/{task}/accuracy" and any(_is_of_label(other, task) for other in keys):
+                title = "accuracy of the most probable label"
             text = known._replace(title=title, brief=name in _TASK_BRIEF or name not in _DECISION)
             texts.setdefault(f"Task {task}", {})[key] = text
 
     rows = {heading: {key: row[key] for key in row if key in keys} for heading, row in texts.items()}
     return {heading: row for heading, row in rows.items() if row}
+
+
+def _is_of_label(key: str, task: str) -> bool:
+    """Return whether a score is of one of a task's several labels: ``task/<task>/<label>/<score>``."""
+    return key.startswith(f"task/{task}/") and key.count("/") > 2

@@ -1,1 +1,1 @@
-"""What an evaluation says of other runs beside the first one, of images left out, and of where images are from."""
+"""What an evaluation says of other runs, of accuracies, of images left out, and of where its images are from."""

@@ -18,3 +18,12 @@ def test_tasks_are_named_by_their_labels():
     assert (auroc.title, auroc.brief) == ("COVID-19: AUROC", True)
     assert not ppv.brief  # in the report alone
     assert ppv.sentence.startswith("Positive predictive value")
+
+
+def test_an_accuracy_of_all_labels_says_so():
+    several = sections(["task/covidx/accuracy", "task/covidx/normal/accuracy", "task/nodule/accuracy"])
+    assert [text.title for text in several["Task covidx"].values()] == [
+        "accuracy of the most probable label",
+        "normal: accuracy",
+    ]
+    assert [text.title for text in several["Task nodule"].values()] == ["accuracy"]
