@@ -291,8 +291,8 @@ def _score_table(title: str, by_side: dict[str, dict[str, ScoreText]], evaluatio
 
     rows = []
     for name, text in row_texts.items():
-        cells = [_score_cell(first.scores.get(key)) for key in keys[name]]
-        cells += [_difference_cell(key, first, other) for other in others for key in keys[name]]
+        cells = [_score_cell(first.scores.get(key), text) for key in keys[name]]
+        cells += [_difference_cell(key, first, other, text) for other in others for key in keys[name]]
         sentence = accuracy_sentence(keys[name][0], evaluation) or _sentence(text, keys[name][0], first)
         rows.append(ReportRow(text._replace(sentence=sentence), cells))
     columns = [side or first.name for side in by_side]
@@ -300,11 +300,11 @@ def _score_table(title: str, by_side: dict[str, dict[str, ScoreText]], evaluatio
     return ReportTable(title, columns, rows)
 
 
-def _score_cell(score: ResampledScore | None) -> ReportCell | None:
+def _score_cell(score: ResampledScore | None, text: ScoreText) -> ReportCell | None:
     if score is None:
         return None
     value, low, high = score.estimate
-    whole = score.whole
+    whole = text.scale(score.whole)
     ends = f" ({score.missing})" if score.missing else interval(low, high, lambda end: number(end, whole))
     return ReportCell(number(value, whole), ends, score.n)
 
@@ -316,13 +316,13 @@ def _sentence(text: ScoreText, key: str, run: RunEvaluation) -> str:
     return text.sentence.replace(MOST_FREQUENT, f"{run.most_frequent(key.split('/')[1]):.2f}")
 
 
-def _difference_cell(key: str, first: RunEvaluation, other: RunEvaluation) -> ReportCell | None:
+def _difference_cell(key: str, first: RunEvaluation, other: RunEvaluation, text: ScoreText) -> ReportCell | None:
     """Return first minus other; the runs' disagreement is a difference itself."""
     if key == "disagreement":
-        return _score_cell(other.scores[key])
+        return _score_cell(other.scores[key], text)
     if key not in other.differences or not isfinite(other.differences[key].value):
         return None
-    difference, whole = other.differences[key], other.scores[key].whole
+    difference, whole = other.differences[key], text.scale(other.scores[key].whole)
     ends = interval(difference.low, difference.high, lambda end: signed_number(end, whole))
     counts = first.scores[key].n, other.scores[key].n
     n = f"{counts[0]} and {counts[1]}" if counts[0] != counts[1] else None

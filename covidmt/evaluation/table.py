@@ -11,7 +11,7 @@ from covidmt.evaluation.result import MADE_UP, Evaluation, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.sentences.beside import beside_sentences, bold_words, is_shown
 from covidmt.evaluation.sentences.origins import source_sentences
-from covidmt.evaluation.texts import sections
+from covidmt.evaluation.texts import ScoreText, sections
 from covidmt.pages.numbers import interval, number
 from experiments.lungs.masks import HEARTS
 from experiments.printing.tables import WholeTable
@@ -54,8 +54,8 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
         for key, text in texts.items():
             if text.brief:
                 score = first.scores.get(key)
-                cells: list[str | Text] = ["", ""] if score is None else [_score_cell(score), str(score.n)]
-                cells += [_difference_text(key, other) for other in evaluation.others]
+                cells: list[str | Text] = ["", ""] if score is None else [_score_cell(score, text), str(score.n)]
+                cells += [_difference_text(key, other, text) for other in evaluation.others]
                 table.add_row(("  " if text.control else "") + text.title, *cells)
     console.print(table)
     if evaluation.others:
@@ -67,8 +67,8 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
         console.print(f"note: {note}", soft_wrap=True, highlight=False)
 
 
-def _score_cell(score: ResampledScore) -> str:
-    return score_text(score.estimate, score.whole) + (f" ({score.missing})" if score.missing else "")
+def _score_cell(score: ResampledScore, text: ScoreText) -> str:
+    return score_text(score.estimate, text.scale(score.whole)) + (f" ({score.missing})" if score.missing else "")
 
 
 def score_text(score: Estimate | PairedDifference, whole: float | None) -> str:
@@ -85,9 +85,9 @@ def score_text(score: Estimate | PairedDifference, whole: float | None) -> str:
     return number(score.value, whole) + interval(score.low, score.high, lambda end: number(end, whole))
 
 
-def _difference_text(key: str, other: RunEvaluation) -> Text:
+def _difference_text(key: str, other: RunEvaluation, text: ScoreText) -> Text:
     """Return first minus other, bold where it is shown; the runs' disagreement is a difference itself."""
-    whole = other.scores[key].whole if key in other.scores else None
+    whole = text.scale(other.scores[key].whole if key in other.scores else None)
     if key == "disagreement":
         return Text(score_text(other.scores[key].estimate, whole))
     difference = other.differences.get(key)

@@ -16,12 +16,26 @@ class ScoreText(NamedTuple):
         sentence: What it tells.
         control: It stands beside a score to say what that is worth.
         brief: It is in the terminal's table, not only in the report.
+        group: Heading of the rows of a table that it stands among; empty: the first rows, which need none.
     """
 
     title: str
     sentence: str
     control: bool = False
     brief: bool = True
+    group: str = ""
+
+    def scale(self, whole: float | None) -> float | None:
+        """Return the ``whole`` of :func:`covidmt.pages.numbers.number`: points have the digits of percentages.
+
+        Args:
+            whole: Of the score: 100 for a percentage.
+
+        Example:
+            >>> ScoreText("score minus shuffled, points", "").scale(None), ScoreText("slope", "").scale(None)
+            (100.0, None)
+        """
+        return 100.0 if self.title.endswith(", points") else whole
 
 
 MOST_FREQUENT = "{most_frequent}"  # where the report writes the accuracy of always giving the more frequent answer

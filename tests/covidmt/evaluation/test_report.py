@@ -211,6 +211,18 @@ def test_both_sides_stand_beside_each_other_and_differences_beside_them(data: Ev
     assert disagreement.cells[1].value == "0.0"
 
 
+def test_points_have_the_digits_of_percentages(data: EvaluationDataModule):
+    evaluation = evaluation_of(data, make_answers(data, 3), make_answers(data, 0, 1))
+    (ols,) = [table for table in score_tables(evaluation) if table.title == "Out-of-lung saliency"]
+    rows = {row.text.title: row.cells for row in ols.rows}
+    cells = rows["control: score minus shuffled, points"] + rows["OLS score, %"]
+    assert {cell.value.lstrip("+−") for cell in cells} == {"0.0"}
+    console = Console(file=io.StringIO(), width=200)
+    print_table(console, evaluation)
+    (line,) = [line for line in console.file.getvalue().splitlines() if "score minus shuffled" in line][:1]
+    assert "0.000" not in line
+
+
 def test_another_disease_is_called_by_its_name(tmp_path: Path):
     own = make_data(
         tmp_path / "films", ["healthy", "tuberculosis"], task="tb", label="tuberculosis", channel="telegram"
