@@ -145,10 +145,17 @@ class ReportCell(NamedTuple):
 
 
 class ReportRow(NamedTuple):
-    """A score under every column."""
+    """A score under every column.
+
+    Attributes:
+        text: The score in words.
+        cells: A cell a column.
+        heading: Of the rows that begin here; empty where none do.
+    """
 
     text: ScoreText
     cells: list[ReportCell | None]
+    heading: str = ""
 
 
 class ReportTable(NamedTuple):
@@ -289,12 +296,13 @@ def _score_table(title: str, by_side: dict[str, dict[str, ScoreText]], evaluatio
             keys[name] = [key.replace(f"/{side}/", f"/{each}/") for each in by_side] if side else [key]
             row_texts[name] = text
 
-    rows = []
+    rows: list[ReportRow] = []
     for name, text in row_texts.items():
         cells = [_score_cell(first.scores.get(key), text) for key in keys[name]]
         cells += [_difference_cell(key, first, other, text) for other in others for key in keys[name]]
         sentence = accuracy_sentence(keys[name][0], evaluation) or _sentence(text, keys[name][0], first)
-        rows.append(ReportRow(text._replace(sentence=sentence), cells))
+        heading = text.group if not rows or rows[-1].text.group != text.group else ""
+        rows.append(ReportRow(text._replace(sentence=sentence), cells, heading))
     columns = [side or first.name for side in by_side]
     columns += [f"minus {other.name}{side and ', ' + side}" for other in others for side in by_side]
     return ReportTable(title, columns, rows)

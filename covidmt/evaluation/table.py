@@ -51,12 +51,16 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
     for heading, texts in sections(evaluation.score_keys).items():
         table.add_section()
         table.add_row(Text(heading, style="bold"))
+        group = ""
         for key, text in texts.items():
             if text.brief:
+                if text.group != group:
+                    table.add_row(Text(f"  {text.group}", style="italic"))
+                    group = text.group
                 score = first.scores.get(key)
                 cells: list[str | Text] = ["", ""] if score is None else [_score_cell(score, text), str(score.n)]
                 cells += [_difference_text(key, other, text) for other in evaluation.others]
-                table.add_row(("  " if text.control else "") + text.title, *cells)
+                table.add_row(("  " if text.control or text.group else "") + text.title, *cells)
     console.print(table)
     if evaluation.others:
         console.print(f"{bold_words(evaluation)}.", soft_wrap=True, highlight=False)

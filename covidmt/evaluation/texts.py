@@ -40,6 +40,11 @@ class ScoreText(NamedTuple):
 
 MOST_FREQUENT = "{most_frequent}"  # where the report writes the accuracy of always giving the more frequent answer
 
+# Headings within a table.
+_TARGETS = "The same score, were another answer explained"
+_CONTROLS = "Controls: what the score is worth"
+_LEFT_OUT = "Images that count in no OLS"
+
 INSTABILITY = {
     "pi/score": ScoreText("PI score, %", "Pairs whose decision changes on the way through the channel (Eq. 2)."),
     "pi/positive_to_negative": ScoreText(
@@ -64,22 +69,26 @@ INSTABILITY = {
         "control: white noise of equal RMS, %",
         "White noise of equal RMS (root mean square of the change), for comparison.",
         control=True,
+        group=_CONTROLS,
     ),
     "pi/inside": ScoreText(
         "control: changed inside the lungs only, %",
         "PI if only the lungs were compressed; images without lungs are left out.",
         control=True,
+        group=_CONTROLS,
     ),
     "pi/outside": ScoreText(
         "control: changed outside the lungs only, %",
         "Decisions that change when only the surroundings are compressed; near the threshold any small change does "
         "that.",
         control=True,
+        group=_CONTROLS,
     ),
     "disagreement": ScoreText(
         "decisions that differ between the runs, %",
         "On the same originals, nothing compressed; between two trainings of one experiment, to compare PI with.",
         control=True,
+        group=_CONTROLS,
     ),
 }
 
@@ -102,46 +111,56 @@ _SALIENCY = {
     ),
     "mean_iol": ScoreText("mean IOL", "Share of the region inside the lungs (Eq. 3)."),
     "energy": ScoreText("heat inside the lungs, share", "Of the whole heat map: needs no region threshold."),
-    "target_decision": ScoreText(
-        "OLS explaining the decision, %", "The evidence for the decision made, positive or not.", control=True
-    ),
-    "target_positive": ScoreText(
-        "OLS explaining the positive answer, %", "The evidence for the label, also where it is denied.", control=True
-    ),
-    "target_predicted": ScoreText(
-        "OLS explaining the predicted class, %",
-        "The evidence for the most probable class.",
-        control=True,
-    ),
     "labelled_positive": ScoreText(
         "OLS of labelled positives, %", "OLS among the images that have the label.", brief=False
     ),
     "labelled_negative": ScoreText("OLS of labelled negatives, %", "OLS among those that have not.", brief=False),
+    "target_decision": ScoreText(
+        "OLS explaining the decision, %", "The evidence for the decision made, positive or not.", group=_TARGETS
+    ),
+    "target_positive": ScoreText(
+        "OLS explaining the positive answer, %", "The evidence for the label, also where it is denied.", group=_TARGETS
+    ),
+    "target_predicted": ScoreText(
+        "OLS explaining the predicted class, %", "The evidence for the most probable class.", group=_TARGETS
+    ),
     "shuffled": ScoreText(
         "control: other patients' maps, %",
         "OLS if every image had another patient's heat map. The interval is over other lungs and other maps.",
         control=True,
+        group=_CONTROLS,
     ),
     "score_minus_shuffled": ScoreText(
         "control: score minus shuffled, points",
         "If its interval lies below zero, the maps go with this image's lungs; above zero, they lie less in them than "
         "others' maps do. That the network decides by them is not shown. No interval where all images score alike.",
         control=True,
+        group=_CONTROLS,
     ),
     "centre_disc": ScoreText(
         "control: centre disc of equal area, %",
         "OLS of a disc in the middle of the image, whatever the image.",
         control=True,
+        group=_CONTROLS,
     ),
-    "whole_image": ScoreText("control: the whole image, %", "OLS of a map that is hot everywhere.", control=True),
+    "whole_image": ScoreText(
+        "control: the whole image, %", "OLS of a map that is hot everywhere.", control=True, group=_CONTROLS
+    ),
     "lung_area": ScoreText(
-        "control: lungs' share of the image", "IOL and heat share of a map that is hot everywhere.", control=True
+        "control: lungs' share of the image",
+        "IOL and heat share of a map that is hot everywhere.",
+        control=True,
+        group=_CONTROLS,
     ),
-    "region_area": ScoreText("region's share of the image", "Small regions make extreme IOLs.", control=True),
+    "region_area": ScoreText(
+        "region's share of the image", "Small regions make extreme IOLs.", control=True, group=_CONTROLS
+    ),
     "no_region": ScoreText(
-        "left out: heat map zero, %", "No evidence for the explained answer anywhere; not in the score."
+        "left out: heat map zero, %",
+        "No evidence for the explained answer anywhere; not in the score.",
+        group=_LEFT_OUT,
     ),
-    "no_lung": ScoreText("left out: no lung found, %", "Not in the score."),
+    "no_lung": ScoreText("left out: no lung found, %", "Not in the score.", group=_LEFT_OUT),
 }
 
 _DECISION = {

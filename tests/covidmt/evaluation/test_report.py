@@ -211,6 +211,24 @@ def test_both_sides_stand_beside_each_other_and_differences_beside_them(data: Ev
     assert disagreement.cells[1].value == "0.0"
 
 
+def test_other_targets_are_no_controls(data: EvaluationDataModule, tmp_path: Path):
+    """They have a heading of their own; the grey rows below theirs are controls alone."""
+    page, evaluation = report(data, tmp_path, make_answers(data, 3))
+    (ols,) = [table for table in score_tables(evaluation) if table.title == "Out-of-lung saliency"]
+    headings = [row.heading for row in ols.rows if row.heading]
+    assert headings == [
+        "The same score, were another answer explained",
+        "Controls: what the score is worth",
+        "Images that count in no OLS",
+    ]
+    assert all(heading in page.words for heading in headings)
+    assert {row.text.group for row in ols.rows if row.text.control} == {headings[1]}
+    console = Console(file=io.StringIO(), width=200)
+    print_table(console, evaluation)
+    lines = [line.strip("│ ").partition("  ")[0].rstrip() for line in console.file.getvalue().splitlines()]
+    assert lines.index(headings[0]) == lines.index("OLS explaining the decision, %") - 1
+
+
 def test_points_have_the_digits_of_percentages(data: EvaluationDataModule):
     evaluation = evaluation_of(data, make_answers(data, 3), make_answers(data, 0, 1))
     (ols,) = [table for table in score_tables(evaluation) if table.title == "Out-of-lung saliency"]
