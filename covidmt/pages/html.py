@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from PIL import Image
 
 from covidmt.pages.style import Plot, page_style
@@ -39,13 +41,25 @@ def page_environment() -> Environment:
         >>> page_environment().from_string("<b>{{ name }}</b>").render(name="<script>")
         '<b>&lt;script&gt;</b>'
     """
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("covidmt"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = code_words
+    return environment
+
+
+def code_words(text: str) -> Markup:
+    """Return a text for a page, what stands between backticks as code; the filter ``code`` of the templates.
+
+    Example:
+        >>> code_words("`covidmt report` adjusts; a < b")
+        Markup('<code>covidmt report</code> adjusts; a &lt; b')
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def fold_sections(page: str, opened: int = 2) -> str:

@@ -68,6 +68,8 @@ def test_one_run(data: EvaluationDataModule, tmp_path: Path):
         (tmp_path / "figures" / name).write_bytes(b"left by an earlier report")
     page, evaluation = report(data, tmp_path, make_answers(data, 3))
     assert EVIL in page.words  # as text
+    assert "<code>covidmt report</code> also adjusts" in (tmp_path / "report.html").read_text()
+    assert "`" not in page.words
     assert "drawings of no patients" not in page.words
     assert "3 of 24 decisions change in the simulated channel (12.5 %" in page.words
     assert "3 lose the positive decision, 0 gain it" in page.words

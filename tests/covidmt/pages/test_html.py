@@ -25,6 +25,13 @@ def test_pages_escape_what_goes_in_and_miss_nothing():
         page.render()
 
 
+def test_backticks_become_code_and_names_stay_harmless():
+    page = page_environment().from_string("{{ text | code }}")
+    assert page.render(text="`covidmt report` of <b>, `a<b`, `") == (
+        "<code>covidmt report</code> of &lt;b&gt;, <code>a&lt;b</code>, `"
+    )
+
+
 def test_sections_fold_and_the_contents_lead_to_them():
     page = fold_sections("<body>\n<h1>t</h1>\n<h2>A</h2>a<h2>B &amp; b</h2>b<h2>C</h2>c<footer>end</footer></body>")
     assert re.findall(r'<a href="#(section-\d)">(.*?)</a>', page) == [
