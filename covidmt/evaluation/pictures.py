@@ -28,6 +28,7 @@ from metrics.paired import SIDES
 WORST, COLUMNS = 6, 4  # pictures of a kind; pairs in the grid
 TILE = 256  # pixels of an X-ray in the grid
 SAMPLES = 6  # pictures in a row of the right and wrong answers
+_LETTERS = 10  # of a picture's name that fit an inch, also capitals
 _STYLE = {"axes.grid": False, "font.size": 9}
 
 
@@ -162,6 +163,7 @@ def draw_samples(run: RunEvaluation, data: EvaluationDataModule) -> Figure | Non
     p = (logits.softmax(dim=1) if task.kind is TaskKind.multiclass else logits.sigmoid()).numpy()
     rng, n = np.random.default_rng(data.experiment.data.split_seed), len(task.labels)
     each = max(1, SAMPLES // n)
+    letters = int(_LETTERS * WIDE / (n * each))
 
     with page_style({**_STYLE, "axes.titlesize": 8.5}):
         figure = Figure((WIDE, n * (WIDE / (n * each) + 0.5)), layout="constrained")
@@ -175,23 +177,24 @@ def draw_samples(run: RunEvaluation, data: EvaluationDataModule) -> Figure | Non
             cell = classified.rows[(classified.truth == label) & (classified.answer == answer)]
             tiles = axes[label, answer * each :]
             for axis, row in zip(tiles, rng.permutation(cell)[:each], strict=False):
-                _draw_sample(axis, data, task.name, int(row))
-                axis.set_xlabel(f"{task.labels[answer]}, p {p[row, answer]:.2f}")
+                _draw_sample(axis, data, task.name, int(row), letters)
+                axis.set_xlabel(f"{short_name(task.labels[answer], letters - 8)}, p {p[row, answer]:.2f}")
                 axis.xaxis.label.set_color("black" if answer == label else RED)
             if not len(cell):
-                tiles[0].text(0.5, 0.5, f"none called\n{task.labels[answer]}", ha="center", va="center", color=GREY)
+                none = f"none called\n{short_name(task.labels[answer], letters)}"
+                tiles[0].text(0.5, 0.5, none, ha="center", va="center", color=GREY)
         for axis, label in zip(axes[:, 0], task.labels, strict=True):
-            axis.set_ylabel(f"label: {label}", fontsize=9)
+            axis.set_ylabel(f"label: {short_name(label, letters)}", fontsize=9)
     return figure
 
 
-def _draw_sample(axis: Axes, data: EvaluationDataModule, task: str, row: int) -> None:
-    """Draw the row-th image of a task's split, with its name."""
+def _draw_sample(axis: Axes, data: EvaluationDataModule, task: str, row: int, letters: int) -> None:
+    """Draw the row-th image of a task's split, with so much of its name as fits."""
     index = next(i for i, group in enumerate(data.groups) if task in group.targets)
     group = data.groups[index]
     item = Item(index, int(group.rows(data.split)[row]))
     axis.imshow(data.dataset[item].image, cmap="gray", vmin=0, vmax=255)
-    axis.set_title(short_name(Path(os.fsdecode(group.images[item.row])).name, 24))
+    axis.set_title(short_name(Path(os.fsdecode(group.images[item.row])).name, letters))
 
 
 def _pair(run: RunEvaluation, dataset: PairDataset, row: int) -> Pair:

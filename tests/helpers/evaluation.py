@@ -24,11 +24,16 @@ CHANNELS = ("camera", "jpeg:70", "jpeg:10")
 
 
 def make_data(
-    root: Path, labels: list[str], task: str = "covidx", label: str = "COVID-19", channel: str = "whatsapp"
+    root: Path,
+    labels: list[str],
+    task: str = "covidx",
+    label: str = "COVID-19",
+    channel: str = "whatsapp",
+    stem: str = "image",
 ) -> EvaluationDataModule:
     """Images of as many classes as there are labels, in turn; the decision is about one of them."""
     rng = np.random.default_rng(0)
-    names = [("test", f"{EVIL if index == 1 else 'image'}{index:02d}.png") for index in range(N)]
+    names = [("test", f"{EVIL if index == 1 else stem}{index:02d}.png") for index in range(N)]
     names += [(split, f"{split}{index}.png") for split in ("train", "val") for index in range(6)]
     for index, (split, name) in enumerate(names):
         path = root / split / labels[index % len(labels)] / name

@@ -29,6 +29,7 @@ from covidmt.pages.style import (
     new_figure,
     nth_colour,
     short_name,
+    side_legend,
 )
 from metrics.intervals import Estimate, share_interval
 from metrics.paired import SIDES
@@ -109,19 +110,19 @@ def draw_reliability(evaluation: Evaluation) -> Plot | None:
         truth, p = known_decisions(evaluation.first, side)
         patients = _known_patients(evaluation.first, side)
         bins = np.minimum((p * BINS).astype(int), BINS - 1)
-        for number, members in enumerate(bins == one for one in np.unique(bins)):
+        for members in [bins == one for one in np.unique(bins)]:
             k, n = int(truth[members].sum()), int(members.sum())
             x, colour = p[members].mean() + 0.008 * (index - 0.5), SIDE_COLOURS[side]
             _, low, high = share_interval(truth[members].astype(float), patients[members])
             axis.plot([x, x], [low, high], color=colour, lw=1)
-            axis.plot(x, k / n, "o", color=colour, ms=10 * np.sqrt(n / len(p)), label=None if number else side)
+            axis.plot(x, k / n, "o", color=colour, ms=10 * np.sqrt(n / len(p)))
     if len(axis.lines) == 1:
         return None
 
     label = evaluation.settings.label
     axis.set(xlabel=f"p({label}), mean of the bin", ylabel=f"share labelled {label}", aspect="equal")
     axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
-    axis.legend(loc="upper left", markerscale=0.8)
+    side_legend(figure)  # below: anywhere inside it can hide a bar
     return Plot(
         figure,
         "Reliability",

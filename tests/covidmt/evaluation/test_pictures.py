@@ -1,15 +1,18 @@
 """Which pictures an evaluation shows."""
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.text import Text
 from PIL import Image
 
 from covidmt.evaluation.answers import TaskAnswers
 from covidmt.evaluation.pictures import draw_grid, draw_samples, grid_rows, lowest_iol, pair_picture, worst_flips
 from covidmt.evaluation.result import RunEvaluation
+from covidmt.pages.style import pixels
 from datamodules.evaluation import EvaluationDataModule
 from experiments.schema import TaskKind
 from explain.picture import HEIGHT, WIDTH
@@ -50,6 +53,19 @@ def test_samples_of_every_cell_of_three_classes(tmp_path: Path):
         cells[label, answer] = cells.get((label, answer), 0) + 1
     pair = ("pneumonia", "normal")
     assert cells == {(a, a): 2 for a in labels} | {pair: 2, ("COVID-19", "pneumonia"): 1}
+
+
+def test_long_names_of_samples_do_not_meet(tmp_path: Path):
+    """Of wide capitals, with six pictures in a row."""
+    data = make_data(tmp_path, ["normal", "COVID-19"], stem="A7B81C63-6D0D-4C02-9E63-648BE108645A")
+    (run,) = evaluation_of(data, make_answers(data, 0)).runs
+    figure = draw_samples(run, data)
+    assert figure is not None
+    pixels(figure)  # places the texts
+    titles = [text for axis in figure.axes for text in axis.findobj(Text) if text.get_text().endswith(".png")]
+    assert len(titles) == 6
+    boxes = [text.get_window_extent() for text in titles]
+    assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
 
 
 def test_the_largest_change_comes_first(data: EvaluationDataModule):

@@ -57,6 +57,14 @@ def test_bins_lie_at_their_mean(data: EvaluationDataModule):
     assert dots[0].get_ydata()[0] == 0  # all of them are negative
 
 
+def test_the_legend_of_the_reliability_hides_no_bar(data: EvaluationDataModule):
+    plot = draw_reliability(evaluation_of(data, make_answers(data, 0)))
+    assert plot is not None
+    assert plot.figure.axes[0].get_legend() is None
+    (legend,) = plot.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["original", "received"]
+
+
 def test_without_labels_there_is_nothing_to_draw(data: EvaluationDataModule):
     evaluation = evaluation_of(data, make_answers(data, 0, labelled=False))
     assert [draw(evaluation) for draw in (draw_roc, draw_precision_recall, draw_reliability, draw_confusion)] == [
