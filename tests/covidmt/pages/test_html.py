@@ -12,6 +12,7 @@ from PIL import Image
 
 from covidmt.pages.html import data_uri, fold_sections, page_environment, save_picture, save_plot
 from covidmt.pages.style import Plot, new_figure
+from tests.helpers.chromium import BROWSER, phone
 
 
 def content(uri: str) -> bytes:
@@ -64,3 +65,21 @@ def test_a_picture_is_exact_in_its_file_and_small_in_the_page(tmp_path: Path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels)
     page = Image.open(io.BytesIO(content(shown.uri)))
     assert (page.format, page.size) == ("WEBP", (30, 20))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_on_paper_headings_stay_with_what_they_head_and_pictures_lie_side_by_side(tmp_path: Path):
+    body = """<h2>A</h2><p id="before">p</p><div class="plots"><figure id="a">a</figure><figure id="b">b</figure></div>
+        <h3>Scores</h3><div class="scroll"><table><tr><th>x</th></tr><tr><td>1</td></tr></table></div>"""
+    template = (
+        f'{{% extends "base.html" %}}{{% block title %}}t{{% endblock %}}{{% block body %}}{body}{{% endblock %}}'
+    )
+    (tmp_path / "page.html").write_text(fold_sections(page_environment().from_string(template).render(), opened=0))
+    with phone(tmp_path / "profile") as tab:
+        tab.open((tmp_path / "page.html").as_uri())
+        tab.call("Emulation.setEmulatedMedia", media="print")
+        for selector in ("summary", "#before", "h3", "tr"):
+            style = f"getComputedStyle(document.querySelector('{selector}')).breakAfter"
+            assert tab.evaluate(style) == "avoid", selector
+        first, second = (f"document.querySelector('#{name}').getBoundingClientRect()" for name in "ab")
+        assert tab.evaluate(f"{first}.right < {second}.left && {first}.top === {second}.top")
