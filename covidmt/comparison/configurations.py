@@ -132,17 +132,33 @@ def other_differences(first: Configuration, second: Configuration) -> list[Setti
 
 
 def also_differs(second: Configuration, first: Configuration, most: int | None = None) -> str:
-    """Write what a comparison compares besides networks and tasks: ``; also: 1 epoch against 2``; empty: nothing.
+    """Write what a comparison compares besides what the two names say: ``; also: 1 epoch against 2``; empty: nothing.
 
     Args:
         second: What is compared.
         first: What it is compared with.
         most: At most so many differences are written out; None: all.
     """
-    texts = [str(each) for each in other_differences(second, first)]
+    texts = [str(each) for each in other_differences(second, first) if not _is_named(each, second, first)]
     if most is not None and len(texts) > most:
         texts = [*texts[:most], f"{len(texts) - most} more settings (comparisons.csv)"]
     return f"; also: {'; '.join(texts)}" if texts else ""
+
+
+def _is_named(difference: SettingDifference, second: Configuration, first: Configuration) -> bool:
+    """Return whether both configurations' names have a setting's two values already.
+
+    Of contents and sources they do not say of what these are: that is to be said.
+    """
+    if difference.key.endswith((CONTENT, ".source")):
+        return False
+    values = (second, difference.first), (first, difference.second)
+    return all(f", {_name_part(difference.key, value)}," in f"{each.label}," for each, value in values)
+
+
+def _name_part(key: str, value: str) -> str:
+    """Return a setting as a configuration's name has it: ``lr 0.1``."""
+    return f"{key.rpartition('.')[2]} {value}"
 
 
 def network_names(backbones: Iterable[str]) -> dict[str, str]:
@@ -204,7 +220,7 @@ def _labels(configurations: Sequence[Configuration]) -> list[str]:
     labels = []
     for label, own in zip(bare, settings, strict=True):
         namesakes = [other for name, other in zip(bare, settings, strict=True) if name == label]
-        telling = [f"{key.rpartition('.')[2]} {own[key]}" for key in _telling_keys(namesakes) if key in own]
+        telling = [_name_part(key, own[key]) for key in _telling_keys(namesakes) if key in own]
         labels.append(", ".join([label, *telling]))
     return labels
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from covidmt.comparison import figures
 from covidmt.comparison.analysis import Analysis, analyse
-from covidmt.comparison.configurations import ROBUSTNESS, SCORES, also_differs
+from covidmt.comparison.configurations import ROBUSTNESS, SCORES, also_differs, other_differences
 from covidmt.comparison.findings import headlines, reference_words, reservations
 from covidmt.comparison.hide_and_seek import change_text, draw_hide_and_seek, share_text
 from covidmt.comparison.pair_words import decision_labels, describe_pairs
@@ -139,7 +139,7 @@ def _page(analysis: Analysis, images: Mapping[str, str]) -> str:
         reference=reference_words(analysis),
         pairs=describe_pairs(analysis.collected),
         label=decision_labels(analysis.collected),
-        differ_more=any(also_differs(c, analysis.single[0]) for c in analysis.single[1:]),
+        differ_more=any(other_differences(c, analysis.single[0]) for c in analysis.single[1:]),
         of_papers=any(c.of_papers for c in analysis.configurations),
         definitions=define_scores(analysis.collected.counted),
         shown=shown_scores(analysis.configurations),

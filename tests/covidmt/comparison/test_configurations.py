@@ -7,7 +7,7 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput
 
 from covidmt.comparison.analysis import analyse
-from covidmt.comparison.configurations import also_differs, group_configurations
+from covidmt.comparison.configurations import also_differs, group_configurations, other_differences
 from covidmt.comparison.findings import reservations
 from covidmt.comparison.report import report_runs
 from covidmt.comparison.trained_runs import collect_runs
@@ -37,14 +37,18 @@ def test_a_sweeps_trial_and_a_single_run_of_the_same_settings_are_one_configurat
 
 
 def test_runs_of_other_epochs_and_augmentation_are_no_seeds(store: Store):
+    changes = {"trainer.max_epochs": 2, "data.augment.jpeg": 0.5, "data.augment.hflip": 0.25}
     runs = [
         store.trial(seed=0, metrics=scores(3)),
-        store.trial(seed=1, metrics=scores(4), overrides={"trainer.max_epochs": 2, "data.augment.jpeg": 0.5}),
+        store.trial(seed=1, metrics=scores(4), overrides=changes),
     ]
     longer, other = sorted(group_configurations(collect_runs(runs, store)), key=lambda c: c.runs[0].seed)
     assert [len(c.runs) for c in (longer, other)] == [1, 1]
-    assert also_differs(other, longer) == "; also: 2 epochs against 25; data.augment.jpeg 0.5 against 0"
-    assert also_differs(other, longer, most=1) == "; also: 2 epochs against 25; 1 more settings (comparisons.csv)"
+    assert [each.label for each in (longer, other)] == [f"ResNet-50, 1 task, max_epochs {n}" for n in (25, 2)]
+    words = "data.augment.hflip 0.25 against 0.5"  # the epochs are in both names
+    assert also_differs(other, longer) == f"; also: {words}; data.augment.jpeg 0.5 against 0"
+    assert also_differs(other, longer, most=1) == f"; also: {words}; 1 more settings (comparisons.csv)"
+    assert "trainer.max_epochs" in [each.key for each in other_differences(other, longer)]  # and in the table of all
 
 
 def test_what_the_machine_decides_makes_no_configuration(store: Store):
