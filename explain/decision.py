@@ -10,6 +10,8 @@ from torch import Tensor
 from experiments.errors import UserError
 from experiments.schema import DecisionRule, Robustness, Target, Task, TaskKind
 
+NEAR = 0.02  # from its threshold: as far as the probability of a decision "near the threshold" lies at most
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -114,6 +116,23 @@ class Decision:
         if self.rule is DecisionRule.argmax:
             return (logits.argmax(dim=1) == self.index) & ~probability.isnan()
         return probability >= self.threshold
+
+    def is_near(self, *probabilities: float) -> bool:
+        """Return whether any probability is within :data:`NEAR` of the threshold: a small change can turn the answer.
+
+        By ``argmax`` there is no threshold to be near to.
+
+        Args:
+            probabilities: In [0, 1]; NaN is near nothing.
+
+        Example:
+            >>> decision = Decision("COVID-19", index=2)
+            >>> decision.is_near(0.499), decision.is_near(0.9, 0.52), decision.is_near(0.53)
+            (True, True, False)
+        """
+        if self.rule is DecisionRule.argmax:
+            return False
+        return any(round(abs(p - self.threshold), 6) <= NEAR for p in probabilities)
 
     def decided(self, logits: Tensor) -> Tensor:
         """Return the decision as a number, (N,) float32: 1 or 0, NaN where there is no probability."""

@@ -13,7 +13,7 @@ from datamodules.images.looks import FEW, FEW_LEVELS, FLAT, NEGATIVE, TURNED, UN
 from experiments.lungs.masks import HEARTS
 from experiments.lungs.poses import POSES, pose_sentence
 from experiments.schema import DecisionRule
-from explain.decision import Decision
+from explain.decision import NEAR, Decision
 
 NOTICE = (
     "Research software, not a medical device. This is not a diagnosis: an answer that passes every check can still be "
@@ -125,6 +125,10 @@ class Prediction:
         """Return whether the decision is the same after the channel."""
         return self.channels[channel].positive == self.positive
 
+    def is_near(self, channel: str) -> bool:
+        """Return whether the probability of the label is near its threshold, on the image or after the channel."""
+        return self.decision.is_near(self.probability, self.channels[channel].probability)
+
     def sentences(self) -> list[Sentence]:
         """Return the report: the answer, then each check."""
         channels = [self._channel_sentence(channel) for channel in self.channels]
@@ -172,6 +176,8 @@ class Prediction:
         reason = f"{'at or above' if positive else 'below'} its threshold of {self.decision.threshold:g}"
         if self.decision.rule is DecisionRule.argmax:
             reason = f"{'the highest' if positive else 'not the highest'} of its classes"
+        if self.decision.is_near(self.probability):
+            reason += f", and within {NEAR:g} of it, where a small change of the image can turn the answer"
         return Sentence(
             f"The network answers {self.answer}: it gives {label} a probability of {self.probability:.3f}, {reason}."
             f"{rest}"

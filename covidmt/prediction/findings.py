@@ -29,6 +29,8 @@ class LabelFinding:
         label: The label.
         answer: On the image itself.
         channels: After each channel.
+        is_near: The label's probability is near its threshold, on the image or after a channel
+            (:meth:`explain.decision.Decision.is_near`).
 
     Example:
         >>> sent = {"whatsapp": FindingAnswer(0.4, positive=False)}
@@ -43,6 +45,7 @@ class LabelFinding:
     label: str
     answer: FindingAnswer
     channels: Mapping[str, FindingAnswer]
+    is_near: bool = False
 
     @property
     def unstable(self) -> list[str]:

@@ -253,13 +253,15 @@ class Predictor:
             logits = deciding if name == self.maps.task else [self.module.head(name)(maps[-1]) for maps in sides]
             p = torch.stack([decisions.probability(side) for side in logits], dim=1).tolist()  # image, side, label
             positive = torch.stack([decisions.decided(side) for side in logits], dim=1).tolist()
-            for column, label in enumerate(decisions.labels):
-                if name == self.maps.task and label == self.maps.decision.label:
+            for column, decision in enumerate(decisions.decisions):
+                if name == self.maps.task and decision.label == self.maps.decision.label:
                     continue
                 for image, findings in enumerate(by_image):
                     rows = zip(p[image], positive[image], strict=True)
                     own, *sent = (FindingAnswer(ps[column], yes[column] == 1) for ps, yes in rows)
-                    findings.append(LabelFinding(name, label, own, dict(zip(self.channels, sent, strict=True))))
+                    is_near = decision.is_near(*(side[column] for side in p[image]))
+                    after = dict(zip(self.channels, sent, strict=True))
+                    findings.append(LabelFinding(name, decision.label, own, after, is_near))
         return [tuple(findings) for findings in by_image]
 
     def _boxes(self, sides: list[list[Tensor]]) -> list[tuple[FoundBoxes, ...]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from covidmt.pages.html import data_uri, page_environment
 from covidmt.prediction.answer import NOTICE, Prediction
 from covidmt.serving.service import AnswerPicture
+from explain.decision import NEAR
 from explain.picture import LUNG, REGION
 
 
@@ -37,12 +38,18 @@ def answer_page(prediction: Prediction, pictures: Sequence[AnswerPicture]) -> st
     return template.render(
         prediction=prediction,
         channels=[
-            (name, prediction.decision.answer(sent.positive), sent.probability, prediction.survives(name))
+            (
+                name,
+                prediction.decision.answer(sent.positive),
+                sent.probability,
+                prediction.survives(name),
+                prediction.is_near(name),
+            )
             for name, sent in prediction.channels.items()
         ],
         warnings=[sentence.text for sentence in prediction.sentences() if sentence.warning],
         findings=[
-            (each.label, "yes" if each.answer.positive else "no", each.answer.probability, each.unstable)
+            (each.label, "yes" if each.answer.positive else "no", each.answer.probability, each.unstable, each.is_near)
             for each in prediction.findings
         ],
         boxes=[(each.task, len(each.original), each.unstable) for each in prediction.boxes],
@@ -52,6 +59,7 @@ def answer_page(prediction: Prediction, pictures: Sequence[AnswerPicture]) -> st
             if not sentence.warning and sentence.text not in found  # the tables have these
         ],
         pictures=[(picture.title, data_uri("jpeg", picture.jpeg)) for picture in pictures],
+        near=NEAR,
         notice=NOTICE,
         lung=LUNG,
         region=REGION,

@@ -82,3 +82,18 @@ def test_by_argmax_the_answer_is_the_most_probable_class_whatever_the_threshold(
     assert likely.record()["channels"]["mms"] == {"answer": "not COVID-19", "probability": 0.6, "survives": False}
     assert likely.record()["decision"] == "argmax"
     assert "not the highest of its classes" in replace(likely, positive=False).sentences()[0].text
+
+
+def test_an_answer_near_its_threshold_says_so():
+    near = replace(PREDICTION, probability=0.48, positive=False, channels={"mms": ChannelAnswer(0.3, positive=False)})
+    words = ", and within 0.02 of it, where a small change of the image can turn the answer."
+    assert words in near.sentences()[0].text
+    assert near.is_near("mms")
+    assert near.survives("mms")
+    far = replace(near, probability=0.47)
+    assert words not in far.sentences()[0].text
+    assert not far.is_near("mms")
+    assert replace(far, channels={"mms": ChannelAnswer(0.499, positive=False)}).is_near("mms")  # after it
+    assert near.record().keys() == far.record().keys()
+    by_class = replace(near, decision=Decision("COVID-19", 2, rule=DecisionRule.argmax))
+    assert not by_class.is_near("mms")

@@ -12,7 +12,7 @@ from covidmt.prediction.picture import draw_prediction
 from covidmt.prediction.predictor import ExplainedImage, Predictor
 from datamodules.images.decode import resize
 from experiments.schema import Robustness
-from explain.decision import Decision
+from explain.decision import NEAR, Decision
 from explain.picture import ALARM
 from lightning_modules.multitask import MultiTaskModule
 from tests.covidmt.prediction.test_predictor import png
@@ -59,6 +59,7 @@ def test_every_label_of_every_task_and_boxes_as_the_network_says(tmp_path):
     for name in NIH:
         answers = [findings[name].answer.probability, findings[name].channels["darker"].probability]
         assert answers == pytest.approx(expected[name][:, 0].sigmoid().tolist(), abs=1e-5)
+        assert findings[name].is_near == any(abs(p - 0.5) <= NEAR for p in answers)
     (found,) = explained.prediction.boxes
     decoded = module.head("rsna_boxes").decode(expected["rsna_boxes"])
     assert [len(found.original), len(found.channels["darker"])] == [len(image["boxes"]) for image in decoded]

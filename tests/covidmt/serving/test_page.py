@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from covidmt.prediction.answer import NOTICE
+from covidmt.prediction.answer import NOTICE, ChannelAnswer, Prediction
+from covidmt.prediction.findings import FindingAnswer, LabelFinding
+from covidmt.serving.page import answer_page
+from explain.decision import Decision
 from tests.helpers.chromium import BROWSER, Tab, phone
 from tests.helpers.mlflow_server import save_checkpoint
 from tests.helpers.service_process import Service, film, serving
@@ -58,7 +61,9 @@ def test_a_film_is_chosen_and_answered(service: Service, tab: Tab, demo_data: Pa
     assert re.search(r"Probability of COVID-19: 0\.\d{3}", text)
     for words in ("whatsapp", "telegram", "After whatsapp (simulated)", NOTICE, "Where the network looks"):
         assert words in text
-    rows = re.findall(r"^[^\t\n]+\t.*\b(?:stable|changes)\b.*$", text, flags=re.MULTILINE)  # of both tables
+    rows = re.findall(
+        r"^[^\t\n]+\t.*\b(?:stable|near the threshold|changes)\b.*$", text, flags=re.MULTILINE
+    )  # of both tables
     assert [row.split()[0] for row in rows] == ["whatsapp", "telegram", "normal", "pneumonia", "Effusion", "rsna_boxes"]
     assert "Boxes on the film after telegram (simulated)" in text
     assert chest.name not in tab.evaluate("document.documentElement.outerHTML")
@@ -68,6 +73,18 @@ def test_a_film_is_chosen_and_answered(service: Service, tab: Tab, demo_data: Pa
     tab.wait_for("document.querySelector('input[type=file]') !== null")
     assert all(address.startswith((service.address, "data:", "about:")) for address in tab.requested)
     assert tab.evaluate("document.scripts.length") == 0
+
+
+def test_an_answer_that_stays_near_its_threshold_is_not_called_stable():
+    near, far = (LabelFinding("f", name, FindingAnswer(0.4, False), {}, name == "Near") for name in ("Near", "Far"))
+    prediction = Prediction(
+        "x.png", Decision("COVID-19", 2), 0.499, False, {"mms": ChannelAnswer(0.49, positive=False)}, 0.3, True, 0.8,
+        0.4, (64, 64), 64, False, findings=(near, far),
+    )  # fmt: skip
+    row = r'<tr><td class="wraps">(\w+)</td>.*<td class="wraps">(.*)</td></tr>'
+    rows = dict(re.findall(row, answer_page(prediction, [])))
+    assert rows == {"mms": "near the threshold", "Near": "near the threshold", "Far": "stable"}
+    assert "a probability is within 0.02 of the threshold" in answer_page(prediction, [])
 
 
 def test_a_mistake_is_said_on_the_page(service: Service, tab: Tab, tmp_path: Path):
