@@ -1,5 +1,7 @@
 """``python -m covidmt``, and the command ``covidmt``."""
 
+import atexit
+import os
 import sys
 
 from covidmt.rooms import foreign_room
@@ -12,11 +14,28 @@ def main() -> None:
         print(f"covidmt: {hidden}", file=sys.stderr)
         sys.exit(2)
 
+    ended: list[int] = []
+    atexit.register(_leave, ended)  # before any library's own, so that it runs after them
+
     from covidmt.cli import main as run
     from experiments.secrets import print_exception
 
     sys.excepthook = print_exception
-    run()
+    try:
+        run()
+    except SystemExit as end:
+        if isinstance(end.code, int | None):
+            ended.append(end.code or 0)
+        raise
+
+
+def _leave(ended: list[int]) -> None:
+    """End the process here: to take PyTorch and the libraries around it apart would be a fifth of a short command."""
+    if not ended:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(ended[0] & 0xFF)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from covidmt.commands.options import RUN, TrackingUri, Trust
+from covidmt.rooms import quick_imports
 
 
 def report(
@@ -19,9 +20,11 @@ def report(
     uri: TrackingUri = None,
 ) -> None:
     """Report which configuration is more stable, by how much, and how sure that is, beside the paper's figures."""
-    from covidmt.comparison.report import report_runs
     from covidmt.tracking.store import Store
     from experiments.schema import Tracking
+
+    with quick_imports():
+        from covidmt.comparison.report import report_runs
 
     typer.echo(f"report: {report_runs(names, out, Store.of(Tracking(uri=uri)))}")
 
@@ -46,9 +49,11 @@ def panel(
     trust: Trust = False,
 ) -> None:
     """Draw ROI Hide-and-Seek: images in their representations, each with its network's answer and Grad-CAM."""
-    from covidmt.comparison.panel import draw_representations
     from covidmt.tracking.store import Store
     from experiments.schema import Tracking
+
+    with quick_imports():
+        from covidmt.comparison.panel import draw_representations
 
     store = Store.of(Tracking(uri=uri))
     draw_representations([sweep], images or [], out, store, network=network, seed=seed, rows=rows, segmenter=segmenter)

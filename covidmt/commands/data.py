@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from covidmt.commands.options import AsJson, ExperimentFile, Overrides, Processes
+from covidmt.rooms import quick_imports
 from experiments.errors import UserError
 
 app = typer.Typer(help="Look at data sets, or make made-up ones.", no_args_is_help=True)
@@ -25,11 +26,13 @@ def check(
     from rich.progress import track
 
     from covidmt.tracking.folders import mlruns_dir
-    from datamodules.checks.check import check_data
-    from datamodules.checks.text import print_report, report_json
     from experiments.files import replace_file
     from experiments.load import load_experiment
     from experiments.names import Terminal, printable
+
+    with quick_imports():
+        from datamodules.checks.check import check_data
+        from datamodules.checks.text import print_report, report_json
 
     def progress(files, total):
         return track(files, total=total, description="Opening images")
@@ -41,7 +44,8 @@ def check(
         raise typer.Exit(2 if report.errors else 0)
     report = check_data(loaded, limit=limit, progress=progress)
     if poses:
-        from covidmt.lungs.poses import describe_poses
+        with quick_imports():
+            from covidmt.lungs.poses import describe_poses
 
         lines = describe_poses(loaded, poses)
         report.risks.extend(f"{line} (of up to {poses} images a source)" for line in lines)
@@ -67,9 +71,11 @@ def cache(
     ] = False,
 ) -> None:
     """Decode all images of an experiment into data.cache. Training does it too; the same command continues."""
-    from datamodules.groups import batch_groups, fill_cache
-    from datamodules.sources.table import load_tables
     from experiments.load import load_experiment
+
+    with quick_imports():
+        from datamodules.groups import batch_groups, fill_cache
+        from datamodules.sources.table import load_tables
 
     loaded = load_experiment(experiment, overrides or [])
     if loaded.data.cache is None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from covidmt.commands.options import ExperimentFile, Overrides, PrintConfig
+from covidmt.rooms import quick_imports
 
 app = typer.Typer(help="Lung segmentation: train a U-Net, write masks.", no_args_is_help=True)
 
@@ -28,7 +29,8 @@ def train(experiment: ExperimentFile, overrides: Overrides = None, print_config:
         check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
         return
-    from covidmt.lungs.train import train_lungs
+    with quick_imports():
+        from covidmt.lungs.train import train_lungs
 
     train_lungs(loaded)
 
@@ -40,7 +42,8 @@ def cross_validate(
     folds: Annotated[int, typer.Option(help="Number of folds; a patient's images stay in one.")] = 5,
 ) -> None:
     """Train and score a lung experiment fold by fold, and print the mean Dice per image with its interval."""
-    from covidmt.lungs.scores import cross_validate
+    with quick_imports():
+        from covidmt.lungs.scores import cross_validate
     from experiments.load import load_lungs_experiment
 
     cross_validate(load_lungs_experiment(experiment, overrides or []), folds)
@@ -63,7 +66,8 @@ def score(
     Dice of each image, with and without the heart, and their means with intervals. Two folders of masks (the left and
     the right lung) are joined.
     """
-    from covidmt.lungs.scores import MaskOptions, score_folder, score_segmenter
+    with quick_imports():
+        from covidmt.lungs.scores import MaskOptions, score_folder, score_segmenter
 
     if Path(images).is_dir():
         options = MaskOptions(suffix, levels, hearts, drawn)
@@ -82,7 +86,8 @@ def masks(
     heart: Annotated[str, typer.Option(help="in: lungs hold the part behind the heart. out: they stop at it.")] = "in",
 ) -> None:
     """Write a lung mask for every image of a folder."""
-    from covidmt.lungs.segment import write_masks
+    with quick_imports():
+        from covidmt.lungs.segment import write_masks
 
     write_masks(segmenter, images, out, heart)
 
@@ -93,6 +98,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
 ) -> None:
     """Write a trained segmenter in half precision, ready to be shared."""
-    from covidmt.lungs.segment import export_segmenter
+    with quick_imports():
+        from covidmt.lungs.segment import export_segmenter
 
     export_segmenter(checkpoint, out)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from covidmt.commands.options import RUN, Overrides, TrackingUri, Trust
+from covidmt.rooms import quick_imports
 
 
 def predict(
@@ -30,7 +31,8 @@ def predict(
 
     Research software, not a medical device: no answer is a diagnosis.
     """
-    from covidmt.prediction.predict import predict_images
+    with quick_imports():
+        from covidmt.prediction.predict import predict_images
 
     predict_images(
         checkpoint,
@@ -72,7 +74,8 @@ def evaluate(
     trust: Trust = False,
 ) -> None:
     """Measure every score of a trained network, with interval and controls: table, JSON, CSV and an HTML report."""
-    from covidmt.evaluation.evaluate import evaluate
+    with quick_imports():
+        from covidmt.evaluation.evaluate import evaluate
 
     evaluate(
         reference,
@@ -111,6 +114,7 @@ def export(
     trust: Trust = False,
 ) -> None:
     """Log a trained network as an MLflow model with its card, or write it as ONNX, torch.export or safetensors."""
-    from covidmt.exporting.export import export
+    with quick_imports():
+        from covidmt.exporting.export import export
 
     export(reference, kind=kind, out=out, register=register, segmenter=None if segmenter == "none" else segmenter)

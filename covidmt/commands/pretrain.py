@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from covidmt.commands.options import ExperimentFile, Overrides, PrintConfig
+from covidmt.rooms import quick_imports
 
 
 def pretrain(experiment: ExperimentFile, overrides: Overrides = None, print_config: PrintConfig = False) -> None:
@@ -18,6 +19,7 @@ def pretrain(experiment: ExperimentFile, overrides: Overrides = None, print_conf
         check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
         return
-    from covidmt.pretraining.train import pretrain
+    with quick_imports():
+        from covidmt.pretraining.train import pretrain
 
     pretrain(loaded)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from covidmt.commands.options import RUN, Overrides, TrackingUri, Trust
+from covidmt.rooms import quick_imports
 from experiments.errors import UserError
 
 
@@ -37,7 +38,8 @@ def probe(
     if any(not text.isdecimal() or int(text) < 1 for text in numbers):
         raise UserError(f"--shots: takes whole numbers from 1 on, as in --shots 1 5 10; not {' '.join(numbers)}")
 
-    from covidmt.probing.probe import probe_network
+    with quick_imports():
+        from covidmt.probing.probe import probe_network
 
     probe_network(
         reference,

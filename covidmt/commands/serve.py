@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from covidmt.commands.options import RUN, TrackingUri, Trust
+from covidmt.rooms import quick_imports
 
 
 def serve(
@@ -37,7 +38,8 @@ def serve(
 
     Research software, not a medical device: no answer is a diagnosis.
     """
-    from covidmt.serving.serve import serve
+    with quick_imports():
+        from covidmt.serving.serve import serve
 
     serve(
         reference,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from covidmt.commands.options import ExperimentFile, Overrides, PrintConfig
+from covidmt.rooms import quick_imports
 
 
 def train(
@@ -34,9 +35,10 @@ def train(
         check_arguments(loaded.trainer)
         typer.echo(to_yaml(loaded), nl=False)
         return
-    from callbacks.preemption import Preempted
-    from covidmt.tracking.logger import global_rank
-    from covidmt.training.train import train
+    with quick_imports():
+        from callbacks.preemption import Preempted
+        from covidmt.tracking.logger import global_rank
+        from covidmt.training.train import train
 
     try:
         train(loaded, resume, changed_data=resume_changed_data)

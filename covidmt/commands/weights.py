@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from covidmt.rooms import quick_imports
+
 app = typer.Typer(help="ImageNet weights for machines without internet.", no_args_is_help=True)
 
 
@@ -16,7 +18,8 @@ def fetch(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the file.")],
 ) -> None:
     """Download ImageNet weights into a folder, to copy to a machine without internet."""
-    from lightning_modules.networks.weights import fetch_weights
+    with quick_imports():
+        from lightning_modules.networks.weights import fetch_weights
 
     path = fetch_weights(name, directory)
     typer.echo(f"{path}\nuse it with: model.weights={path}")

@@ -1,5 +1,6 @@
 """Other packages of our rooms' names, in the places where Python looks first."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from covidmt.rooms import ROOMS, foreign_room
+from covidmt.rooms import ROOMS, foreign_room, quick_imports
 from tests.conftest import REPO
 
 
@@ -38,3 +39,15 @@ def test_a_working_folder_of_other_things_is_no_trouble(tmp_path: Path):
     (tmp_path / "experiments").mkdir()  # a user's own experiments: no package
     run = subprocess.run([sys.executable, "-m", "covidmt", "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_looked_for_again_after_the_imports(collects: bool):
+    try:
+        if not collects:
+            gc.disable()
+        with quick_imports():
+            assert not gc.isenabled()
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
