@@ -13,7 +13,9 @@ from experiments.plugins.choices import without_none
 
 
 def check_sections(kind: Any, value: Any, where: str, key: str = "") -> None:
-    """Refuse a plain value in the place of a section of this type: OmegaConf would not name the key.
+    """Refuse a plain value in the place of a section of this type, and a number in the place of true or false.
+
+    Of the first OmegaConf would not name the key; it would take any number but 0 as true.
 
     Args:
         kind: A dataclass, or any other type of a setting.
@@ -32,6 +34,8 @@ def check_sections(kind: Any, value: Any, where: str, key: str = "") -> None:
     if type(None) in get_args(kind) and value is None:
         return
     kind = without_none(kind)
+    if kind is bool and _is_other_number(value):
+        raise UserError(f"{where}: {key}: takes true or false, not {value!r}")
     if not is_dataclass(kind) and get_origin(kind) is not dict:
         return
     if not isinstance(value, dict):
@@ -40,6 +44,14 @@ def check_sections(kind: Any, value: Any, where: str, key: str = "") -> None:
     for name, section in value.items():
         if name in kinds:
             check_sections(kinds[name], section, where, f"{key}.{name}" if key else name)
+
+
+def _is_other_number(value: Any) -> bool:
+    """Return whether a value is a whole number, or the text of one, but neither 0 nor 1."""
+    try:
+        return int(str(value)) not in (0, 1)
+    except ValueError:
+        return False
 
 
 def empty_mappings(config: DictConfig, schema: Any, values: Values) -> None:
