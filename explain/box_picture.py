@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from explain.picture import ALARM, GAP, INK, LUNG, MUTED, PAPER, XRAY, draw_key, font, shorten
+from explain.picture import ALARM, GAP, INK, LUNG, MUTED, PAPER, XRAY, draw_key, font, resize_grey, shorten
 
 TITLES, LEGEND = 76, 66  # pixels above and below the X-rays
 WIDTH, HEIGHT = 3 * GAP + 2 * XRAY, TITLES + XRAY + LEGEND
@@ -94,9 +93,7 @@ def outline_boxes(
         >>> outline_boxes(np.zeros((8, 8), np.uint8), [(0.1, 0.1, 0.6, 0.6, 0.9)], (64, 48)).shape
         (48, 64, 3)
     """
-    smaller = len(image) > size[1]
-    grey = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    canvas = Image.fromarray(grey).convert("RGB")
+    canvas = Image.fromarray(resize_grey(image, size)).convert("RGB")
     pen = ImageDraw.Draw(canvas)
 
     def outline(box: ScoredBox, colour: tuple[int, int, int], edge: tuple[int, int, int]) -> tuple[float, float]:

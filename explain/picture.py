@@ -201,9 +201,7 @@ def overlay(
     Returns:
         (height, width, 3) uint8 RGB.
     """
-    smaller = len(image) > size[1]
-    grey = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    blended = blend(grey, cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR))
+    blended = blend(resize_grey(image, size), cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR))
     outlines = [(lung, LUNG), (region, REGION)] if lung.size else [(region, REGION)]
     for mask, colour in outlines:
         full = (_enlarge(mask, size) >= 0.5).astype(np.uint8)
@@ -213,8 +211,13 @@ def overlay(
     return blended
 
 
+def resize_grey(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a (H, W) uint8 image with that width and height; each pixel counts where it gets smaller."""
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if len(image) > size[1] else cv2.INTER_LINEAR)
+
+
 def _enlarge(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a mask as float32 of another size, its stairs smoothed; what is a pixel large stays."""
+    """Return a mask as float32 of another size, its stairs smoothed where it gets larger."""
     full = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     scale = size[0] / mask.shape[1]
     return cv2.GaussianBlur(full, (0, 0), 0.4 * scale) if scale > 1 else full
