@@ -50,12 +50,12 @@ def jpeg(image: np.ndarray, quality: int, subsampling: str = "4:2:0") -> bytes:
         >>> len(jpeg(film, 30)) < len(jpeg(film, 70)) < len(jpeg(film, 95))
         True
     """
-    return _encode(image, "JPEG", quality=quality, subsampling=subsampling, optimize=False, progressive=False)
+    return _encode(image, "JPEG", quality=quality, subsampling=subsampling)
 
 
 def webp(image: np.ndarray, quality: int) -> bytes:
     """Encode an image as a lossy WebP of that quality (1-100); its size is kept."""
-    return _encode(image, "WEBP", quality=quality, method=4)
+    return _encode(image, "WEBP", quality=quality)
 
 
 def _encode(image: np.ndarray, encoding: str, **options: object) -> bytes:

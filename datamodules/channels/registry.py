@@ -67,8 +67,7 @@ def get_channel(name: str, key: str = "data.pairs.channel", seed: int = 0) -> Ch
         return RandomChannel(steps, seed)
 
     # nothing to draw
-    rng = np.random.default_rng(0)
-    channels = tuple(step.drawn(rng, seed) for step in steps)
+    channels = tuple(partial(step.function, **step.options) if step.options else step.function for step in steps)
     return channels[0] if len(channels) == 1 else partial(send_through, channels=channels)
 
 

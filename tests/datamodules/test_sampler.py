@@ -78,6 +78,13 @@ def test_a_new_sampler_begins_with_step_0():
     assert list(steps) == [steps.step(8)]
 
 
+def test_a_balanced_stream_has_no_private_steps():
+    """It is refused at the first step, not where the sampler is made."""
+    balanced = PoissonSampler([BalancedStream("chests", 0, [np.arange(4)])], [2], units=np.array(list("aabb")))
+    with pytest.raises(AssertionError):
+        balanced.step(0)
+
+
 def test_private_epochs_have_the_length_that_is_asked_for():
     assert len(PoissonSampler([CHESTS], [2], epoch_length="7")) == 7
     assert len(PoissonSampler([CHESTS], [2], world_size=2)) == 2

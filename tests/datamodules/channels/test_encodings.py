@@ -23,9 +23,9 @@ def test_what_is_written_is_what_was_asked_for():
     image = noise(40, 60)
     for write, encoding in ((jpeg, "JPEG"), (webp, "WEBP")):
         sent = [write(image, quality) for quality in (10, 50, 90)]
-        assert sorted(sent, key=len) == sent
+        assert len(sent[0]) < len(sent[1]) < len(sent[2])
         errors = [np.abs(decode(file).astype(int) - image).mean() for file in sent]
-        assert sorted(errors, reverse=True) == errors
+        assert errors[0] > errors[1] > errors[2]
         picture = Image.open(io.BytesIO(sent[0]))
         assert (picture.format, picture.mode, picture.size) == (encoding, "RGB", (60, 40))
     assert jpeg(image, 50) == jpeg(image, 50, "4:2:0") != jpeg(image, 50, "4:4:4")
@@ -48,6 +48,13 @@ def test_an_image_is_scaled_down_with_antialiasing_and_never_up():
     assert fit_inside(stripes, 128, 16).shape == (16, 32)
     assert fit_inside(stripes, 128, 64) is not stripes
     assert (fit_inside(stripes, 500, 500) == stripes).all()
+
+
+def test_the_antialiasing_is_lanczos_in_one_step():
+    """Also where it is 30 times smaller, which a faster way would halve first."""
+    image = noise(300, 600)
+    expected = Image.fromarray(image).resize((20, 10), Image.Resampling.LANCZOS)
+    assert (fit_inside(image, 20, 20) == np.asarray(expected)).all()
 
 
 @pytest.mark.parametrize("name", ["jpeg", "webp"])

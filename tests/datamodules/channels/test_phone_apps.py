@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from datamodules.channels.phone_apps import whatsapp
+from datamodules.channels.encodings import jpeg
+from datamodules.channels.phone_apps import mms, signal, whatsapp
 from datamodules.channels.registry import get_channel
 from tests.helpers.films import luma, noise
 
@@ -60,3 +61,57 @@ def test_sides_quality_and_subsampling_of_the_apps(name, given, size, table):
     assert Image.open(io.BytesIO(sent)).size == size
     assert luma(sent) == (table, (2, 2))
     assert len(sent) <= {"signal": 1024 * 1024, "mms": 300 * 1024}.get(name, 10**9)
+
+
+@pytest.mark.parametrize(("levels", "quality"), [(60, 95), (256, 80)])
+def test_an_mms_has_the_best_quality_that_fits(levels, quality):
+    """Noise of 60 levels has 181 KiB at quality 95, of all levels 304 KiB, which is too much."""
+    image = np.random.default_rng(0).integers(0, levels, (480, 640)).astype(np.uint8)
+    assert mms(image) == jpeg(image, quality)
+
+
+def test_signal_shrinks_until_the_file_fits():
+    """At quality 100 noise of 1024 px has 1.6 MiB, and noise of black and white of 768 px has 1.06 MiB."""
+    assert Image.open(io.BytesIO(signal(noise(1024, 1024), 100))).size == (768, 768)
+    image = np.random.default_rng(0).integers(0, 2, (768, 768), np.uint8) * np.uint8(255)
+    assert Image.open(io.BytesIO(signal(image, 100))).size == (512, 512)
+
+
+@pytest.mark.parametrize(
+    ("app", "steps"),
+    [
+        ("whatsapp", "resize:1600+jpeg:70"),
+        ("whatsapp_hd", "resize:4096+jpeg:70"),
+        ("whatsapp_web", "resize:1600+jpeg:92"),
+        ("telegram", "resize:1280+jpeg:80"),
+        ("signal", "resize:1600+jpeg:70"),
+    ],
+)
+def test_what_the_apps_do_is_two_steps(app, steps):
+    film = noise(60, 1700)
+    assert get_channel(app)(film) == get_channel(steps)(film)
+
+
+def film_with_a_jpeg_of(length, quality, shape):
+    """A film whose JPEG is so long to the byte: so many pixels of noise, and one block drawn until it fits."""
+    grains = noise(*shape)
+
+    def film(count, seed=0):
+        drawn = np.where(np.arange(grains.size).reshape(shape) < count, grains, np.uint8(0))
+        drawn[:16, :16] = noise(16, 16, seed)
+        return drawn
+
+    low, high = 0, grains.size
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if len(jpeg(film(middle), quality)) < length else (low, middle)
+    return next(film(low, seed) for seed in range(999) if len(jpeg(film(low, seed), quality)) == length)
+
+
+def test_a_file_of_exactly_the_limit_is_sent_and_one_byte_more_is_not():
+    for length, quality in ((300 * 1024, 95), (300 * 1024 + 1, 80)):
+        film = film_with_a_jpeg_of(length, 95, (480, 640))
+        assert mms(film) == jpeg(film, quality)
+    for length, side in ((1024 * 1024, 1040), (1024 * 1024 + 1, 1024)):
+        film = film_with_a_jpeg_of(length, 100, (720, 1040))
+        assert Image.open(io.BytesIO(signal(film, 100))).width == side

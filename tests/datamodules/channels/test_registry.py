@@ -107,6 +107,15 @@ def test_the_ends_of_the_ranges_are_allowed(name):
     assert decode(get_channel(name)(noise(20, 30))).ndim == 2
 
 
+def test_an_app_takes_its_settings_as_arguments_too():
+    image = noise(30, 40)
+    assert get_channel("whatsapp(quality=30, side=20)")(image) == get_channel("whatsapp:quality=30,side=20")(image)
+    with pytest.raises(UserError, match=r"^--channel: the arguments of 'whatsapp\(30\)' cannot be read"):
+        get_channel("whatsapp(30)", "--channel")
+    with pytest.raises(UserError, match=r"^--channel: .*qualiti"):
+        get_channel("whatsapp(qualiti=30)", "--channel")
+
+
 def test_a_range_is_drawn_with_both_ends_and_a_seed_draws_another_one():
     image = noise(30, 40)
     both = get_channel("resize:16..17")
