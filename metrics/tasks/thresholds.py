@@ -49,5 +49,7 @@ def choose_threshold(
     else:
         place = 1 + int(np.argmax(true_positive[1:] >= min(sensitivity, 1.0) - 1e-9))
 
-    lower = thresholds[place + 1] if place + 1 < len(thresholds) else 0.0
-    return float(np.clip((thresholds[place] + lower) / 2, 1e-6, 1 - 1e-6))
+    # halfway to the next lower one, where a number lies between them
+    upper, lower = thresholds[place], thresholds[place + 1] if place + 1 < len(thresholds) else 0.0
+    middle = (upper + lower) / 2
+    return float(np.clip(middle if middle > lower else upper, 1e-6, 1 - 1e-6))

@@ -31,6 +31,14 @@ def test_unknown_labels_and_missing_probabilities_count_for_nothing():
         assert choose_threshold(p, y, rule) == choose_threshold(P, Y, rule)
 
 
+def test_the_nearest_probabilities_are_parted():
+    """No float32 lies between two of them, and no double between two doubles, of which the higher one is taken."""
+    for kind in (np.float32, np.float64):
+        p = np.array([0.5, np.nextafter(kind(0.5), kind(1))], kind)
+        threshold = choose_threshold(p, np.array([0.0, 1.0]), ThresholdRule.youden)
+        assert (p.astype(float) >= threshold).tolist() == [False, True]
+
+
 def test_a_threshold_never_calls_everything_or_nothing():
     """Probabilities of 0 and 1: the threshold stays a millionth away from either."""
     assert choose_threshold(np.array([0.0, 0.0, 0.0]), np.array([1, 0, 1]), ThresholdRule.sensitivity) == 1e-6
