@@ -57,7 +57,7 @@ class GuidedBackprop(TorchFunctionMode):
             if lowest == 0:
                 return self._guide(args[0] if args else kwargs["input"]).clamp(max=highest)
             raise _refusal("Hardtanh")
-        name = getattr(func, "__name__", "").rstrip("_")
+        name = getattr(func, "__name__", "").removesuffix("_")
         if name in _SMOOTH:
             raise _refusal(name)
         return func(*args, **kwargs)

@@ -193,7 +193,7 @@ def _subnet(channels: int, outputs: int, bias: float = 0.0) -> nn.Sequential:
     convolutions = [nn.Conv2d(channels, width, 3, padding=1) for width in widths]
     for convolution in convolutions:
         nn.init.normal_(convolution.weight, std=0.01)
-        nn.init.constant_(cast("Tensor", convolution.bias), bias if convolution is convolutions[-1] else 0.0)
+        nn.init.constant_(cast(Tensor, convolution.bias), bias if convolution is convolutions[-1] else 0.0)
     layers = [layer for convolution in convolutions for layer in (convolution, nn.ReLU(inplace=True))]
     return nn.Sequential(*layers[:-1])
 

@@ -79,7 +79,7 @@ class TaskModule(nn.Module):
         self.task = task
         self.head = head
         # A cast, since a ModuleDict's values are any modules to a type checker.
-        self.sums = cast("Mapping[str, TermSum]", nn.ModuleDict({key: TermSum() for key in terms}))
+        self.sums = cast(Mapping[str, TermSum], nn.ModuleDict({key: TermSum() for key in terms}))
         self.scores = scores
 
     @abstractmethod
@@ -192,7 +192,7 @@ class ClassificationTask(TaskModule):
         if self.task.kind is not TaskKind.multiclass:
             return {}
         known = ~targets.targets.isnan().any(dim=1)
-        right = output.argmax(dim=1) == targets.targets.nan_to_num(0.0).argmax(dim=1)
+        right = output.argmax(dim=1) == targets.targets.nan_to_num().argmax(dim=1)
         return {"accuracy": (right & known).sum() / known.sum()}
 
     def score(self, output: Tensor, targets: TaskBatch) -> None:
@@ -274,6 +274,6 @@ def build_tasks(experiment: Experiment, backbone: Backbone) -> Mapping[str, Task
         modules[task.name] = module
 
     try:
-        return cast("Mapping[str, TaskModule]", nn.ModuleDict(modules))
+        return cast(Mapping[str, TaskModule], nn.ModuleDict(modules))
     except KeyError as error:  # a dot, or the name of one of ModuleDict's own methods
         raise UserError(f"tasks: a task cannot have this name: {error.args[0]}") from error

@@ -71,10 +71,8 @@ class BoxScores(Metric):
         self.undefined = self.undefined + defined.count(False)
         matches = match_boxes(found, truths, COCO_IOU)
 
-        # images are numbered as a sampler deals them out to the processes: the order is that of a single one
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-        image = (self.n_images + matches.image) * world + rank
+        # each process numbers its images: sorted stably, all are in the order in which a sampler deals them out
+        image = self.n_images + matches.image
         self.n_images += len(predictions)
 
         rows = np.column_stack([image, matches.score, matches.hit.T]).astype(np.float32)

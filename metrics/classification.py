@@ -79,7 +79,7 @@ class ClassificationScores(Metric):
 
     def choose_thresholds(self, rule: ThresholdRule, sensitivity: float = 0.9) -> dict[str, float]:
         """Return each label's threshold by :func:`.choose_threshold`, on the images of all processes."""
-        with self.sync_context(should_unsync=True, distributed_available=self.distributed_available_fn):
+        with self.sync_context():
             if len(self.logits) == 0:
                 return {}
             logits, targets = self._images()

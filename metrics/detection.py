@@ -124,7 +124,7 @@ def rsna_precision(matches: Matches, score: float) -> np.ndarray:
     submitted = np.bincount(matches.image[is_submitted], minlength=n)
     hits = np.stack([np.bincount(matches.image[is_submitted & hit], minlength=n) for hit in matches.hit])
     union = submitted + matches.truths - hits
-    return np.where(union[0] + hits[0] > 0, (hits / np.maximum(union, 1)).mean(axis=0), np.nan)
+    return np.where(submitted + matches.truths > 0, (hits / np.maximum(union, 1)).mean(axis=0), np.nan)
 
 
 def _average_precision(weight: np.ndarray, hits: np.ndarray, wanted: float) -> float:

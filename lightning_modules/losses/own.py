@@ -46,7 +46,7 @@ class OwnLoss(nn.Module):
             UserError: The function fails, or gives a tensor of another shape.
         """
         known = ~targets.isnan()
-        filled = targets.nan_to_num(0.0).float()
+        filled = targets.nan_to_num().float()
         try:
             losses = self.loss(logits.float(), filled)
         except Exception as error:

@@ -88,7 +88,7 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | Non
     """
     known = ~targets.isnan()
     # NaN is replaced before the loss: behind a mask its gradient would still be NaN.
-    losses = F.binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num(0.0).float(), reduction="none")
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num().float(), reduction="none")
     if weights is not None:
         losses = losses * weights
     return Term((losses * known).sum(), known.sum().float())
@@ -117,7 +117,7 @@ def softmax_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | Non
         tensor(1.0986)
     """
     known = ~targets.isnan().any(dim=1)
-    classes = targets.nan_to_num(0.0).float() * known[:, None]
+    classes = targets.nan_to_num().float() * known[:, None]
     if weights is not None:
         classes = classes * weights
     return Term(-(classes * logits.float().log_softmax(dim=1)).sum(), classes.sum())

@@ -45,7 +45,8 @@ def auroc_interval(truth: np.ndarray, score: np.ndarray, patients: np.ndarray) -
         >>> value, round(low, 3), high
         (1.0, 0.82, 1.0)
     """
-    area = _area(truth, score, patients)
+    ids, places = np.unique(patients, return_inverse=True)
+    area = _area(truth, score, places, len(ids))
     if area is None:
         return Estimate(nan, nan, nan)
     if lacking(truth, patients):
@@ -105,7 +106,7 @@ def lacking(truth: np.ndarray, patients: np.ndarray) -> str:
     return f"{' and '.join(few)}, at least {ENOUGH}{' of each' * (len(few) > 1)} are needed" if few else ""
 
 
-def _area(truth: np.ndarray, score: np.ndarray, patients: np.ndarray, n_patients: int | None = None) -> _Area | None:
+def _area(truth: np.ndarray, score: np.ndarray, patients: np.ndarray, n_patients: int) -> _Area | None:
     """Return the AUROC and the patients' influences; None: a class has no image."""
     truth = np.asarray(truth, bool)
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
@@ -119,9 +120,6 @@ def _area(truth: np.ndarray, score: np.ndarray, patients: np.ndarray, n_patients
     value = float(components[truth].mean())
 
     # summed by patient
-    if n_patients is None:
-        patients = np.unique(patients, return_inverse=True)[1]
-        n_patients = int(patients.max()) + 1
     weights = np.where(truth, 1 / n_positive, 1 / n_negative)
     sums = np.bincount(patients, (components - value) * weights, n_patients)
     return _Area(value, sums, min(len(np.unique(patients[truth])), len(np.unique(patients[~truth]))))

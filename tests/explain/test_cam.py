@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from experiments.errors import UserError
 from experiments.schema import Experiment, Target, Task
-from explain.cam import Cam, engines, methods
+from explain.cam import Cam, engine_title, engines, methods
 from explain.decision import Decision
+from explain.gradcam import GradCam
 from explain.guided import GuidedBackprop
 from lightning_modules.multitask import MultiTaskModule
 
@@ -260,6 +261,63 @@ def test_a_layer_before_a_relu_in_place_keeps_its_own_output(net, images):
     (gradient,) = torch.autograd.grad(net.head("covidx")(output.relu())[:, 2].sum(), output)
     expected = (gradient.mean(dim=(2, 3), keepdim=True) * output.detach()).sum(dim=1).relu()
     torch.testing.assert_close(cam.map, expected)
+
+
+def brightness(module, task, images, decision, target):
+    """An engine of one's own: what it is asked for, as a map of one row."""
+    assert torch.is_grad_enabled()
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    torch.rand(1)
+    numbers = [type(module).__name__ == "Net", task == "covidx", decision.index, list(Target).index(target)]
+    return torch.stack([images.float().mean(dim=(1, 2, 3)), *torch.tensor(numbers).expand(len(images), 4).T], 1)[
+        :, None
+    ]
+
+
+def answered(module, task, images, decision, target):
+    """One that says which logits it explains, and has negative heat."""
+    return GradCam(torch.tensor([[[-1.0, 2.0]]], dtype=torch.float64), torch.ones(1, 3, requires_grad=True))
+
+
+def test_an_engine_of_ones_own_is_asked_for_each_target(net, images):
+    before = state_of(net)
+    cam = Cam("tests.explain.test_cam.brightness")
+    cam.check(net)
+    found = cam.explain(net, "covidx", images, DECISION, list(Target))
+    assert state_of(net) == before
+    for number, target in enumerate(Target):
+        assert found[target].map[:, 0, 1:].tolist() == [[1, 1, 2, number]] * 3
+        torch.testing.assert_close(found[target].map[:, 0, 0], images.float().mean(dim=(1, 2, 3)))
+        assert torch.equal(found[target].logits, logits_of(net, images))
+
+
+def test_an_engine_of_ones_own_may_give_logits(net, images):
+    found = Cam("tests.explain.test_cam.answered")(net, "covidx", images[:1], DECISION)
+    assert (found.map.dtype, found.map.tolist()) == (torch.float32, [[[0, 2]]])
+    assert found.logits.tolist() == [[1, 1, 1]]
+    assert not found.logits.requires_grad
+
+
+def test_an_engine_of_ones_own_that_gives_no_map_is_named(net, images):
+    message = r"^robustness\.engine: tests\.explain\.test_cam\.answered gives \(1, 1, 2\); a map is .* of 3 images$"
+    with pytest.raises(UserError, match=message):
+        Cam("tests.explain.test_cam.answered")(net, "covidx", images, DECISION)
+    with pytest.raises(UserError, match=r"^robustness\.layer: is for engines by name; tests\.explain.*\.answered expl"):
+        Cam("tests.explain.test_cam.answered", "trunk.4")
+
+
+def test_engines_have_the_names_that_people_write():
+    names = ["gradcam", "guided_gradcam", "gradcam++", "eigencam", "tests.explain.test_cam.brightness"]
+    titles = ["Grad-CAM", "Guided Grad-CAM", "Grad-CAM++", "EigenCAM", "brightness"]
+    assert [engine_title(name) for name in names] == titles
+
+
+def test_scorecam_takes_one_image_after_the_other(net, images):
+    """It runs the network on an image, then on its eight channels' masks."""
+    sizes = []
+    net.trunk.register_forward_hook(lambda module, given, output: sizes.append(len(given[0])))
+    Cam("scorecam")(net, "covidx", images, DECISION)
+    assert sizes == [1, 8] * 3
 
 
 @pytest.mark.parametrize(("engine", "meant"), [("gradcam+++", "gradcam++"), ("eigen_cam", "eigencam"), ("Guided", "")])

@@ -1,5 +1,7 @@
 """Guided backpropagation: the rule of rectifiers, and what has no such rule."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -38,15 +40,31 @@ def test_relu6_stops_above_six_too(relu6):
 
 def test_arguments_may_be_named():
     assert gradient(lambda x: F.relu(input=x)) == [0, 1, 0, 1]
+    assert gradient(lambda x: torch.relu(input=x)) == [0, 1, 0, 1]
+    assert gradient(lambda x: F.hardtanh_(input=x, min_val=0.0, max_val=6.0)) == [0, 1, 0, 0]
+    assert gradient(lambda x: F.hardtanh_(x, 0.0)) == [0, 0, 0, 0]
+    with GuidedBackprop():
+        assert F.hardtanh_(X.clone(), 0.0).tolist() == [0, 1, 1, 1]  # torch's default
     assert gradient(lambda x: F.hardtanh(input=x, min_val=0.0, max_val=6.0)) == [0, 1, 0, 0]
     assert gradient(lambda x: F.hardtanh(x, 0.0, max_val=9.0)) == [0, 1, 0, 1]
     assert gradient(lambda x: F.hardtanh(x, min_val=0.0)) == [0, 0, 0, 0]  # from 1 on it is flat
+
+
+def test_a_function_without_a_name_is_called():
+    assert GuidedBackprop().__torch_function__(partial(max, 1), (), (2,)) == 2
 
 
 @pytest.mark.parametrize("limits", [{}, {"min_val": -2.0}, {"min_val": 0.5, "max_val": 3.0}])
 def test_a_hardtanh_that_is_no_rectifier_is_refused(limits):
     with pytest.raises(UserError, match="through Hardtanh it is plain"), GuidedBackprop():
         F.hardtanh(X, **limits)
+    with pytest.raises(UserError, match="through Hardtanh it is plain"), GuidedBackprop():
+        F.hardtanh_(X.clone(), **limits)
+
+
+def test_a_smooth_activation_in_place_is_refused_too():
+    with pytest.raises(UserError, match="through elu it is plain"), GuidedBackprop():
+        F.elu_(X.clone())
 
 
 def test_rectifiers_are_counted_and_a_network_without_one_is_named():

@@ -10,6 +10,11 @@ def test_heat_map_is_divided_by_its_maximum_and_nothing_subtracted():
     assert heat_region(heat_map(raw, (2, 2)))[0].tolist() == [[False, True], [True, True]]  # exactly one half is in
 
 
+def test_each_heat_map_is_divided_by_its_own_maximum():
+    raw = torch.tensor([[[1.0, 2.0], [0.0, 0.0]], [[2.0, 8.0], [0.0, 0.0]]])
+    assert heat_map(raw, (2, 2))[:, 0].tolist() == [[0.5, 1.0], [0.25, 1.0]]
+
+
 def test_heat_map_is_resized_before_it_is_scaled():
     raw = torch.zeros(1, 2, 2)
     raw[0, 0, 0] = 8.0

@@ -48,7 +48,11 @@ def test_the_deciding_task_is_explained_by_its_setting():
 
 def test_the_rule_of_the_decision_holds_for_all_its_labels():
     task, robustness = Task("covidx", "covidx", labels=THREE), Robustness(decision=DecisionRule.argmax)
-    assert TaskDecisions.of(task, robustness).decided(LOGITS[1:2]).tolist() == [[0, 0, 1]]
+    decisions = TaskDecisions.of(task, robustness)
+    assert decisions.decided(LOGITS[1:2]).tolist() == [[0, 0, 1]]
+    assert {each.rule for each in decisions.decisions} == {DecisionRule.argmax}
+    by_threshold = TaskDecisions.of(task, Robustness())
+    assert {each.rule for each in by_threshold.decisions} == {DecisionRule.threshold}
 
 
 @pytest.mark.parametrize(

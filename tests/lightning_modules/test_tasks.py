@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from experiments.batch import TaskBatch
 from experiments.errors import UserError
 from lightning_modules.losses.tasks import Term
 from lightning_modules.multitask import MultiTaskModule
-from lightning_modules.tasks import TermSum
+from lightning_modules.tasks import BoxTask, TermSum
 from tests.helpers.tiny_experiment import batch, experiment
 
 
@@ -24,6 +26,21 @@ def test_task_names_that_no_module_can_have(name):
     settings.tasks, settings.active_tasks = {name: task}, None
     with pytest.raises(UserError, match="cannot have this name"):
         MultiTaskModule(settings)
+
+
+def test_a_kind_that_is_no_task_module_is_named_by_its_setting():
+    settings = experiment()
+    settings.tasks["covidx"].module = "torch.nn.Identity"
+    with pytest.raises(UserError, match=r"^tasks\.covidx\.kind: torch\.nn\.Identity gives a Identity; it must be a"):
+        MultiTaskModule(settings)
+
+
+def test_anchors_grow_with_the_strides_of_the_base_network():
+    """On the paper's pyramid a level's smallest anchors have four strides: here of 16, and of two levels more."""
+    settings = experiment("model.boxes.pyramid=paper")
+    backbone = SimpleNamespace(channels=[8], strides=[16])
+    head = BoxTask(settings.tasks["rsna_boxes"], backbone, settings).head  # ty: ignore[invalid-argument-type]
+    assert [sizes[0] for sizes in head.anchors.sizes] == [64, 128, 256]
 
 
 @pytest.mark.parametrize("objectness", ["true", "false"])

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from experiments.schema import ThresholdRule
 from metrics.classification import ClassificationScores
 from tests.helpers.metrics import assert_processes_add_up
+from tests.helpers.processes import on_two_processes
 
 NAN = float("nan")
 
@@ -161,16 +162,20 @@ def _said(metric: ClassificationScores) -> str:
     return repr((thresholds, scores, metric.choose_thresholds(ThresholdRule.sensitivity, 0.5)))
 
 
-def _share(rank: int, folder: Path) -> None:
-    """One of two processes, with every second image."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+def _share(rank: int) -> tuple[str, int]:
+    """What one of two processes says, with every second image; then how many batches it has itself."""
     metric = ClassificationScores(["a", "b"], softmax=False, decision=("a", 0.5))
     metric.update(LOGITS[rank::2], TARGETS[rank::2])
-    (folder / f"{rank}").write_text(_said(metric))
+    return _said(metric), len(metric.logits)
 
 
 def test_two_processes_have_the_scores_and_thresholds_of_all_images(tmp_path: Path):
-    torch.multiprocessing.start_processes(_share, (tmp_path,), nprocs=2, start_method="fork")
     alone = ClassificationScores(["a", "b"], softmax=False, decision=("a", 0.5))
     alone.update(LOGITS, TARGETS)
-    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text() == _said(alone)
+    assert on_two_processes(_share, tmp_path) == ((_said(alone), 1),) * 2
+
+
+def test_a_decision_stands_beside_the_scores_of_all_labels():
+    metric = ClassificationScores(["a"], softmax=False, decision=("a", 0.5))
+    metric.update(torch.tensor([[2.0], [-1.0]]), torch.tensor([[1.0], [0.0]]))
+    assert {"auroc", "ap", "accuracy", "sensitivity", "ppv", "f1"} <= set(metric.compute())

@@ -45,6 +45,12 @@ def test_centre_disc_by_hand():
     assert centre_disc_iol(region, torch.zeros_like(lung)).isnan().all()
 
 
+def test_lungs_far_from_the_centre_are_lungs():
+    lung, region = torch.zeros(2, 1, 3, 3, dtype=torch.bool)
+    lung[0, 2, 2] = region[0, 0, 0] = True
+    assert centre_disc_iol(region, lung).tolist() == [0]
+
+
 def test_the_disc_has_as_many_pixels_as_the_region():
     """3 x 3 pixels: the middle one is the nearest, the four beside it follow in the order of their rows."""
     lung, region = torch.zeros(3, 3, 3, dtype=torch.bool), torch.zeros(3, 3, 3, dtype=torch.bool)

@@ -43,6 +43,13 @@ def test_argmax_of_three_classes_is_not_the_decision():
     assert (result["score"], result["argmax"]) == (0.0, 50.0)
 
 
+def test_several_batches_are_one():
+    original = torch.tensor([[0.0, -9.0, 1.0], [2.0, 1.0, -1.0], [3.0, 0.0, 1.0], [1.0, -9.0, 2.0]])
+    received = torch.tensor([[2.0, -9.0, 1.0], [1.0, 2.0, 3.0], [3.0, 0.0, -1.0], [1.0, -9.0, -2.0]])
+    assert scored(original, received, [slice(3), slice(3, 4)]) == scored(original, received)
+    assert scored(original, received)["argmax"] == 75
+
+
 def test_nan_is_no_stable_prediction():
     result = scored(logits(float("nan"), 1.0, 1.0), logits(-1.0, 1.0, float("nan")))
     assert (result["n"], result["undefined"], result["score"]) == (1, 2, 0.0)

@@ -130,6 +130,14 @@ def test_a_mean_over_patients_by_hand():
     assert np.isnan(mean_interval(np.array([np.nan]), np.array([0]))).all()
 
 
+@pytest.mark.parametrize("value", [0.3, -0.3, 0.0, 3e5])
+def test_equal_values_tell_nothing_of_others(value):
+    found = mean_interval(np.full(5, value), np.arange(5))
+    assert found.value == pytest.approx(value)
+    assert isnan(found.low)
+    assert isnan(found.high)
+
+
 def test_an_interval_in_log_odds_by_hand():
     """0.9 has log-odds of ln 9 = 2.1972; 0.3 / (0.9 * 0.1) = 3.3333 to either side."""
     assert around(0.9, 0.3, whole=1.0) == pytest.approx((0.9, 0.24303, 0.99605), abs=1e-5)

@@ -40,6 +40,29 @@ def test_the_share_is_a_mean_over_the_images_that_count():
     assert feature.grad[2].eq(0).all()
 
 
+def test_the_penalty_teaches_the_head():
+    """Score 3 mean(f0) + mean(f1), f0 inside, f1 outside: w1 / (w0 + w1) = 1/4; its derivatives are -1/16 and 3/16."""
+    feature = torch.zeros(1, 2, 1, 2)
+    feature[0, 0, 0, 0] = feature[0, 1, 0, 1] = 1.0
+    lungs = torch.tensor([[[True, False]]])
+    head = torch.nn.Conv2d(2, 1, 1, bias=False)
+    head.weight.data = torch.tensor([3.0, 1.0]).view(1, 2, 1, 1)
+    share = heat_outside(feature.requires_grad_(), head, lambda maps: maps.mean(dim=(1, 2, 3)), lungs)
+    share.backward()
+    assert share.item() == pytest.approx(1 / 4)
+    assert head.weight.grad.flatten().tolist() == pytest.approx([-1 / 16, 3 / 16])
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1e4])
+def test_the_share_does_not_depend_on_how_much_heat_there_is(scale):
+    feature = torch.zeros(1, 2, 2, 2)
+    feature[0, 0] = torch.tensor([[3.0, 0], [0, 1]]) * scale
+    lungs = torch.zeros(1, 4, 4, dtype=torch.bool)
+    lungs[:, :, :2] = True
+    share = heat_outside(feature.requires_grad_(), torch.nn.Identity(), scored, lungs)
+    assert share.item() == pytest.approx(1 / 4)
+
+
 def test_half_precision_gives_a_share_in_float32():
     feature = torch.zeros(1, 2, 2, 2, dtype=torch.bfloat16)
     feature[0, 0] = torch.tensor([[3.0, 0], [0, 1]])

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -14,6 +12,7 @@ from torch import nn
 from experiments.models.schema import BoxHeadSettings
 from lightning_modules.heads import BoxHead, BoxOutput
 from lightning_modules.losses import tasks as losses
+from tests.helpers.processes import on_two_processes
 
 NAN = float("nan")
 
@@ -180,31 +179,19 @@ TARGETS = torch.tensor(
 )  # one is known to the first process, three to the other
 
 
-def gradient_on_half(rank: int, meeting: Path, gradients) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+def gradient_on_half(rank: int) -> float:
     weight = torch.tensor(0.5, requires_grad=True)
     half = slice(3 * rank, 3 * rank + 3)
     terms = {"loss": losses.sigmoid_cross_entropy(weight * LOGITS[half], TARGETS[half])}
     losses.share_counts(terms)["loss"].mean.backward()
-    gradients.put(float(weight.grad))
-    dist.destroy_process_group()
+    return float(weight.grad)
 
 
 def test_two_processes_have_the_gradient_of_one(tmp_path: Path):
     """As DDP averages them; each divided by its own count, the one label of the first would count as much as three."""
     weight = torch.tensor(0.5, requires_grad=True)
     losses.sigmoid_cross_entropy(weight * LOGITS, TARGETS).mean.backward()
-    context = multiprocessing.get_context("fork")
-    gradients = context.Queue()
-    processes = [
-        context.Process(target=gradient_on_half, args=(rank, tmp_path / "meeting", gradients)) for rank in (0, 1)
-    ]
-    for process in processes:
-        process.start()
-    mean = sum(gradients.get(timeout=300) for _ in processes) / 2
-    for process in processes:
-        process.join()
-    close(weight.grad, mean)
+    close(weight.grad, sum(on_two_processes(gradient_on_half, tmp_path)) / 2)
 
 
 def test_alone_a_process_keeps_its_counts():

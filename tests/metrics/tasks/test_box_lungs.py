@@ -39,6 +39,19 @@ def test_a_score_of_a_half_and_two_fifths_in_the_lungs_suffice():
     assert (got["n"], got["score"]) == (1, 0)
 
 
+def test_a_centre_on_the_left_or_upper_edge_is_in_the_box_and_on_the_others_not():
+    region = box_regions(torch.tensor([[0.5, 1.5, 2.5, 3.5]]), (5, 4))[0]
+    assert region.nonzero().tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
+
+
+def test_masks_need_not_be_square():
+    """The box takes columns 4 to 7 of 8, all below the first row of 4; lung are rows 0 and 1."""
+    lung = torch.zeros(1, 4, 8, dtype=torch.bool)
+    lung[:, :2] = True
+    got = scored([predicted((4, 1, 8, 4))], lung)
+    assert (got["n"], got["mean"]) == (1, pytest.approx(1 / 3, abs=1e-6))
+
+
 def test_processes_add_up():
     shares = ([predicted((0, 0, 4, 10))], lungs(4)), ([predicted((5, 0, 9, 10)), predicted()], lungs(4, 0))
     assert_processes_add_up(BoxesOutOfLungs, *shares)
