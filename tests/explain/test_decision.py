@@ -125,7 +125,7 @@ def test_of_takes_the_labels_column_from_the_task():
 @pytest.mark.parametrize(
     ("task", "robustness", "says"),
     [
-        (Task(name="nodule", labels=["Nodule"]), Robustness(), "no label 'COVID-19'; it has: Nodule"),
+        (Task(name="nodule", labels=["Nodule", "Mass"]), Robustness(), "no label 'COVID-19'; it has: Nodule, Mass"),
         (Task(name="b", kind=TaskKind.boxes), Robustness(), "predicts boxes"),
         (Task(name="t", labels=["COVID-19"]), Robustness(threshold=1.5), "robustness.threshold: 1.5"),
         (Task(name="t", labels=["COVID-19"]), Robustness(decision=DecisionRule.argmax), "argmax needs two labels"),

@@ -33,22 +33,33 @@ def test_a_photo_of_a_screen_differs_by_content_and_keeps_the_picture():
 
 
 def test_a_photo_is_the_same_in_every_process_and_version():
-    """Size and grey levels of its sixteenths, then how much neighbours differ and how alike they are.
+    """Size, grey levels of its sixteenths and of some pixels, then how much neighbours differ and how alike they are.
 
     These figures may change with a reason alone: what was measured with the channel would be of another one.
     """
     y, x = np.mgrid[:150, :200]
     film = (30 + (x > 100) * 90 + (y > 75) * 60 + (x + y) % 7 * 5).astype(np.uint8)
-    for seed, shape, levels, apart, alike in PHOTOS:
+    for seed, shape, levels, grains, apart, alike in PHOTOS:
         photo = decode(camera(film, seed)).astype(float)
         assert photo.shape == shape
         rows, columns = (np.linspace(0, side, 5).astype(int) for side in shape)
         blocks = [[photo[a:b, c:d].mean() for c, d in pairwise(columns)] for a, b in pairwise(rows)]
         np.testing.assert_allclose(blocks, levels, atol=0.3)
         assert (np.diff(photo, axis=1).std(), np.diff(photo, axis=0).std()) == pytest.approx(apart, rel=0.02)
+        assert photo[300::300, 300::300].tolist() == [pytest.approx(row, abs=3) for row in grains]
         cut = photo[shape[0] // 3 :, shape[1] // 3 :][:64, :64]
         assert np.corrcoef(cut[:, :-1].ravel(), cut[:, 1:].ravel())[0, 1] == pytest.approx(alike, abs=0.01)
     assert camera(film) == camera(film, 0)
+
+
+def test_a_monitor_shows_a_film_with_more_pixels_than_its_own_by_means():
+    """Every third column of the left half is white, so that it has a third of the right half's light."""
+    film = np.zeros((200, 4320), np.uint8)
+    film[:, 2:2160:3] = film[:, 2160:] = 255
+    photo = decode(camera(film)).astype(float)
+    middle, width = photo[photo.shape[0] // 2 - 20 :][:40], photo.shape[1]
+    left, right = (middle[:, part * width // 4 - 50 :][:, :100].mean() for part in (1, 3))
+    assert left / right == pytest.approx((1 / 3) ** (1 / 2.2), abs=0.03)
 
 
 def test_a_screenshot_is_halved_by_block_means_and_then_bilinear():
@@ -72,6 +83,7 @@ PHOTOS = (
             [106.75, 122.45, 223.46, 181.82],
             [86.77, 100.7, 184.56, 153.79],
         ],
+        [[73, 69, 160, 157, 61], [125, 136, 239, 226, 60], [118, 127, 228, 229, 51]],
         (4.036, 4.048),
         0.858,
     ),
@@ -84,6 +96,7 @@ PHOTOS = (
             [109.36, 126.59, 229.08, 192.35],
             [96.47, 107.73, 177.31, 151.08],
         ],
+        [[61, 68, 165, 159, 145], [70, 66, 159, 151, 156], [125, 121, 223, 216, 236], [51, 58, 61, 55, 58]],
         (4.066, 4.049),
         0.8898,
     ),

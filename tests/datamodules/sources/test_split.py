@@ -46,6 +46,17 @@ def test_patients_are_disjoint_and_lists_respected(tables_rows, fraction, seed, 
         pd.testing.assert_series_equal(again[name].sort_index(), split, check_names=False)
 
 
+def test_patients_who_were_drawn_for_a_smaller_table_count_in_a_larger_one() -> None:
+    """One of a and b and one of c and d are drawn for their own tables: as many as a third has to give, or more."""
+    first, second, three = [table(*[(name, "train_val") for name in names]) for names in ("ab", "cd", "abe")]
+    both = table(*[(name, "train_val") for name in "abcd"])
+    for seed in range(8):
+        splits = patient_disjoint({"first": first, "three": three}, 0.3, seed)
+        assert splits["three"].tolist().count("val") == splits["first"].tolist().count("val") == 1
+        splits = patient_disjoint({"first": first, "second": second, "both": both}, 0.3, seed)
+        assert splits["both"].tolist().count("val") == 2
+
+
 def test_first_claim_wins_and_losses_follow() -> None:
     tables = {
         "wacxr": table(("w", "test"), source="wacxr"),
