@@ -86,6 +86,12 @@ def test_a_classification_tasks_epoch_is_the_mean_over_what_is_known():
     assert task.compute() == {}
 
 
+def test_a_classification_head_reads_the_last_map():
+    module = MultiTaskModule(experiment()).eval()
+    maps, task = module.features(batch(0).images), module.tasks["covidx"]
+    assert torch.equal(task([None, maps[-1]]), task.head(maps[-1]))
+
+
 def test_a_softmax_says_how_many_of_the_known_images_of_a_batch_are_right():
     task = MultiTaskModule(experiment("tasks.covidx.kind=multiclass")).tasks["covidx"]
     nan = float("nan")

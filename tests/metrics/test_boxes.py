@@ -82,13 +82,18 @@ def test_two_processes_score_all_images_once(tmp_path):
     assert on_two_processes(_share, tmp_path) == (expected, expected)
 
 
-def test_processes_whose_images_are_dealt_out_in_turns_keep_their_order():
-    """Of 60 equally sure detections the first 40 are found: precision 1 up to a recall of 2/3."""
-    first, second = BoxScores(), BoxScores()
-    for metric in (first, second):
-        metric.update([image([A], [0.5])] * 20 + [image([B], [0.5])] * 10, [torch.tensor([A])] * 30)
-    first.merge_state(second)
-    assert float(first.compute()["map"]) == pytest.approx(67 / 101)
+def _all_or_nothing(rank: int) -> float:
+    """The first of two processes finds all of its 40 boxes, the other one none, all equally sure."""
+    metric = BoxScores()
+    metric.update([image([B if rank else A], [0.5])] * 40, [torch.tensor([A])] * 40)
+    return float(metric.compute()["map"])
+
+
+def test_images_that_are_dealt_out_in_turns_keep_their_order(tmp_path):
+    """Found and missed alternate."""
+    alone = BoxScores()
+    alone.update([image([A], [0.5]), image([B], [0.5])] * 40, [torch.tensor([A])] * 80)
+    assert on_two_processes(_all_or_nothing, tmp_path) == (float(alone.compute()["map"]),) * 2
 
 
 def test_the_images_of_a_batch_keep_their_order():

@@ -63,6 +63,15 @@ def test_the_share_does_not_depend_on_how_much_heat_there_is(scale):
     assert share.item() == pytest.approx(1 / 4)
 
 
+def test_gradients_too_small_for_half_precision_count():
+    feature = torch.zeros(1, 2, 2, 2, dtype=torch.float16)
+    feature[0, 0] = torch.tensor([[3.0, 0], [0, 1]])
+    lungs = torch.zeros(1, 4, 4, dtype=torch.bool)
+    lungs[:, :, :2] = True
+    share = heat_outside(feature.requires_grad_(), torch.nn.Identity(), lambda z: 1e-8 * scored(z.float()), lungs)
+    assert share.item() == pytest.approx(1 / 4)
+
+
 def test_half_precision_gives_a_share_in_float32():
     feature = torch.zeros(1, 2, 2, 2, dtype=torch.bfloat16)
     feature[0, 0] = torch.tensor([[3.0, 0], [0, 1]])

@@ -30,13 +30,13 @@ def each_label(logits, targets):
 
 def test_an_image_of_which_a_class_is_unknown_counts_in_no_label_of_a_softmax():
     """Of labels that do not exclude each other the known ones count."""
-    logits, targets = torch.zeros(2, 2), torch.tensor([[1.0, float("nan")], [0.0, 1.0]])
+    logits, targets = torch.zeros(3, 2), torch.tensor([[1.0, float("nan")], [0.0, 1.0], [1.0, 0.0]])
     softmax = OwnLoss(each_label, Task("a", kind=TaskKind.multiclass))(logits, targets)
-    assert (softmax.total.item(), softmax.count.item()) == (1, 2)
+    assert (softmax.total.item(), softmax.count.item()) == (2, 4)
     sigmoid = OwnLoss(each_label, Task("a"))(logits, targets)
-    assert (sigmoid.total.item(), sigmoid.count.item()) == (2, 3)
+    assert (sigmoid.total.item(), sigmoid.count.item()) == (3, 5)
     weighted = OwnLoss(each_label, Task("a"))(logits, targets, torch.tensor([3.0, 5.0]))
-    assert (weighted.total.item(), weighted.count.item()) == (3 + 5, 3)
+    assert (weighted.total.item(), weighted.count.item()) == (3 + 5 + 3, 5)
 
 
 def test_a_loss_of_images_leaves_out_those_of_which_a_label_is_unknown():
