@@ -16,9 +16,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
 
-from datamodules.channels.phone_apps import whatsapp, whatsapp_web
+from datamodules.channels.phone_apps import whatsapp_web
+from datamodules.channels.registry import get_channel
 from datamodules.demo.films import Film
 from datamodules.sources.chexpert import LABELS as CHEXPERT_LABELS
+
+# WaCXR's way to the phone: the films have 256 px, which WhatsApp would leave whole, and hardly an answer would change. So
+# a preview is sent, a quarter as wide; of a real film WhatsApp keeps about half.
+PHONE = "resize:64+whatsapp"
 
 # NIH's findings in the words of others
 _CHEXPERT_CLASS = {
@@ -163,7 +168,8 @@ def write_nih(root: Path, films: list[Film]) -> None:
 
 
 def write_wacxr(root: Path, films: list[Film]) -> None:
-    """Write WaCXR: the COVIDx test images as PNG, and what the simulated WhatsApp makes of each."""
+    """Write WaCXR: the COVIDx test images as PNG, and what a simulated phone makes of each (:data:`PHONE`)."""
+    send = get_channel(PHONE)
     for film in films:
         if not film.covidx or film.split != "test":
             continue
@@ -171,7 +177,7 @@ def write_wacxr(root: Path, films: list[Film]) -> None:
         _write_image(root / "covid_binary_test" / f"{name}.png", film.published.image)
         received = root / "covid_binary_test_whatsapp" / f"{name}.jpeg"
         received.parent.mkdir(parents=True, exist_ok=True)
-        received.write_bytes(whatsapp(film.published.image))
+        received.write_bytes(send(film.published.image))
 
 
 def write_received(root: Path, films: list[Film]) -> None:

@@ -27,7 +27,7 @@ from datamodules.demo.layouts import (
 from experiments.errors import UserError
 
 MARKER = ".covidmt-demo.json"
-_VERSION = 5  # of what is drawn and written; raise it so that older demo sets are written anew
+_VERSION = 6  # of what is drawn and written; raise it so that older demo sets are written anew
 _MIN_PATIENTS, _MIN_SIZE = 48, 32
 
 

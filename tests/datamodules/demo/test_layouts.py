@@ -2,6 +2,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pydicom
 
@@ -79,8 +80,9 @@ def test_wacxr_pairs_the_covidx_test_images(demo):
     for name in originals:
         received = grey(demo / "wacxr/covid_binary_test_whatsapp" / name.with_suffix(".jpeg"))
         original = grey(demo / "wacxr/covid_binary_test" / name)
-        assert received.shape == original.shape
-        assert 0 < np.abs(received.astype(int) - original).mean() < 8
+        assert max(received.shape) in (63, 64)
+        small = cv2.resize(original, received.shape[::-1], interpolation=cv2.INTER_AREA)
+        assert 0 < np.abs(received.astype(int) - small).mean() < 8
 
 
 def test_the_sets_of_others_are_read(demo):
