@@ -21,8 +21,8 @@ from datamodules.channels.registry import get_channel
 from datamodules.demo.films import Film
 from datamodules.sources.chexpert import LABELS as CHEXPERT_LABELS
 
-# WaCXR's way to the phone: the films have 256 px, which WhatsApp would leave whole, and hardly an answer would change. So
-# a preview is sent, a quarter as wide; of a real film WhatsApp keeps about half.
+# WaCXR's way to the phone: WhatsApp would leave films of 256 px nearly as they are, and hardly an answer would change.
+# So a preview is sent, a quarter as wide; of a real film WhatsApp keeps about half.
 PHONE = "resize:64+whatsapp"
 
 # NIH's findings in the words of others
