@@ -9,7 +9,7 @@ from experiments.batch import TaskBatch
 from experiments.errors import UserError
 from lightning_modules.losses.tasks import Term
 from lightning_modules.multitask import MultiTaskModule
-from lightning_modules.tasks import BoxTask, TermSum
+from lightning_modules.tasks import BoxTask, ClassificationTask, TermSum
 from tests.helpers.tiny_experiment import batch, experiment
 
 
@@ -84,6 +84,13 @@ def test_a_classification_tasks_epoch_is_the_mean_over_what_is_known():
     assert task.compute()["loss"].item() == pytest.approx(0.693147)
     task.reset()
     assert task.compute() == {}
+
+
+def test_the_deciding_task_alone_is_scored_by_the_decision():
+    tasks = MultiTaskModule(experiment("robustness.threshold=0.3")).tasks
+    decisions = {name: task.scores.decision for name, task in tasks.items() if isinstance(task, ClassificationTask)}
+    assert decisions.pop("covidx") == ("COVID-19", 0.3)
+    assert set(decisions.values()) == {None}
 
 
 def test_a_classification_head_reads_the_last_map():
