@@ -453,7 +453,11 @@ OWN_TABLES = [
         "relative to it"),
     own("an absolute path", "/etc/passwd,train,1,0,0,,,,",
         ", line 32: '/etc/passwd' does not lie below HERE/data/own; files of a data set are named relative to it"),
-    own("label", "1.png,train,yes,0,0,,,,", ", line 32: normal is 'yes'; allowed: 1, 0 or blank (unknown)"),
+    own(
+        "label",
+        "1.png,train,yes,0,0,,,,",
+        ", line 32: normal is 'yes'; allowed: 1, 0 or blank (unknown); a column of words is named by label_column",
+    ),
     own("split", "1.png,trian,1,0,0,,,,", ", line 32: split is 'trian'; allowed: train, val or test"),
     own("an image twice", "1.png,train,1,1,1,,,,", ": the rows of 1.png disagree about patient, split or labels"),
     own("an image twice, spelt otherwise", "./0.png,test,1,0,0,,,,",

@@ -19,6 +19,8 @@ from experiments.errors import UserError
 from experiments.names import printable
 from experiments.source_schema import CsvSource
 
+WORDS = "a column of words is named by label_column"  # the remedy where it is taken for one of 1 and 0
+
 
 def read_user_csv(source: CsvSource, name: str, patients: PatientRegistry, notes: SourceNotes) -> pd.DataFrame:
     r"""Read a CSV into a sample table; see :class:`~experiments.schema.CsvSource` for the settings.
@@ -60,7 +62,8 @@ def read_user_csv(source: CsvSource, name: str, patients: PatientRegistry, notes
         raise UserError(f"{key}: 'labels' and 'label_column' exclude each other")
     repeated = [column for column in columns if columns.count(column) > 1]
     if repeated:
-        raise UserError(f"{key}: the column {repeated[0]!r} is named for several things")
+        remedy = f"; {WORDS}" if repeated[0] in source.labels.values() else ""
+        raise UserError(f"{key}: the column {repeated[0]!r} is named for several things{remedy}")
     words = [source.label_column] if source.label_column else []
     rows = read_csv(path, columns, separator=source.separator, words=words)
     blank = rows[source.image_column].isna()
@@ -141,7 +144,8 @@ def _labels(rows: pd.DataFrame, source: CsvSource, path: Path) -> pd.DataFrame:
     columns = {}
     for label, column in source.labels.items():
         values = pd.to_numeric(rows[column], errors="coerce")
-        _refuse(~values.isin([0, 1]) & rows[column].notna(), rows[column], path, "1, 0 or blank (unknown)")
+        allowed = f"1, 0 or blank (unknown); {WORDS}"
+        _refuse(~values.isin([0, 1]) & rows[column].notna(), rows[column], path, allowed)
         columns[label] = values.astype(float)
     return pd.DataFrame(columns, index=rows.index)
 

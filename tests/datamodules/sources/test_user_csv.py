@@ -96,6 +96,11 @@ def test_a_row_a_box(tmp_path: Path) -> None:
         ("image,y\nx/a.png,1\n", {"labels": {"y": "z"}}, "no column 'z'; it has 'image', 'y'"),
         ("image,y\nx/a.png,yes\n", {"labels": {"y": "y"}}, "line 2: y is 'yes'; allowed: 1, 0 or blank"),
         (
+            "image,y\nx/a.png,left\n",
+            {"labels": {"left": "y", "right": "y"}},
+            "the column 'y' is named for several things; a column of words is named by label_column",
+        ),
+        (
             "image,s\nx/a.png,train\nx/b.png,dev\n",
             {"split_column": "s"},
             "line 3: s is 'dev'; allowed: train, val or test",
