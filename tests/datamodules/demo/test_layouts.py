@@ -80,7 +80,7 @@ def test_wacxr_pairs_the_covidx_test_images(demo):
     for name in originals:
         received = grey(demo / "wacxr/covid_binary_test_whatsapp" / name.with_suffix(".jpeg"))
         original = grey(demo / "wacxr/covid_binary_test" / name)
-        assert max(received.shape) in (63, 64)
+        assert 60 <= max(received.shape) <= 64
         small = cv2.resize(original, received.shape[::-1], interpolation=cv2.INTER_AREA)
         assert 0 < np.abs(received.astype(int) - small).mean() < 8
 
