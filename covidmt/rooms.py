@@ -38,7 +38,7 @@ def foreign_room() -> str | None:
 
 @contextmanager
 def quick_imports() -> Generator[None]:
-    """Where a command imports what it works with: garbage is not looked for meanwhile, a seventh of the time.
+    """Where a command imports what it works with: garbage is not looked for meanwhile, which would take its time.
 
     PyTorch and the libraries around it are a million objects that stay, and Python looks through all of them time and
     again while they come.

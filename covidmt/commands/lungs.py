@@ -42,9 +42,10 @@ def cross_validate(
     folds: Annotated[int, typer.Option(help="Number of folds; a patient's images stay in one.")] = 5,
 ) -> None:
     """Train and score a lung experiment fold by fold, and print the mean Dice per image with its interval."""
+    from experiments.load import load_lungs_experiment
+
     with quick_imports():
         from covidmt.lungs.scores import cross_validate
-    from experiments.load import load_lungs_experiment
 
     cross_validate(load_lungs_experiment(experiment, overrides or []), folds)
 

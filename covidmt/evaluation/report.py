@@ -256,9 +256,8 @@ def _chapter_words(title: str, evaluation: Evaluation) -> list[str]:
         task = experiment.tasks[experiment.robustness.task]
         own = first.answers.tasks.get(task.name)
         same = task.source == pairs.source and own is not None and len(own.targets) == pairs.n
-        words = [f"Those of task {task.name} are the originals above."] if same else []
-        words += [two_accuracies(evaluation)] if two_accuracies(evaluation) else []
-        return [*words, "What depends on the share of positives holds for each label's share among them."]
+        words = [f"Those of task {task.name} are the originals above." if same else "", two_accuracies(evaluation)]
+        return [*filter(None, words), "What depends on the share of positives holds for each label's share among them."]
     return []
 
 
