@@ -138,6 +138,7 @@ class Store:
                 before.append(identity)
             spelling = f"{path.parent}{'/.' * before.index(identity)}/{path.name}"
             uri = self.uri.replace(str(path), spelling, 1)
+        logging.getLogger("mlflow.store.db.utils").addFilter(_is_not_raised)
         with self.explaining():
             return MlflowClient(tracking_uri=uri)
 
@@ -350,6 +351,11 @@ def _require_plain(path: Path) -> Path:
             "or MLFLOW_TRACKING_URI"
         )
     return path
+
+
+def _is_not_raised(record: logging.LogRecord) -> bool:
+    """Return False for an error that MLflow logs with its traceback and raises as well: who catches it explains it."""
+    return record.exc_info is None
 
 
 def _create_database(path: Path) -> None:

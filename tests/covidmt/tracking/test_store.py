@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from covidmt.tracking.store import Store, network_file_system
 from experiments.errors import UserError
@@ -156,6 +157,21 @@ def test_a_locked_database_is_one_sentence(tmp_path: Path, capfd: pytest.Capture
         other.execute("begin exclusive")
         with pytest.raises(UserError, match="another program holds the database; end it, or wait for it"):
             store.open_experiment("covidmt")
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_an_error_inside_the_database_is_raised_and_not_logged_as_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+):
+    store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    store.prepare()
+    client = store.client
+    experiment = client.create_experiment("covidmt")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("drop table runs")
+    with pytest.raises(MlflowException, match="no such table: runs"):
+        client.search_runs([experiment])
+    assert not caplog.records
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
