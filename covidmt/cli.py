@@ -35,13 +35,15 @@ from experiments.names import printable
 from experiments.secrets import hiding
 from experiments.trainer.loudness import loudness
 
+_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="covidmt",
     help="Chest X-ray models that must survive a phone: train, and measure prediction instability (PI) and "
     "out-of-lung saliency (OLS).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_HELP,
 )
 
 
@@ -108,8 +110,8 @@ def command_line() -> Any:
 
 
 def _name_values(command: Any) -> None:
-    """Name the arguments, and the values of options, that their commands left without a name."""
-    for option in command.params:
+    """Name the arguments, and the values of options, that their commands left without a name; a switch has none."""
+    for option in command.get_params(typer.Context(command, **_HELP)):
         kind = getattr(option, "type_descriptor", None)
         if option.metavar is None and option.param_type_name == "argument":
             option.metavar = str(option.name).upper()

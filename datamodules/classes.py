@@ -12,6 +12,7 @@ import pandas as pd
 from datamodules.reading.labels import label_key
 from datamodules.sources.table import label_columns
 from experiments.schema import SplitPolicy, Task, TaskKind
+from metrics.inference.auroc import ENOUGH
 
 FEW = 2  # validation images of a class, below which its scores say nothing
 _ALIKE = 0.8  # of two labels' letters, from which one may be a misspelling of the other
@@ -109,6 +110,29 @@ def describe_few_validation_images(
                 worth = "scores say nothing" if count else "AUROC is undefined"
                 each = f"{number} validation image is {again.join(names)}"
                 sentences.append(f"tasks.{task.name}: {each}: {whose} {worth}; {remedy}")
+    return sentences
+
+
+def describe_few_patients(task: Task, label: str, table: pd.DataFrame) -> list[str]:
+    """Name the splits with too few patients, with a label or without it, to judge a network on; a sentence each.
+
+    Example:
+        >>> table = pd.DataFrame({"split": "val", "patient": list("aabc"), "sick": [1.0, 1.0, 0.0, 0.0]})
+        >>> describe_few_patients(Task("t", "own", labels=["sick"]), "sick", table)
+        ['tasks.t: val has 1 patient with sick and 2 without: fewer than 10 of either cannot judge a network, ...']
+    """
+    if label not in table:
+        return []
+    sentences = []
+    for split in ("val", "test"):
+        known = table[(table["split"] == split) & table[label].notna()]
+        positive, negative = (known.loc[known[label] == value, "patient"].nunique() for value in (1, 0))
+        if len(known) and min(positive, negative) < ENOUGH:
+            sentences.append(
+                f"tasks.{task.name}: {split} has {positive} patient{'s' if positive != 1 else ''} with {label} and "
+                f"{negative} without: fewer than {ENOUGH} of either cannot judge a network, and an evaluation gives "
+                "no interval then"
+            )
     return sentences
 
 

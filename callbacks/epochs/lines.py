@@ -22,9 +22,10 @@ HEARTBEAT = 300.0  # seconds between two lines of one epoch, where nobody sees t
 class EpochLines(Callback):
     """Print a line after every validation, and every five minutes where the output is no terminal.
 
-    ``epoch 3/25  12:41  8.1 steps/s  loss 0.412  AUROC 0.931  accuracy 0.840  PI 2.9 %  OLS 14.7 %  *``: the time is
-    that of the clock (with the date in a file), the loss the mean over the training batches since the last line, ``*``
-    marks the best epoch so far. The first process prints; a quiet command prints nothing.
+    ``epoch 3/25  12:41  8.1 steps/s  train loss 0.412  AUROC 0.931  accuracy 0.840  PI 2.9 %  OLS 14.7 %  *``: the time
+    is that of the clock (with the date in a file), the loss the mean over the training batches since the last line; the
+    rest is of the validation, and ``*`` marks the best epoch so far. Epochs are counted from 1, in MLflow from 0. The
+    first process prints; a quiet command prints nothing.
 
     Args:
         history: It remembers the validations; this callback comes after it.
@@ -99,7 +100,7 @@ class EpochLines(Callback):
         parts = [f"epoch {trainer.current_epoch + 1}{epochs}", now]
         if self._batches:
             speed = (trainer.global_step - self._first_step) / max(self.clock() - self._since, 1e-9)
-            parts += [f"{speed:.3g} steps/s", f"loss {float(self._loss) / self._batches:.4g}"]
+            parts += [f"{speed:.3g} steps/s", f"train loss {float(self._loss) / self._batches:.4g}"]
         self.write("  ".join([*parts, text]).rstrip())
         self._begin(trainer.global_step)
 

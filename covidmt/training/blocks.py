@@ -80,14 +80,17 @@ def describe_data(experiment: Experiment, datamodule: MultiTaskDataModule) -> st
 
 
 def describe_pairs(experiment: Experiment, datamodule: MultiTaskDataModule) -> str:
-    """Return how many pairs of which source decide PI and OLS, in validation and test."""
+    """Return how many pairs of which source decide PI and OLS, in validation and test, and how they were made."""
     pairs = experiment.data.pairs
-    words = [f"val {len(datamodule.pair_dataset('val')):,} of {pairs.val_sources[0]} through {pairs.channel}"]
-    first = next(iter(pairs.test_sources), None)
-    if first in datamodule.tables:
-        words.append(f"test {len(datamodule.pair_dataset('test')):,} of {first}")
-    elif first is not None:
-        words.append(f"test none ({first} is not there)")
+    words = []
+    for split in ("val", "test"):
+        source = next(iter(pairs.sources_of(split)), None)
+        if source in datamodule.tables:
+            dataset = datamodule.pair_dataset(split)
+            way = f"through {pairs.channel} (simulated)" if dataset.channel else "as received"
+            words.append(f"{split} {len(dataset):,} of {source} {way}")
+        elif source is not None:
+            words.append(f"{split} none ({source} is not there)")
     return f"pairs: {', '.join(words)}"
 
 

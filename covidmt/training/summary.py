@@ -9,6 +9,7 @@ from typing import NamedTuple
 from callbacks.epochs.history import MetricHistory
 from experiments.printing.tables import WholeTable
 from experiments.schema import Experiment, PrivacyUnit, Task, TaskKind
+from metrics.inference.auroc import ENOUGH
 from metrics.intervals import wilson
 from metrics.paired import SIDES
 from metrics.tasks.localisation import LOCALISED_IOU
@@ -125,7 +126,8 @@ def summary_table(experiment: Experiment, history: MetricHistory, monitor: str, 
 
     The deciding task has accuracy, sensitivity, PPV and F1, too. Columns are the best and the last validation epoch,
     and the test set. 95 % intervals stand behind the scores: of the decision's on the test set, of PI, LI and OLS
-    wherever they were logged. A score that one column has and another has not is a dash with its reason.
+    wherever they were logged. A score that one column has and another has not is a dash with its reason. Epochs are
+    counted from 1, as in the lines of a training.
 
     Args:
         experiment: Whose training it was.
@@ -138,9 +140,9 @@ def summary_table(experiment: Experiment, history: MetricHistory, monitor: str, 
     last = history.validations[-1] if history.validations else None
     columns: list[tuple[str, dict[str, float], str]] = []
     if best is not None:
-        columns.append((f"best val\n(epoch {best[0]})", best[1], "val/"))
+        columns.append((f"best val\n(epoch {best[0] + 1})", best[1], "val/"))
     if last is not None and last is not best:
-        columns.append((f"last val\n(epoch {last[0]})", last[1], "val/"))
+        columns.append((f"last val\n(epoch {last[0] + 1})", last[1], "val/"))
     if history.test:
         columns.append(("test (best)", history.test, "test/"))
 
@@ -192,11 +194,28 @@ def decision_counts(metrics: Mapping[str, float], prefix: str, task: Task, label
     )
 
 
+def one_answer(metrics: Mapping[str, float], prefix: str, task: Task, label: str) -> str:
+    """Say that a network decides all images alike, so that its stability is no merit; empty where it does not.
+
+    Example:
+        >>> confusion = {"test/t/confusion/a/b": 4.0, "test/t/confusion/b/b": 6.0}
+        >>> one_answer(confusion, "test/", Task("t", "s", labels=["a", "b"]), "a")
+        'all 10 images get the same answer (not a): a low PI is no merit here, accuracy is the share of one class'
+    """
+    counts = decision_counts(metrics, prefix, task, label)
+    if not counts.images > 1 or counts.called not in (0, counts.images):
+        return ""
+    answer = label if counts.called else f"not {label}"
+    worth = "a low PI is no merit here, accuracy is the share of one class"
+    return f"all {counts.images:.0f} images get the same answer ({answer}): {worth}"
+
+
 def decision_interval(score: str, value: float, counts: DecisionCounts, patients: float) -> str:
     """Write a score's 95 % interval behind a space: Wilson's over patients; or why there is none; or nothing.
 
     Several images of a patient count as one, as if they were all alike. An AUROC's is Wilson's over the rarer class, an
-    upper bound of its variance whatever the distributions (Birnbaum & Klose, Ann Math Stat 1957). F1 grows with the
+    upper bound of its variance whatever the distributions (Birnbaum & Klose, Ann Math Stat 1957); it needs as many
+    patients of each class as ``covidmt evaluate`` asks for. F1 grows with the
     Jaccard index J = TP / (TP + FP + FN), a share of images: F1 = 2 J / (1 + J).
 
     Args:
@@ -214,7 +233,7 @@ def decision_interval(score: str, value: float, counts: DecisionCounts, patients
     n = counts.denominators()[score]
     if not isfinite(value) or not isfinite(n):
         return ""
-    if score == "AUROC" and n * patients < 2:
+    if score == "AUROC" and n * patients < ENOUGH:
         return f" (not enough {'positives' if 2 * counts.positive <= counts.images else 'negatives'})"
 
     share = value / (2 - value) if score == "F1" else value

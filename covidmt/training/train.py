@@ -46,7 +46,7 @@ from covidmt.training.growth import describe_budget, keep_finished
 from covidmt.training.initial import begin_module
 from covidmt.training.model import log_network
 from covidmt.training.resume import ChosenRun, choose_run, hash_settings, require_checkpoint
-from covidmt.training.summary import summary_table
+from covidmt.training.summary import one_answer, summary_table
 from datamodules.checks.pictures import warn_of_pictures
 from datamodules.checks.shortcuts import source_shortcuts
 from datamodules.images.decode import DECODER
@@ -401,6 +401,9 @@ def _finish(job: TrainingJob, logger: RunLogger) -> None:
     }
     if experiment.checkpoint.keep is Keep.all:
         lines["last"] = str(callbacks.newest.path)
+    same = _one_answer(experiment, callbacks.history, str(best.monitor))
+    if same:
+        lines["caution"] = same
     if job.datamodule.without_lungs:
         lines["left out"] = f"no lung found: {_count_without_lungs(job.datamodule)}"
     if experiment.privacy is not None and experiment.privacy.entropy is Entropy.os:
@@ -409,6 +412,15 @@ def _finish(job: TrainingJob, logger: RunLogger) -> None:
         command = f"{program()} serve {logger.version}{' --trust' * bool(foreign_classes(experiment))}"
         lines["service"] = f"http://localhost:8000/ takes films while this runs:\n{command}"
     print_block(lines, console)
+
+
+def _one_answer(experiment: Experiment, history: MetricHistory, monitor: str) -> str:
+    """Say that all test images, or else the best epoch's validation images, were decided alike; else nothing."""
+    task, label = experiment.tasks[experiment.robustness.task], experiment.robustness.label
+    if history.test:
+        return one_answer(history.test, "test/", task, label)
+    best = history.best(monitor)
+    return one_answer(best[1], "val/", task, label) if best else ""
 
 
 def _shortcuts(job: TrainingJob) -> str:

@@ -13,6 +13,7 @@ from datamodules.checks.files import ACROSS_SPLITS, find_boxes_outside, find_dup
 from datamodules.checks.pictures import describe_notes, describe_pictures
 from datamodules.checks.shortcuts import count_attributes, giveaways, sole_formats
 from datamodules.classes import (
+    describe_few_patients,
     describe_few_validation_images,
     describe_misspellings,
     describe_unlabelled,
@@ -96,6 +97,9 @@ def check_data(
         for risk in giveaways(attribute, counts, recompressed=bool(data.augment.jpeg))
     ]
     risks += sole_formats(shortcuts["file format"], risks)
+    for task in experiment.active:
+        if task.name == experiment.robustness.task:
+            risks += describe_few_patients(task, experiment.robustness.label, tables[task.source])
     duplicates = find_duplicates(files)
     shared = shared_patients(tables)
     leaks, repeats = _describe_leaks(duplicates, shared, data)

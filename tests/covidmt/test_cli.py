@@ -90,6 +90,7 @@ def test_options_of_all_commands_are_in_the_help(
     out = capsys.readouterr().out
     for name in ("--version", "--debug", "--quiet", "-q", "--verbose", "-v", "--install-completion"):
         assert name in out
+    assert "bool" not in out  # a switch has no value
 
 
 def test_version(covidmt: Callable[..., int], capsys: pytest.CaptureFixture[str]):

@@ -63,9 +63,9 @@ def test_a_line_a_validation_with_the_best_marked(tmp_path: Path):
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     # asked at the epoch's start, after each of two steps, and for the line: two steps in three seconds
     assert [line.split("  ")[2:] for line in lines] == [
-        ["0.667 steps/s", "loss 2", "PI 2.9 %", "*"],
-        ["0.667 steps/s", "loss 2", "*"],
-        ["0.667 steps/s", "loss 2", "PI 2.9 %"],
+        ["0.667 steps/s", "train loss 2", "PI 2.9 %", "*"],
+        ["0.667 steps/s", "train loss 2", "*"],
+        ["0.667 steps/s", "train loss 2", "PI 2.9 %"],
     ]
 
 
@@ -85,7 +85,7 @@ def test_a_heartbeat_where_the_output_is_no_terminal(tmp_path: Path):
 @pytest.mark.filterwarnings("ignore")
 def test_the_loss_of_accumulated_batches_is_a_batchs(tmp_path: Path):
     lines = fit(tmp_path, seconds=ticks(1.0), accumulate_grad_batches=2)
-    assert [line.split("  ")[2:4] for line in lines] == [["0.333 steps/s", "loss 2"]] * 3
+    assert [line.split("  ")[2:4] for line in lines] == [["0.333 steps/s", "train loss 2"]] * 3
 
 
 @pytest.mark.filterwarnings("ignore")

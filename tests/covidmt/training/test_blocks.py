@@ -29,7 +29,7 @@ def test_a_start_says_data_devices_and_batch(demo_data: Path, tmp_path: Path):
     ]  # fmt: skip
     train = len(datamodule.groups[0].rows("train"))
     assert tasks[0].startswith(f"covidx (covidx): train {train}, val ")
-    assert pairs.startswith("pairs: val 5 of covidx through whatsapp, test ")
+    assert pairs.startswith("pairs: val 5 of covidx through whatsapp (simulated), test ")
     assert block["devices"] == "CPU"
     assert block["batch"].startswith(
         f"{sum(group.batch_size for group in datamodule.groups)} images a step (covidx 8, "
@@ -40,7 +40,7 @@ def test_a_start_says_data_devices_and_batch(demo_data: Path, tmp_path: Path):
     # several sources of test pairs, and none
     pairs = replace(experiment.data.pairs, test=["wacxr", "rsna"])
     lines = start_block(replace(experiment, data=replace(experiment.data, pairs=pairs)), datamodule, trainer)["data"]
-    assert lines.endswith(f"test {len(datamodule.pair_dataset('test'))} of wacxr")
+    assert lines.endswith(f"test {len(datamodule.pair_dataset('test'))} of wacxr as received")
     del datamodule.tables["wacxr"]
     lines = start_block(replace(experiment, data=replace(experiment.data, pairs=pairs)), datamodule, trainer)["data"]
     assert lines.endswith("test none (wacxr is not there)")

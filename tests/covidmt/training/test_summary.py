@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from callbacks.epochs.history import MetricHistory
-from covidmt.training.summary import DecisionCounts, decision_interval, summary_table
+from covidmt.training.summary import DecisionCounts, decision_interval, one_answer, summary_table
 from experiments.load import load_experiment
 from experiments.schema import Experiment, Robustness, Task
 from metrics.classification import ClassificationScores
@@ -52,7 +52,7 @@ def test_a_best_epoch_that_is_the_last_is_one_column():
     history.validations = [(0, {"val/covidx/loss": 0.5}), (1, {"val/covidx/loss": 0.25})]
     experiment = load_experiment(REPO / "experiments" / "demo.yaml")
     table = summary_table(experiment, history, "val/covidx/loss").rich()
-    assert [column.header for column in table.columns] == ["", "", "best val\n(epoch 1)"]
+    assert [column.header for column in table.columns] == ["", "", "best val\n(epoch 2)"]
     assert table.title == "demo: best = lowest val/covidx/loss; in brackets 95 % intervals"
 
 
@@ -102,7 +102,7 @@ def test_the_decision_beside_its_auroc_with_intervals_of_the_test():
         assert found[name] == [f"{value:.3f}", f"{value:.3f} [{low:.3f}, {high:.3f}]"], name
     low, high = wilson(0.5 * 3, 0.5 * 5)  # J = 3 / 5
     assert found["F1, COVID-19"][1] == f"0.750 [{2 * low / (1 + low):.3f}, {2 * high / (1 + high):.3f}]"
-    assert found["AUROC, COVID-19"][1].startswith("0.750 [")  # (3 x 3.5 + 1.5) of 16 pairs
+    assert found["AUROC, COVID-19"][1] == "0.750 (not enough positives)"  # (3 x 3.5 + 1.5) of 16 pairs
     assert "AUROC" in found
 
 
@@ -142,11 +142,23 @@ def test_a_dash_has_its_reason():
     assert found["accuracy"][0] == "- (no image with one known label)"
 
 
-def test_an_auroc_of_one_positive_has_no_interval():
+def test_an_auroc_of_few_patients_of_a_class_has_no_interval():
     assert decision_interval("AUROC", 1.0, DecisionCounts(9, 1, 1, 1), 1.0) == " (not enough positives)"
     assert decision_interval("AUROC", 1.0, DecisionCounts(9, 8, 8, 8), 1.0) == " (not enough negatives)"
-    assert decision_interval("AUROC", 1.0, DecisionCounts(9, 4, 4, 4), 1.0) == f" [{wilson(4, 4)[0]:.3f}, 1.000]"
+    assert decision_interval("AUROC", 1.0, DecisionCounts(50, 9, 9, 9), 1.0) == " (not enough positives)"
+    assert decision_interval("AUROC", 1.0, DecisionCounts(50, 10, 9, 9), 0.9) == " (not enough positives)"
+    assert decision_interval("AUROC", 1.0, DecisionCounts(50, 10, 9, 9), 1.0) == f" [{wilson(10, 10)[0]:.3f}, 1.000]"
     assert decision_interval("accuracy", float("nan"), DecisionCounts(9, 4, 4, 4), 1.0) == ""
+
+
+def test_a_network_that_decides_all_images_alike_is_named():
+    task = Task("t", "s", labels=["a", "b"])
+    cells = {"val/t/confusion/a/a": 3.0, "val/t/confusion/b/a": 1.0}
+    assert one_answer(cells, "val/", task, "a").startswith("all 4 images get the same answer (a): ")
+    assert one_answer(cells, "val/", task, "b").startswith("all 4 images get the same answer (not b): ")
+    assert one_answer(cells | {"val/t/confusion/b/b": 1.0}, "val/", task, "a") == ""
+    assert one_answer({"val/t/confusion/a/a": 1.0}, "val/", task, "a") == ""  # one image has one answer
+    assert one_answer({}, "val/", task, "a") == ""
 
 
 def test_intervals_that_were_logged_stand_behind_their_scores():
