@@ -379,3 +379,10 @@ def test_guided_gradcam_of_a_network_without_relu_is_refused_before_the_first_im
     with pytest.raises(UserError, match=r"robustness\.engine: guided_gradcam needs a network with ReLU.*SiLU"):
         Cam("guided_gradcam").check(net)
     Cam("gradcam").check(net)
+
+
+def test_ablation_cam_computes_the_maps_of_no_ablated_channel_anew(net, images):
+    seen = []
+    net.trunk[0].register_forward_hook(lambda *_: seen.append(1))
+    Cam("ablationcam")(net, "covidx", images, DECISION)
+    assert len(seen) == 2  # for the answer, and for the maps of which the channels are taken

@@ -142,3 +142,12 @@ def test_what_is_no_finite_number_has_no_probability(decision: Decision):
     logits = torch.tensor([[0.0, 0.0, math.nan], [0.0, 0.0, math.inf], [0.0, 0.0, -math.inf], [0.0, 0.0, 0.0]])
     assert decision.probability(logits).isnan().tolist() == [True, True, True, False]
     assert not decision.positive(logits)[:3].any()
+
+
+@pytest.mark.parametrize(
+    ("probability", "near"), [(0.48, True), (0.52, True), (0.479, False), (0.53, False), (0.9, False)]
+)
+def test_near_the_threshold_is_two_hundredths(probability: float, near: bool):
+    assert Decision("COVID-19", 0).is_near(probability) is near
+    assert Decision("COVID-19", 0).is_near(0.9, probability) is near
+    assert Decision("COVID-19", 0, rule=DecisionRule.argmax).is_near(probability) is False

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from experiments.batch import TaskBatch
 from experiments.errors import UserError
+from experiments.schema import Task, TaskKind
 from lightning_modules.losses.tasks import Term
 from lightning_modules.multitask import MultiTaskModule
 from lightning_modules.tasks import BoxTask, ClassificationTask, TermSum
@@ -123,3 +125,46 @@ def test_a_box_tasks_loss_is_its_means_and_the_penalty_without_the_iou():
         torch.testing.assert_close(task.compute()["iou"], terms["iou"].mean)
         task.reset()
         assert task.compute() == {}
+
+
+def classification(kind: TaskKind, weights: list[float] | None = None) -> ClassificationTask:
+    """A task of three labels on a base network of four channels."""
+    task = Task("t", "own", kind=kind, labels=["a", "b", "c"], class_weights=weights)
+    backbone = SimpleNamespace(channels=[4], strides=[32])
+    return ClassificationTask(task, backbone, experiment())  # ty: ignore[invalid-argument-type]
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 5.0]])
+def test_a_softmax_tasks_loss_is_torchs_with_its_weights(weights):
+    logits, classes = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
+    expected = nn.CrossEntropyLoss(weight=None if weights is None else torch.tensor(weights))(logits, classes)
+    loss = classification(TaskKind.multiclass, weights).loss(logits, TaskBatch(slice(0, 6), torch.eye(3)[classes], []))
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 5.0]])
+def test_a_sigmoid_tasks_loss_is_torchs_with_its_weights(weights):
+    logits, targets = torch.randn(6, 3), torch.randint(0, 2, (6, 3)).float()
+    expected = nn.BCEWithLogitsLoss(weight=None if weights is None else torch.tensor(weights))(logits, targets)
+    loss = classification(TaskKind.multilabel, weights).loss(logits, TaskBatch(slice(0, 6), targets, []))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_scores_of_a_task_read_its_logits_as_its_loss_does():
+    """By a softmax a label above both others is answered, though each logit is negative; by sigmoids none is."""
+    logits, targets = torch.tensor([[-1.0, -3.0, -3.0]]), TaskBatch(slice(0, 1), torch.tensor([[1.0, 0, 0]]), [])
+    accuracies = {}
+    for kind in (TaskKind.multiclass, TaskKind.multilabel):
+        task = classification(kind)
+        task.update(logits, targets)
+        accuracies[kind] = task.scores.softmax
+    assert accuracies == {TaskKind.multiclass: True, TaskKind.multilabel: False}
+
+
+def test_one_known_label_is_something_known():
+    nan = float("nan")
+    task = classification(TaskKind.multilabel)
+    for labels, known in ([[nan, nan, 1.0]], True), ([[nan, nan, nan]], False):
+        assert (
+            bool(task.loss_and_known(torch.zeros(1, 3), TaskBatch(slice(0, 1), torch.tensor(labels), []))[1]) == known
+        )

@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
+from datamodules.channels import registry
 from datamodules.channels.phone_apps import whatsapp
 from datamodules.channels.registry import CHANNELS, OwnChannel, get_channel
 from datamodules.images.decode import decode
@@ -150,3 +151,10 @@ def test_a_chain_in_an_experiment(tmp_path):
     assert load_experiment(tmp_path / "forwarded.yaml").data.pairs.channel == "resize:1600+jpeg:70:4:2:0"
     override = load_experiment(tmp_path / "forwarded.yaml", ["data.pairs.channel=jpeg:70:4:2:0+whatsapp"])
     assert override.data.pairs.channel == "jpeg:70:4:2:0+whatsapp"
+
+
+def test_a_channel_that_has_gone_is_named_with_the_setting(monkeypatch):
+    """Another package's, which was there when the names were read."""
+    monkeypatch.setattr(registry, "CHANNELS", (*registry.CHANNELS, "telegraph"))
+    with pytest.raises(UserError, match=r"^--channel: "):
+        get_channel("telegraph", "--channel")

@@ -197,3 +197,11 @@ def test_two_processes_have_the_gradient_of_one(tmp_path: Path):
 def test_alone_a_process_keeps_its_counts():
     terms = {"loss": losses.Term(torch.tensor(3.0), torch.tensor(2.0))}
     assert losses.share_counts(terms) is terms
+
+
+def test_an_images_focal_loss_is_shared_by_its_matched_anchors(head):
+    anchors = torch.tensor([[0.0, 0, 20, 20], [0, 0, 20, 19], [40, 40, 60, 60]])
+    box = torch.tensor([[0.0, 0, 20, 20]])
+    terms = losses.box_terms(head, BoxOutput(torch.zeros(1, 3, 4), torch.zeros(1, 3), anchors), [box])
+    one, none = 0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)
+    close(terms.objectness.total, (2 * one + none) / 2)

@@ -36,3 +36,7 @@ def test_signs_tell_nothing_of_means_and_of_other_images():
     assert disagreement(events, np.array([[1.0, 0.5, 1, 0]]), patients) == (1, None)
     assert disagreement(events, np.array([[1.0, 0, 1, 0], [1, 1, 1, 0]]), patients) == (1, None)
     assert disagreement(events, events, patients) == (0, 0)
+
+
+def test_a_difference_that_goes_with_nobody_ends_at_its_other_side():
+    assert Disagreement(3, 0).end(1.0) == -3

@@ -78,3 +78,10 @@ def test_no_other_threshold_is_better(rows, wanted):
     best = max(np.subtract(*rates(each)) for each in p)
     assert np.subtract(*rates(t)) == pytest.approx(best) or best <= 0
     assert 0 < t < 1
+
+
+def test_the_middle_of_two_neighbours_in_single_precision_lies_between_them():
+    low = np.float32(0.5)
+    high = np.nextafter(low, np.float32(1))
+    threshold = choose_threshold(np.array([low, high]), np.array([0.0, 1.0]), ThresholdRule.youden)
+    assert float(low) < threshold < float(high)
