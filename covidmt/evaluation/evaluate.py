@@ -131,11 +131,16 @@ def evaluate(
     evaluation = build_evaluation(
         networks, complete, data, resamples=resamples, notes=notes, history=history, audits=audits
     )
+    again = (folder / "report.html").exists()
     write_files(folder, evaluation)
     write_report(folder / "report.html", evaluation, data)
     console = Terminal(markup=False)
     print_table(console, evaluation)
     console.print(f"report      {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    if again:
+        console.print(
+            "            in the place of an earlier one; --out FOLDER would keep both", soft_wrap=True, highlight=False
+        )
     where = "nowhere (tracking.enabled=false)"
     if networks[0].experiment.tracking.enabled:
         run_id = _log(folder, evaluation, checkpoint.store, subset)

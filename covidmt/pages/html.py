@@ -76,7 +76,8 @@ def fold_sections(page: str, opened: int = 2) -> str:
         >>> page = fold_sections("<h1>Report</h1>\n<h2>First</h2>\n<p>a</p>\n<h2>Second</h2>\n<p>b</p>", opened=1)
         >>> print(page)
         <h1>Report</h1>
-        <nav><a href="#section-1">First</a> <a href="#section-2">Second</a></nav>
+        <nav><a href="#section-1">First</a> <a href="#section-2">Second</a>
+        <span>A click opens a section.</span></nav>
         <details class="section" open><summary><h2>First</h2></summary>
         <div id="section-1"></div>
         <p>a</p>
@@ -97,7 +98,8 @@ def fold_sections(page: str, opened: int = 2) -> str:
         is_open = " open" if number <= opened else ""
         summary = f'<details class="section"{is_open}><summary><h2>{title}</h2></summary>'
         folded.append(f'{summary}\n<div id="section-{number}"></div>{text}</details>')
-    return "".join([head, f"<nav>{' '.join(links)}</nav>\n", "\n".join(folded), mark, end])
+    hint = "\n<span>A click opens a section.</span>" if len(sections) > opened else ""
+    return "".join([head, f"<nav>{' '.join(links)}{hint}</nav>\n", "\n".join(folded), mark, end])
 
 
 def _split_end(section: str) -> tuple[str, str, str]:
