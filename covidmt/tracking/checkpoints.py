@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,8 @@ from covidmt.tracking.store import Store
 from experiments.errors import UserError, first_line
 from experiments.paths import expand, require_name
 from experiments.schema import Tracking
+
+log = logging.getLogger(__name__)
 
 ARTIFACT = "checkpoints/best.ckpt"
 MODELS = "models:/"  # how MLflow begins a model's URI
@@ -39,7 +43,7 @@ def find_checkpoint(reference: str, store: Store | None = None) -> FoundCheckpoi
 
     A path tells the run where ``covidmt train`` wrote it: ``mlruns/checkpoints/<run id>/best.ckpt``. A run's checkpoint
     is taken from there, below the working folder, or else downloaded to there from the run's artifacts; a model's is
-    downloaded to ``mlruns/models/<model id>/best.ckpt``.
+    downloaded to ``mlruns/models/<model id>/best.ckpt``. A run that has not ended is taken as it is, with a warning.
 
     Args:
         reference: A file, what :func:`~covidmt.tracking.runs.naming.find_run` takes for a run, a run without MLflow
@@ -80,7 +84,14 @@ def find_checkpoint(reference: str, store: Store | None = None) -> FoundCheckpoi
     path = RunFolder(run_id).best
     if not path.is_file():
         _download(run_id, store, path)
+    if RunFolder(run_id).is_open:
+        _warn_of_open(run_id)
     return FoundCheckpoint(path, run_id, store)
+
+
+@cache  # once a command, however often it asks
+def _warn_of_open(run_id: str) -> None:
+    log.warning("run %s has not ended: its network is that of the best epoch so far", run_id)
 
 
 def _find_model(reference: str, store: Store) -> FoundCheckpoint:

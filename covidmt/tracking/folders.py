@@ -152,7 +152,12 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether it has ended well: it has its best checkpoint, and no command resumes it by itself."""
-        return self.best.exists() and not self._mark.exists()
+        return self.best.exists() and not self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was begun here and has not ended well: it trains still, or was broken off."""
+        return self._mark.exists()
 
     def begin(self, fingerprint: str) -> None:
         """Mark the run as unfinished: from now on a command with the same settings resumes it.

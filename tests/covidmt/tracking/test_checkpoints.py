@@ -1,6 +1,7 @@
 import pytest
 
 from covidmt.tracking.checkpoints import find_checkpoint
+from covidmt.tracking.folders import RunFolder
 from covidmt.tracking.store import Store
 from experiments.errors import UserError
 
@@ -23,6 +24,19 @@ def test_a_path_is_taken_as_it_is_and_tells_its_run(tmp_path):
     assert find_checkpoint(str(own)) == (own, RUN, store)
     assert find_checkpoint(str(other)) == (other, None, store)
     assert find_checkpoint(RUN) == (own, RUN, store)  # no store is asked
+
+
+def test_a_run_that_has_not_ended_is_named_once(tmp_path, caplog):
+    run = RunFolder("fedcba9876543210fedcba9876543210")
+    run.begin("settings")
+    run.best.write_bytes(b"weights")
+    for _ in range(2):
+        assert find_checkpoint(run.run_id).path == run.best
+    assert caplog.messages == [f"run {run.run_id} has not ended: its network is that of the best epoch so far"]
+    caplog.clear()
+    run.finish()
+    find_checkpoint(run.run_id)
+    assert not caplog.messages
 
 
 def test_a_runs_checkpoint_is_downloaded_once(tmp_path):
