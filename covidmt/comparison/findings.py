@@ -80,12 +80,23 @@ def _headline(title: str, rows: Mapping[str, Comparison], n_pairs: int) -> Headl
     verdict, statement, sure = pi.verdict, _statement(pi, better, other), _how_sure(pi)
     if _runs_with_one_answer(better):
         verdict = "not shown"
-        statement = f"{better.label} gives every image the same answer in some trainings: its stability is no merit."
+        statement = _constant_statement(better, other)
         sure = "How sure: not shown, whatever the figures: a constant answer cannot change."
     elif one_sided := _one_sided(better):
         sure += f" But {one_sided}"
     saliency = [_saliency_words(rows[score], images) for score, images in IMAGES.items() if score in rows]
     return Headline(title, verdict, statement, [_how_much(pi, better, other, n_pairs), sure, *saliency])
+
+
+def _constant_statement(better: Configuration, other: Configuration) -> str:
+    """Say whose trainings give every image the same answer: the more stable configuration's, or those of both."""
+    subjects = []
+    for each in (better, other):
+        same, runs = len(_runs_with_one_answer(each)), len(each.runs)
+        if same:
+            subjects.append(each.label + (f" in {same} of {runs} trainings" if same < runs else ""))
+    both, verb, whose = ("Both ", "give", "their") if len(subjects) > 1 else ("", "gives", "its")
+    return f"{both}{' and '.join(subjects)} {verb} every image the same answer: {whose} stability is no merit."
 
 
 def _statement(pi: Comparison, better: Configuration, other: Configuration) -> str:

@@ -17,6 +17,7 @@ from covidmt.comparison.pair_words import describe_pairs
 from covidmt.comparison.paper import BASELINES, Fact, paper_value
 from covidmt.comparison.stability import stability_rows, stability_table
 from covidmt.pages.numbers import DASH, estimate, points, relative_change, relative_percent
+from datamodules.demo.write import MADE_UP
 
 NOT_IN_TEXT = Fact(nan, "")
 
@@ -198,10 +199,14 @@ def baseline_rows(analysis: Analysis) -> list[BaselineRow]:
 
 
 def configuration_notes(analysis: Analysis) -> list[str]:
-    """Return what a reader must know of the configurations that are compared: all that differs, and what is unknown."""
+    """Return what a reader must know of the configurations that are compared: all that differs, and what is unknown.
+
+    Before it, that the images are made up, where they are.
+    """
     rows = [*analysis.against_base, *analysis.against_best]
     couples = {(row.second.label, row.first.label): also_differs(row.second, row.first, most=12) for row in rows}
-    notes = [f"{second} against {first}{also}." for (second, first), also in couples.items() if also]
+    notes = [MADE_UP] if any(run.tags.get("made_up") for run in analysis.collected.counted) else []
+    notes += [f"{second} against {first}{also}." for (second, first), also in couples.items() if also]
 
     unknown = [run.name for run in analysis.collected.counted if not run.is_known]
     if unknown:

@@ -108,7 +108,8 @@ def evaluate(
     # the first process has them all
     data = modules[0]
     subset = re.sub(r"[^\w.-]+", "_", f"{Path(data.pair_source).name}-{split}")
-    folder = out or mlruns_dir() / "evaluations" / _folder_name(checkpoint) / subset
+    place = "-".join([subset, *["against"] * bool(against), *map(_short_name, networks[1:])])
+    folder = out or mlruns_dir() / "evaluations" / _folder_name(checkpoint) / place
     complete = [each for each in answers if each is not None]
     if len(complete) < len(answers):
         return folder
@@ -143,8 +144,8 @@ def evaluate(
         )
     where = "nowhere (tracking.enabled=false)"
     if networks[0].experiment.tracking.enabled:
-        run_id = _log(folder, evaluation, checkpoint.store, subset)
-        where = f"run {run_id}, artifacts evaluation/{subset}"
+        run_id = _log(folder, evaluation, checkpoint.store, subset, place)
+        where = f"run {run_id}, artifacts evaluation/{place}"
     console.print(f"logged to   {where}", soft_wrap=True, highlight=False)
     return folder
 
@@ -201,6 +202,11 @@ def _folder_name(checkpoint: FoundCheckpoint) -> str:
     return "-".join(part for part in parts if part)
 
 
+def _short_name(network: Network) -> str:
+    """Return the first digits of a network's run, or its file's name: a part of a folder's name."""
+    return network.run_id[:8] if network.run_id else Path(network.checkpoint or network.name).stem
+
+
 def read_history(network: Network, store: Store) -> tuple[dict[str, pd.Series], str | None]:
     """Return how a network's deciding task was trained, or why that is not known.
 
@@ -223,7 +229,7 @@ def read_history(network: Network, store: Store) -> tuple[dict[str, pd.Series], 
     return history, None if history else f"{network.name}: no curves over the epochs of its training: {why}"
 
 
-def _log(folder: Path, evaluation: Evaluation, store: Store, subset: str) -> str:
+def _log(folder: Path, evaluation: Evaluation, store: Store, subset: str, place: str) -> str:
     """Log the headlines and the files to the network's run, or to a new one where no run is known; return its id.
 
     MLflow's UI sorts charts by name, and pictures (``gradcam``) come first: so the headlines are no ``evaluation/...``.
@@ -234,7 +240,7 @@ def _log(folder: Path, evaluation: Evaluation, store: Store, subset: str) -> str
         first.network.run_id,
         {key: first.scores[key].estimate.value for key in HEADLINES if key in first.scores},
         [folder / name for name in WRITTEN],  # --out may be a folder with other things in it
-        prefix=f"evaluation/{subset}",
+        prefix=f"evaluation/{place}",
         charts=f"robustness/{subset}",
         experiment=first.network.experiment.tracking.experiment,
         run_name=f"evaluate {first.name}",

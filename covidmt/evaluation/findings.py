@@ -47,6 +47,15 @@ class Finding(NamedTuple):
     sentences: list[str]
 
 
+def constant_sentences(evaluation: Evaluation) -> list[str]:
+    """Say that the first network decides all originals alike; nothing where it does not."""
+    positive = evaluation.first.table["positive_original"].dropna().to_numpy() == 1
+    if not len(positive) or (positive.any() and not positive.all()):
+        return []
+    answer = "positive" if positive.any() else "negative"
+    return [f"The network calls every original {answer}: then a low PI is no merit."]
+
+
 def describe_findings(evaluation: Evaluation) -> list[Finding]:
     """Return the report's opening, of the first network; ``sentences.beside`` compares it with others."""
     cards = [
@@ -72,10 +81,7 @@ def _instability(evaluation: Evaluation) -> list[str]:
     verb = "changes" if _count(pi) == 1 else "change"
     where = "in the simulated channel" if pairs.is_simulated else "on the way"
     sentences = [f"{_count_of(pi, 'decision')} {verb} {where} ({_percent(pi)}){directions}."]
-    positive = first.table["positive_original"].dropna().to_numpy() == 1
-    if positive.all() or not positive.any():
-        answer = "positive" if positive.all() else "negative"
-        sentences.append(f"But the network calls every original {answer}: then a low PI is no merit.")
+    sentences += constant_sentences(evaluation)
 
     # what that is worth
     if noise.n:

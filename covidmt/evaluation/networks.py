@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from covidmt.lungs.masks import with_local_cache
-from covidmt.tracking.checkpoints import FoundCheckpoint, find_checkpoint
+from covidmt.tracking.checkpoints import find_checkpoint
 from covidmt.tracking.identity import differences, identity
 from covidmt.tracking.store import Store
 from datamodules.evaluation import EvaluationDataModule
@@ -84,7 +84,7 @@ def load_networks(references: Sequence[str], overrides: Sequence[str], pairs: st
                 "labels: they are chosen while it is trained with this setting; use robustness.thresholds=fixed"
             )
         trained, module.experiment = module.experiment, experiment
-        name = _network_name(own, checkpoint)
+        name = checkpoint.title(own.name)
         networks.append(Network(name, checkpoint.run_id, trained, own, experiment, module, checkpoint.path))
     return networks
 
@@ -93,10 +93,6 @@ def named_store(overrides: Sequence[str]) -> Store:
     """Return the tracking store that the overrides name, or the one that is used without."""
     uris = [text.partition("=")[2] for text in overrides if text.startswith("tracking.uri=")]
     return Store.of(Tracking(uri=uris[0] if uris else None))
-
-
-def _network_name(experiment: Experiment, checkpoint: FoundCheckpoint) -> str:
-    return f"{experiment.name} ({checkpoint.run_id[:8] if checkpoint.run_id else checkpoint.path.name})"
 
 
 def _as_first(

@@ -18,7 +18,7 @@ from covidmt.evaluation.pictures import (
     worst_flips,
 )
 from covidmt.evaluation.plots.draw import draw_plots
-from covidmt.evaluation.result import MADE_UP, Evaluation, PairSet, RunEvaluation
+from covidmt.evaluation.result import Evaluation, PairSet, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.sentences.accuracy import accuracy_sentence, two_accuracies
 from covidmt.evaluation.sentences.beside import COMPARED, beside_others, beside_sentences, bold_words, is_shown
@@ -30,6 +30,7 @@ from covidmt.evaluation.texts import MOST_FREQUENT, ScoreText, sections
 from covidmt.pages.html import PageFigure, fold_sections, page_environment, save_picture, save_plot
 from covidmt.pages.numbers import interval, number, signed_number
 from covidmt.pages.style import pixels
+from datamodules.demo.write import MADE_UP
 from datamodules.evaluation import EvaluationDataModule
 from datamodules.pairs import PairDataset
 from experiments.errors import UserError

@@ -32,11 +32,6 @@ from metrics.paired import flips
 _OF_MASKS = ("whole_image", "lung_area", "no_lung")  # scores of the lungs, whatever the network
 AS_RECEIVED = "as received"  # in the place of a channel, where the files came through one
 
-MADE_UP = (
-    "These films are drawings of no patients (covidmt data demo): the figures show how the tool works, and say nothing "
-    "about X-rays."
-)
-
 
 @dataclass(frozen=True)
 class PairSet:

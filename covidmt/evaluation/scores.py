@@ -142,11 +142,13 @@ class ResampledScore:
     def minus(self, other: ResampledScore) -> PairedDifference | None:
         """Return the difference to another score of the same patients, each of one training; None: it is not told.
 
-        It has no p-value where fewer than 20 patients count.
+        It has no p-value where fewer than 20 patients count. Its interval ends where a difference does.
         """
         if self.fixed is not None and self.whole is None:
             return None
         found = self._minus(other)
+        if self.whole is not None:  # NaN stays
+            found = replace(found, low=max(found.low, -self.whole), high=min(found.high, self.whole))
         return replace(found, p=nan) if found.patients < FEW_PATIENTS else found
 
     def _minus(self, other: ResampledScore) -> PairedDifference:

@@ -7,12 +7,14 @@ from math import isfinite
 from rich.console import Console
 from rich.text import Text
 
-from covidmt.evaluation.result import MADE_UP, Evaluation, RunEvaluation
+from covidmt.evaluation.findings import constant_sentences
+from covidmt.evaluation.result import Evaluation, RunEvaluation
 from covidmt.evaluation.scores import ResampledScore
 from covidmt.evaluation.sentences.beside import beside_sentences, bold_words, is_shown
 from covidmt.evaluation.sentences.origins import source_sentences
 from covidmt.evaluation.texts import ScoreText, sections
 from covidmt.pages.numbers import interval, number
+from datamodules.demo.write import MADE_UP
 from experiments.lungs.masks import HEARTS
 from experiments.printing.tables import WholeTable
 from metrics.inference.differences import PairedDifference
@@ -64,7 +66,7 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
     console.print(table)
     if evaluation.others:
         console.print(f"{bold_words(evaluation)}.", soft_wrap=True, highlight=False)
-    for sentence in beside_sentences(evaluation) + source_sentences(evaluation):
+    for sentence in constant_sentences(evaluation) + beside_sentences(evaluation) + source_sentences(evaluation):
         console.print(sentence, soft_wrap=True, highlight=False)
 
     for note in evaluation.notes:

@@ -94,7 +94,7 @@ def predict_images(
             _append(lines, json.dumps(record | origin, ensure_ascii=False, allow_nan=False))
 
     # the report on the terminal
-    _print_report(predictions, pictures, out)
+    _print_report(predictions, pictures, out, checkpoint.title(predictor.module.experiment.name))
     if errors:
         more = [f"and {len(errors) - LISTED} more"] if len(errors) > LISTED else []
         listed = [*list(errors.values())[:LISTED], *more]
@@ -212,12 +212,16 @@ def _new_lines(out: Path) -> FileIO:
         raise UserError(f"--out {out}: cannot be written to ({error.strerror}); name another folder") from error
 
 
-def _print_report(predictions: dict[str, Prediction], pictures: dict[str, Path], out: Path) -> None:
-    """Print a few images' reports in sentences, many images' as a table with the warnings counted; then the notice."""
+def _print_report(predictions: dict[str, Prediction], pictures: dict[str, Path], out: Path, network: str) -> None:
+    """Print a few images' reports in sentences, many images' as a table with the warnings counted; then the notice.
+
+    Which network answered stands above, since a run may be named as the last one.
+    """
     if not predictions:
         return
     console = Terminal(highlight=False)
     console.print()
+    console.print(f"Network: {escape(network)}\n", soft_wrap=True)
 
     if len(predictions) > IN_FULL:
         console.print(_table(predictions))

@@ -134,18 +134,20 @@ def make_app(service: FilmService, settings: ServeSettings) -> FastAPI:
             record["pictures"] = {each.title: base64.b64encode(each.jpeg).decode() for each in pictures}
         return JSONResponse(record)
 
+    network = str(settings.model["title"])
+
     @app.get("/", include_in_schema=False)
     async def form() -> Response:
-        return HTMLResponse(form_page(settings.token is not None))
+        return HTMLResponse(form_page(network, settings.token is not None))
 
     @app.post("/", include_in_schema=False)
     async def answer_form(request: Request) -> Response:
         try:
             _, explained = await _answer(request, token_in_form=True)
         except Refusal as refusal:
-            return HTMLResponse(form_page(settings.token is not None, refusal.text), refusal.status)
+            return HTMLResponse(form_page(network, settings.token is not None, refusal.text), refusal.status)
         pictures = await service.pictures(explained)
-        return HTMLResponse(answer_page(explained.prediction, pictures))
+        return HTMLResponse(answer_page(network, explained.prediction, pictures))
 
     @app.get("/v1/messages", summary="A platform asks whether this webhook is the right one")
     async def verify(request: Request) -> Response:

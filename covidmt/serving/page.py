@@ -11,31 +11,35 @@ from explain.decision import NEAR
 from explain.picture import LUNG, REGION
 
 
-def form_page(with_token: bool, error: str = "") -> str:
+def form_page(network: str, with_token: bool, error: str = "") -> str:
     """Return the page that asks for a film.
 
     Args:
+        network: The network's name, as a person knows it.
         with_token: It asks for the token too.
         error: What was wrong with the film before.
 
     Example:
-        >>> 'type="file"' in form_page(with_token=False), "&lt;b&gt;" in form_page(with_token=True, error="<b>")
+        >>> page = form_page("demo (3fce2ff7)", with_token=True, error="<b>")
+        >>> 'type="file"' in page, "&lt;b&gt;" in page
         (True, True)
     """
     template = page_environment().get_template("serve_form.html")
-    return template.render(with_token=with_token, error=error, notice=NOTICE)
+    return template.render(network=network, with_token=with_token, error=error, notice=NOTICE)
 
 
-def answer_page(prediction: Prediction, pictures: Sequence[AnswerPicture]) -> str:
+def answer_page(network: str, prediction: Prediction, pictures: Sequence[AnswerPicture]) -> str:
     """Return the page of an answer: stability by channel, other findings, heat maps, boxes, warnings, notice.
 
     Args:
+        network: The network's name, as a person knows it.
         prediction: The answer.
         pictures: The film's, then each channel's; then those of boxes.
     """
     found = {each.text for each in (*prediction.findings, *prediction.boxes)}
     template = page_environment().get_template("serve_answer.html")
     return template.render(
+        network=network,
         prediction=prediction,
         channels=[
             (

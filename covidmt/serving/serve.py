@@ -16,7 +16,7 @@ from covidmt.serving.guards import read_token
 from covidmt.serving.messages import read_platforms
 from covidmt.serving.service import FilmService
 from covidmt.serving.uploads import Json
-from covidmt.tracking.checkpoints import find_checkpoint
+from covidmt.tracking.checkpoints import FoundCheckpoint, find_checkpoint
 from experiments.errors import UserError
 from experiments.paths import absolute
 from lightning_modules.lungs.segmenters import segmenter_id
@@ -60,25 +60,27 @@ def serve(
 
     found = find_checkpoint(reference)
     predictor = open_predictor(found.path, channels=channels, segmenter=segmenter, explain_sent=True)
-    model = describe_model(predictor, reference, found.run_id, segmenter)
+    model = describe_model(predictor, reference, found, segmenter)
     settings = ServeSettings(model, token, max_mb * 2**20, platforms)
     app = make_app(FilmService(predictor, keep=folder), settings)
 
     shown = "localhost" if host == "127.0.0.1" else host
     console = Console(markup=False)
-    console.print(f"http://{shown}:{sock.getsockname()[1]}/  answers films; Ctrl+C ends it", soft_wrap=True)
+    address = f"http://{shown}:{sock.getsockname()[1]}/"
+    console.print(f"{address}  answers films, by the network {model['title']}; Ctrl+C ends it", soft_wrap=True)
     console.print(NOTICE, soft_wrap=True)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30)
     uvicorn.Server(config).run(sockets=[sock])
 
 
-def describe_model(predictor: Predictor, reference: str, run_id: str | None, segmenter: str | None) -> Json:
+def describe_model(predictor: Predictor, reference: str, found: FoundCheckpoint, segmenter: str | None) -> Json:
     """Return what ``/v1/models`` says."""
     experiment, decision = predictor.module.experiment, predictor.maps.decision
     return {
         "name": experiment.name,
+        "title": found.title(experiment.name),
         "reference": Path(reference).name if Path(reference).exists() else reference,  # no folders of this machine
-        "run_id": run_id,
+        "run_id": found.run_id,
         "backbone": experiment.model.backbone,
         "image_size": predictor.size,
         "label": decision.label,

@@ -37,6 +37,15 @@ class FoundCheckpoint(NamedTuple):
     run_id: str | None
     store: Store
 
+    def title(self, experiment: str) -> str:
+        """Return a network's name as a person knows it: its experiment's, and the run's first digits or the file's.
+
+        Example:
+            >>> FoundCheckpoint(Path("best.ckpt"), "3fce2ff7affb4fa9813934da5c7fc0b8", Store("sqlite:///x.db")).title("demo")
+            'demo (3fce2ff7)'
+        """
+        return f"{experiment} ({self.run_id[:8] if self.run_id else self.path.name})"
+
 
 def find_checkpoint(reference: str, store: Store | None = None) -> FoundCheckpoint:
     """Return the checkpoint of a path, or the best one of a run.

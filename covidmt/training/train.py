@@ -49,6 +49,7 @@ from covidmt.training.resume import ChosenRun, choose_run, hash_settings, requir
 from covidmt.training.summary import one_answer, summary_table
 from datamodules.checks.pictures import warn_of_pictures
 from datamodules.checks.shortcuts import source_shortcuts
+from datamodules.demo.write import is_made_up
 from datamodules.images.decode import DECODER
 from datamodules.multitask import MultiTaskDataModule
 from experiments.errors import UserError
@@ -364,6 +365,8 @@ def _describe_run(job: TrainingJob, logger: RunLogger) -> None:
     }
     if experiment.privacy is not None:
         tags |= {f"privacy_{name}": value for name, value in _privacy_choices(experiment.privacy).items()}
+    if any(is_made_up(data.sources[name].folder) for name in job.datamodule.tables):
+        tags["made_up"] = "True"  # a report of this run says so
     if experiment.model.weights is not None:
         tags["weights"] = file_digest(find_weights(experiment.model.weights))
     if data.view is not View.original:

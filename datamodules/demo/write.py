@@ -31,6 +31,12 @@ _VERSION = 6  # of what is drawn and written; raise it so that older demo sets a
 _MIN_PATIENTS, _MIN_SIZE = 48, 32
 
 
+MADE_UP = (
+    "These films are drawings of no patients (covidmt data demo): the figures show how the tool works, and say nothing "
+    "about X-rays."
+)
+
+
 def write_demo(root: Path, *, seed: int = 0, size: int = 256, patients: int = 200) -> None:
     """Write the made-up data sets below a folder, each in a folder of its name; ``small`` has two class folders.
 

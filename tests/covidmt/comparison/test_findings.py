@@ -1,20 +1,53 @@
 """What a report says in words."""
 
 import numpy as np
+import pytest
 
 from covidmt.comparison.analysis import analyse
 from covidmt.comparison.findings import headlines, reference_words, reservations
 from covidmt.comparison.style import VERDICTS
-from covidmt.comparison.tables import csv_tables, interval_words, latex
+from covidmt.comparison.tables import configuration_notes, csv_tables, interval_words, latex
 from covidmt.comparison.trained_runs import collect_runs
+from datamodules.demo.write import MADE_UP
 from tests.helpers.sweeps import N, Store, flipped, pairs_table, scores
+
+ALIKE = pairs_table(*np.zeros((3, N), bool)).assign(p_original=0.2, p_received=0.3)
 
 
 def test_a_model_with_one_answer_gets_no_praise(store: Store):
-    constant = pairs_table(*np.zeros((3, N), bool)).assign(p_original=0.2, p_received=0.3)
-    made = analyse(collect_runs([store.trial(pairs=constant), store.trial(n_tasks=6, pairs=flipped(1))], store))
+    made = analyse(collect_runs([store.trial(pairs=ALIKE), store.trial(n_tasks=6, pairs=flipped(1))], store))
     assert made.ranking[0].label == "ResNet-50, 1 task"
     assert any("same answer" in text for text in reservations(made))
+
+
+@pytest.mark.parametrize(
+    ("constant", "words"),
+    [
+        ([True, False], "ResNet-50, 1 task gives every image the same answer: its stability is no merit."),
+        ([True, True], "Both ResNet-50, 6 tasks and ResNet-50, 1 task give every image the same answer: their "),
+    ],
+)
+def test_a_headline_says_whose_trainings_answer_all_alike(store: Store, constant: list[bool], words: str):
+    runs = [
+        store.trial(n_tasks=n, pairs=ALIKE if same else flipped(n)) for n, same in zip((1, 6), constant, strict=True)
+    ]
+    statements = [headline.statement for headline in headlines(analyse(collect_runs(runs, store)))]
+    assert any(statement.startswith(words) for statement in statements)
+
+
+def test_some_trainings_that_answer_all_alike_are_counted(store: Store):
+    runs = [store.trial(seed=seed, pairs=ALIKE if seed else flipped(0)) for seed in range(3)]
+    runs += [store.trial(n_tasks=6, seed=seed, pairs=flipped(6)) for seed in range(3)]
+    statements = [headline.statement for headline in headlines(analyse(collect_runs(runs, store)))]
+    words = "ResNet-50, 1 task in 2 of 3 trainings gives every image the same answer: its stability is no merit."
+    assert words in statements
+
+
+def test_made_up_images_are_said_in_a_report(store: Store):
+    for tags in ({"made_up": "True"}, {}):
+        run = store.trial(tags=tags, metrics=scores(3))
+        notes = configuration_notes(analyse(collect_runs([run], store)))
+        assert (MADE_UP in notes) == bool(tags)
 
 
 def test_what_must_agree_and_does_not_is_said(store: Store):

@@ -49,7 +49,7 @@ def result(folder: Path) -> dict:
 def test_files_say_the_same_and_go_to_a_run(covidmt: Callable[..., int], checkpoints: list[Path], tmp_path: Path):
     against = ["--against", checkpoints[1], "--against", checkpoints[2]]
     assert covidmt("evaluate", checkpoints[0], *QUICK, "--channel", "telegram", *against) == 0
-    folder = tmp_path / "mlruns" / "evaluations" / "seed0" / "wacxr-test"
+    folder = tmp_path / "mlruns" / "evaluations" / "seed0" / "wacxr-test-against-seed1-seed2"
     found, table = result(folder), pd.read_csv(folder / "pairs.csv")
     first, second, third = found["runs"]
     scores = first["scores"]
@@ -81,8 +81,8 @@ def test_files_say_the_same_and_go_to_a_run(covidmt: Callable[..., int], checkpo
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("covidmt").experiment_id])
     assert run.data.metrics["robustness/wacxr-test/pi/score"] == pytest.approx(scores["pi/score"]["value"])
-    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation/wacxr-test")}
-    assert {f"evaluation/wacxr-test/{name}" for name in ("evaluation.json", "pairs.csv", "report.html")} <= artifacts
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, f"evaluation/{folder.name}")}
+    assert {f"evaluation/{folder.name}/{name}" for name in ("evaluation.json", "pairs.csv", "report.html")} <= artifacts
 
 
 def test_two_processes_score_as_one(checkpoints: list[Path], tmp_path: Path):

@@ -277,3 +277,17 @@ def test_what_masks_alone_decide_is_no_difference_of_networks():
     of_masks = ("ols/original/whole_image", "ols/original/lung_area", "ols/original/no_lung")
     assert set(of_masks) <= set(scores)
     assert not set(of_masks) & set(differences)
+
+
+def test_a_differences_interval_ends_where_a_difference_does():
+    """One finds all four of twelve, the other one of them: F1 is 1 and 0.4, and no two F1s are more than 1 apart."""
+    truth = np.arange(12) < 4
+    bootstrap = PatientBootstrap(np.arange(12), 500)
+    scores = [
+        binary_scores(truth, positive, positive * 0.9, positive * 2.2, truth | True, bootstrap)["f1"]
+        for positive in (truth, np.arange(12) < 1)
+    ]
+    for difference in (scores[0].minus(scores[1]), scores[1].minus(scores[0])):
+        assert difference is not None
+        assert -1 <= difference.low <= difference.value <= difference.high <= 1
+    assert max(abs(difference.low), abs(difference.high)) == 1

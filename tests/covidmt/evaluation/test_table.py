@@ -27,3 +27,12 @@ def test_scores_differences_and_notes(data: EvaluationDataModule):
         for line in lines
     )
     assert lines[-1] == f"note: a note with {EVIL}"
+
+
+def test_a_network_that_answers_all_alike_is_named_below(data: EvaluationDataModule):
+    same = make_answers(data, 0)
+    for logits in same.logits.values():
+        logits[:] = [1, -1]
+    text = io.StringIO()
+    print_table(Console(file=text, width=200), evaluation_of(data, same))
+    assert "The network calls every original negative: then a low PI is no merit." in text.getvalue()

@@ -144,6 +144,7 @@ def test_formats_are_png_jpeg_and_dicom(service: Service):
 def test_models_health_and_openapi_say_what_there_is(service: Service):
     (model,) = requests.get(f"{service.address}/v1/models", timeout=30).json()["models"]
     assert (model["label"], model["channels"], model["reference"]) == ("COVID-19", ["whatsapp"], "best.ckpt")
+    assert f"Network: {model['title']}" in requests.get(service.address, timeout=30).text
     assert requests.get(f"{service.address}/healthz", timeout=30).json() == {"status": "ok"}
     api = requests.get(f"{service.address}/openapi.json", timeout=30).json()
     assert {"/v1/predict", "/v1/models", "/healthz", "/v1/messages"} <= api["paths"].keys()

@@ -82,9 +82,9 @@ def test_an_answer_that_stays_near_its_threshold_is_not_called_stable():
         0.4, (64, 64), 64, False, findings=(near, far),
     )  # fmt: skip
     row = r'<tr><td class="wraps">(\w+)</td>.*<td class="wraps">(.*)</td></tr>'
-    rows = dict(re.findall(row, answer_page(prediction, [])))
+    rows = dict(re.findall(row, answer_page("demo (3fce2ff7)", prediction, [])))
     assert rows == {"mms": "near the threshold", "Near": "near the threshold", "Far": "stable"}
-    assert "a probability is within 0.02 of the threshold" in answer_page(prediction, [])
+    assert "a probability is within 0.02 of the threshold" in answer_page("demo (3fce2ff7)", prediction, [])
 
 
 def test_a_mistake_is_said_on_the_page(service: Service, tab: Tab, tmp_path: Path):
