@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+import psutil
 from filelock import Timeout
 
 from callbacks.preemption import EarlySignal, Preempted
@@ -73,7 +74,13 @@ def run_trial(folder: str, trial: str, heard: Sequence[int] = ()) -> None:
     if earlier and earlier.state == "finished":  # a job that was requeued after its end, or waited for another's
         lock.release()
         return
-    outcome = TrialOutcome("running", socket.gethostname(), os.getpid(), requeues=earlier.requeues if earlier else 0)
+    outcome = TrialOutcome(
+        "running",
+        socket.gethostname(),
+        os.getpid(),
+        begin=psutil.Process().create_time(),
+        requeues=earlier.requeues if earlier else 0,
+    )
     if first:
         files.save_outcome(outcome)
 

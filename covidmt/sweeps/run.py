@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -94,16 +94,29 @@ def _submit(folder: SweepFolder, sweep: Sweep, trials: list[Trial], resume: str,
 
         if not todo:
             typer.echo(f"sweep {sweep.name!r}: nothing to start")
-        elif sweep.launcher.kind is LauncherKind.local:
-            running.enter_context(folder.lock("launcher").acquire(timeout=10))
-        else:
-            try:
+            return todo
+        try:
+            if sweep.launcher.kind is LauncherKind.local:
+                _require_data([trial for trial in trials if trial.id in todo])
+                running.enter_context(folder.lock("launcher").acquire(timeout=10))
+            else:
                 submit(folder, todo, sweep.launcher)
-            except UserError:
-                close_parent(folder, {status.state for status in trial_statuses(folder).values()})
-                raise
-            typer.echo(f"{len(todo)} trial(s) submitted; covidmt sweep status {sweep.name} --watch")
+                typer.echo(f"{len(todo)} trial(s) submitted; covidmt sweep status {sweep.name} --watch")
+        except UserError:
+            close_parent(folder, {status.state for status in trial_statuses(folder).values()})
+            raise
     return todo
+
+
+def _require_data(trials: Iterable[Trial]) -> None:
+    """Refuse data sets that are not on this machine, before one trial after the other fails for it."""
+    from datamodules.sources.files import source_root  # pandas, which a dry run does without
+
+    for trial in trials:
+        data = trial.experiment.data
+        for name in {task.source for task in trial.experiment.active} | {data.pairs.val_sources[0]}:
+            if data.sources[name].reader:  # a data set of the user's own may need no folder
+                source_root(data.sources[name], name)
 
 
 def prepare(folder: SweepFolder, sweep: Sweep, trials: list[Trial]) -> list[str]:

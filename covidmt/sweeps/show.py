@@ -66,7 +66,7 @@ def status_table(sweep: SweepFolder, statuses: dict[str, TrialStatus]) -> Group:
     """
     metrics = _read_metrics(sweep)
     grid = WholeTable(box=None, pad_edge=False)
-    for heading in ("trial", "", "state", "epoch", "PI %", "OLS %", "node", "time", "log"):
+    for heading in ("trial", "", "state", "epoch", "val PI %", "val OLS %", "node", "time", "log"):
         grid.add_column(heading, overflow="fold" if heading in ("", "log") else "ellipsis")
 
     # a row a trial

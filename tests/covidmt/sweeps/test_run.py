@@ -14,6 +14,17 @@ pytestmark = pytest.mark.slow
 BREAKS = [{"class_path": "tests.helpers.cluster_callbacks.BreaksUntilMended"}]
 
 
+def test_a_data_set_that_is_not_there_is_said_before_the_first_trial(
+    covidmt: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    sweep = write_sweep(tmp_path / "two.yaml", tmp_path / "nowhere", seeds=[0, 1])
+    assert covidmt("sweep", "run", sweep) == 2
+    said = capfd.readouterr()
+    assert f"data.sources.covidx.root: no folder {tmp_path}/nowhere/covidx" in said.err
+    assert "started" not in said.out
+    assert parent(tmp_path, "two").info.status != "RUNNING"
+
+
 def test_a_crash_and_a_kill_stop_no_other_trial_and_the_same_command_mends_them(
     covidmt: Callable[..., int],
     demo_data: Path,
