@@ -191,6 +191,8 @@ def overlay(
 ) -> np.ndarray:
     """Draw an X-ray under its heat map, and the outlines of region and lungs; each of any size and aspect ratio.
 
+    An outline is closed along the image's border, so that a region with a hole is not taken for the hole.
+
     Args:
         image: (H, W) uint8.
         heat: (S, S) float32 in [0, 1].
@@ -205,6 +207,7 @@ def overlay(
     outlines = [(lung, LUNG), (region, REGION)] if lung.size else [(region, REGION)]
     for mask, colour in outlines:
         full = (_enlarge(mask, size) >= 0.5).astype(np.uint8)
+        full[[0, -1]] = full[:, [0, -1]] = 0
         line = cv2.morphologyEx(full, cv2.MORPH_GRADIENT, _SQUARE)
         blended[cv2.dilate(line, _SQUARE) > 0] = 0  # a dark edge, so that it shows on white too
         blended[line > 0] = colour

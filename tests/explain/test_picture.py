@@ -217,12 +217,29 @@ def test_an_outline_is_two_pixels_wide_between_dark_edges():
     assert (overlay(image, cold, region, region, (32, 32))[16, 7] == REGION).all()  # above the lungs'
 
 
+def test_an_outline_is_closed_along_the_border():
+    """A region with a hole has two lines, the whole image one; no region has none."""
+    image, cold, whole = np.full((32, 32), 90, np.uint8), np.zeros((32, 32), np.float32), np.ones((32, 32), bool)
+    hole = whole.copy()
+    hole[12:20, 12:20] = False
+    frame, inner = [255, 255, 0], [0, 255, 255, 0]
+    for region, row in (
+        (whole, frame + [90] * 26 + frame[::-1]),
+        (hole, frame + [90] * 7 + inner + [90] * 4 + inner + [90] * 7 + frame[::-1]),
+        (~whole, [90] * 32),
+    ):
+        outlined = overlay(image, cold, region, ~whole, (32, 32))
+        assert outlined[16, :, 0].tolist() == outlined[:, 16, 0].tolist() == row
+
+
 def test_an_enlarged_outline_has_no_stairs():
     """Ten times larger, the diagonal's stairs of ten pixels become a straight line: no run of one row has ten."""
     lung = np.tri(32, dtype=bool)
     cold = np.zeros((32, 32), np.float32)
     outlined = overlay(np.zeros((32, 32), np.uint8), cold, lung & False, lung, (320, 320))
     edge = (outlined == LUNG).all(axis=2)[60:260]
+    assert edge[:, :2].all()  # the image's border
+    edge[:, :2] = False
     assert set(edge.sum(axis=1)) <= {2, 3, 4, 5}
     centres = np.array([np.flatnonzero(row).mean() for row in edge])
     assert np.abs(centres - np.arange(60, 260) - 5).max() < 2.5
