@@ -28,7 +28,7 @@ demo: env  # made-up data, a training, its evaluation
 	@echo 'The page above (report) says what the scores are worth. To see the curves and Grad-CAM pictures in MLflow:'
 	@echo '  $(BIN)/covidmt ui'
 	@echo 'To ask the network about films, at http://localhost:8000/:'
-	@echo '  $(BIN)/covidmt serve last'
+	@echo '  $(BIN)/covidmt serve last        (after another training: the id of the run above)'
 
 test: env  # what is quick: functions, properties, examples
 	$(BIN)/pytest -n 2

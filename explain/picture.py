@@ -28,6 +28,7 @@ OPACITY = 0.6  # of the heat map at its maximum; falls in proportion, so that th
 
 INK, PAPER, MUTED, ALARM = (20, 20, 20), (255, 255, 255), (90, 90, 90), (190, 0, 0)
 LUNG, REGION = (0, 229, 255), (255, 255, 255)
+MARGIN = 3  # pixels between an image's border and an outline along it
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
@@ -191,7 +192,8 @@ def overlay(
 ) -> np.ndarray:
     """Draw an X-ray under its heat map, and the outlines of region and lungs; each of any size and aspect ratio.
 
-    An outline is closed along the image's border, so that a region with a hole is not taken for the hole.
+    An outline is closed :data:`MARGIN` pixels from the image's border, so that a region with a hole is not taken for
+    the hole.
 
     Args:
         image: (H, W) uint8.
@@ -207,7 +209,8 @@ def overlay(
     outlines = [(lung, LUNG), (region, REGION)] if lung.size else [(region, REGION)]
     for mask, colour in outlines:
         full = (_enlarge(mask, size) >= 0.5).astype(np.uint8)
-        full[[0, -1]] = full[:, [0, -1]] = 0
+        for border in (full[:MARGIN], full[-MARGIN:], full[:, :MARGIN], full[:, -MARGIN:]):
+            border[:] = 0
         line = cv2.morphologyEx(full, cv2.MORPH_GRADIENT, _SQUARE)
         blended[cv2.dilate(line, _SQUARE) > 0] = 0  # a dark edge, so that it shows on white too
         blended[line > 0] = colour

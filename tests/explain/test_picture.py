@@ -10,6 +10,7 @@ from explain.picture import (
     HEIGHT,
     INK,
     LUNG,
+    MARGIN,
     MUTED,
     REGION,
     WIDTH,
@@ -222,10 +223,11 @@ def test_an_outline_is_closed_along_the_border():
     image, cold, whole = np.full((32, 32), 90, np.uint8), np.zeros((32, 32), np.float32), np.ones((32, 32), bool)
     hole = whole.copy()
     hole[12:20, 12:20] = False
-    frame, inner = [255, 255, 0], [0, 255, 255, 0]
+    line = [0, 255, 255, 0]
+    frame = [90] * (MARGIN - 2) + line
     for region, row in (
-        (whole, frame + [90] * 26 + frame[::-1]),
-        (hole, frame + [90] * 7 + inner + [90] * 4 + inner + [90] * 7 + frame[::-1]),
+        (whole, frame + [90] * (32 - 2 * len(frame)) + frame[::-1]),
+        (hole, frame + [90] * (10 - len(frame)) + line + [90] * 4 + line + [90] * (10 - len(frame)) + frame[::-1]),
         (~whole, [90] * 32),
     ):
         outlined = overlay(image, cold, region, ~whole, (32, 32))
@@ -238,8 +240,8 @@ def test_an_enlarged_outline_has_no_stairs():
     cold = np.zeros((32, 32), np.float32)
     outlined = overlay(np.zeros((32, 32), np.uint8), cold, lung & False, lung, (320, 320))
     edge = (outlined == LUNG).all(axis=2)[60:260]
-    assert edge[:, :2].all()  # the image's border
-    edge[:, :2] = False
+    assert edge[:, [MARGIN - 1, MARGIN]].all()  # along the image's border
+    edge[:, : MARGIN + 1] = False
     assert set(edge.sum(axis=1)) <= {2, 3, 4, 5}
     centres = np.array([np.flatnonzero(row).mean() for row in edge])
     assert np.abs(centres - np.arange(60, 260) - 5).max() < 2.5
