@@ -106,6 +106,7 @@ class MlflowSpoolLogger(Logger):
         self._started = time.time()
         self._params: dict[str, str] = {}
         self._status = "RUNNING"
+        self._stays_open = False
         self._replay = Replay(resume_at or 0)
         self._open_run(tracking.run_name or run_name, {**tracking.tags, **(tags or {})}, resume_at)
 
@@ -293,10 +294,23 @@ class MlflowSpoolLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Send what is left. Lightning calls it after every fit, validate or test; `fail` is for a run that failed."""
-        if status in ("success", "finished"):
+        """Send what is left. Lightning calls it after every fit, validate or test; `fail` is for a run that failed.
+
+        The run is FINISHED then, unless it stays open until `end`.
+        """
+        if status in ("success", "finished") and not self._stays_open:
             self._set_status("FINISHED")
         self._flush()
+
+    def stay_open(self) -> None:
+        """Be FINISHED after `end` alone: who is killed between the fit and its test has not finished."""
+        self._stays_open = True
+
+    def end(self) -> None:
+        """Be FINISHED, and close."""
+        self._stays_open = False
+        self.finalize("success")
+        self.close()
 
     @rank_zero_only
     def close(self) -> None:

@@ -94,6 +94,13 @@ class UntrackedLogger(Logger):
     def log_inputs(self, datasets: list[dict[str, Any]]) -> None:
         """Do nothing."""
 
+    def stay_open(self) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Let others have the run."""
+        self.close()
+
     def fail(self, error: BaseException) -> None:
         """Let others have the run."""
         self.close()
@@ -117,13 +124,14 @@ RunLogger = MlflowSpoolLogger | UntrackedLogger
 
 @contextmanager
 def tracked(logger: RunLogger) -> Generator[None]:
-    """Close the run at the end of the block; whatever ends the block early marks it and leaves its traceback there."""
+    """End the run at the end of the block; whatever ends the block early marks it and leaves its traceback there."""
+    logger.stay_open()
     try:
         yield
     except BaseException as error:
         logger.fail(error)
         raise
-    logger.close()
+    logger.end()
 
 
 def open_logger(

@@ -359,6 +359,20 @@ def test_lightning_fit_and_test_make_one_finished_run() -> None:
     assert _run(logger).info.status == "FINISHED"
 
 
+def test_a_training_has_not_finished_before_its_test() -> None:
+    """Killed between the two, a run that says FINISHED would lack its test for ever, without a word."""
+    logger = MlflowSpoolLogger(QUIET)
+    trainer, module = _trainer(logger), _Line()
+    with tracked(logger):
+        trainer.fit(module, _loader(), _loader())
+        assert _run(logger).info.status == "RUNNING"
+        assert len(_history(logger, "train/loss")) == 6  # sent all the same
+        trainer.test(module, _loader(), verbose=False)
+        assert _run(logger).info.status == "RUNNING"
+    assert _run(logger).info.status == "FINISHED"
+    assert len(_history(logger, "test/loss")) == 1
+
+
 def test_lightning_exception_marks_the_run_failed() -> None:
     logger = MlflowSpoolLogger(QUIET)
     with pytest.raises(ArithmeticError) as error:
