@@ -115,6 +115,7 @@ class RobustnessCallback(Callback):
 
     Attributes:
         last: The newest value of everything that was logged.
+        decided: Split -> (N, 2) float, 1 / 0 / NaN: the newest decisions on N pairs' originals and received images.
 
     Example:
         A network that takes bright images for COVID-19, and the same everywhere: its region is the whole image. The
@@ -150,6 +151,8 @@ class RobustnessCallback(Callback):
         >>> _ = trainer.validate(Brightness(), FourPairs(), verbose=False)
         >>> robustness.last["val/pi_score"], robustness.last["val/ols_score/original"]
         (25.0, 50.0)
+        >>> robustness.decided["val"].tolist()
+        [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 0.0]]
     """
 
     def __init__(self, robustness: Robustness, task: Task, tasks: Sequence[Task] = ()) -> None:
@@ -158,6 +161,7 @@ class RobustnessCallback(Callback):
         self.scored = {each.name: each for each in tasks}
         self.task_maps = TaskMaps(robustness, [*tasks, task])
         self.last: dict[str, float] = {}
+        self.decided: dict[str, np.ndarray] = {}
         self._explained: set[str] = set()  # splits of which it was said why they have no OLS
 
     @override
@@ -212,6 +216,7 @@ class RobustnessCallback(Callback):
             split, {side: metric.compute() for side, metric in saliency.items()}, all(gather([masked]))
         )
         table = self._all_rows(trainer, rows, split)
+        self.decided[split] = table[[f"positive_{side}" for side in SIDES]].to_numpy(float)
         figures = _name_figures(split, instability.compute(), ols) | drawn | self._intervals(table, split, ols)
         kept = {key: value for key, value in scores.compute().items() if ols or not key.startswith("ols/")}
         figures |= {f"{split}/{key}": value for key, value in kept.items()}

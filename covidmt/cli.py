@@ -35,7 +35,7 @@ from experiments.names import printable
 from experiments.secrets import hiding
 from experiments.trainer.loudness import loudness
 
-_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+_HELP = ["-h", "--help"]
 
 app = typer.Typer(
     name="covidmt",
@@ -43,7 +43,7 @@ app = typer.Typer(
     "out-of-lung saliency (OLS).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings=_HELP,
+    context_settings={"help_option_names": _HELP},
 )
 
 
@@ -111,7 +111,7 @@ def command_line() -> Any:
 
 def _name_values(command: Any) -> None:
     """Name the arguments, and the values of options, that their commands left without a name; a switch has none."""
-    for option in command.get_params(typer.Context(command, **_HELP)):
+    for option in command.get_params(typer.Context(command, help_option_names=_HELP)):
         kind = getattr(option, "type_descriptor", None)
         if option.metavar is None and option.param_type_name == "argument":
             option.metavar = str(option.name).upper()

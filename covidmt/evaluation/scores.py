@@ -117,10 +117,8 @@ class ResampledScore:
         value, low, _ = self.estimate
         if not self.n or isfinite(low):
             return ""
-        if self.few:
-            return self.few
-        if isfinite(value):
-            return "all images score alike"
+        if self.few or isfinite(value):
+            return self.few or "all images score alike"
         return "" if self.fixed is None else "one threshold tells all images right, or all probabilities are equal"
 
     @property
@@ -146,10 +144,9 @@ class ResampledScore:
         """
         if self.fixed is not None and self.whole is None:
             return None
-        found = self._minus(other)
-        if self.whole is not None:  # NaN stays
-            found = replace(found, low=max(found.low, -self.whole), high=min(found.high, self.whole))
-        return replace(found, p=nan) if found.patients < FEW_PATIENTS else found
+        found, end = self._minus(other), self.whole or inf
+        p = nan if found.patients < FEW_PATIENTS else found.p
+        return replace(found, low=max(found.low, -end), high=min(found.high, end), p=p)  # NaN stays
 
     def _minus(self, other: ResampledScore) -> PairedDifference:
         if self.is_share and other.is_share and self.column is not None and other.column is not None:

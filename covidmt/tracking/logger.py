@@ -23,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from callbacks.loggers.contracts import LoggedAt, table_file, to_csv
 from callbacks.preemption import Preempted
 from covidmt.tracking.charts.cards import thumbnail
-from covidmt.tracking.charts.scores import clean_key, details, score_tables
+from covidmt.tracking.charts.scores import clean_key, cut_value, details, score_tables
 from covidmt.tracking.delivery import BATCH_PAIRS, BATCH_POINTS, Event, Point
 from covidmt.tracking.folders import RunFolder, mlruns_dir
 from covidmt.tracking.models.logged import ModelEntry
@@ -73,6 +73,7 @@ class MlflowSpoolLogger(Logger):
         store: The tracking store.
         run_id: MLflow's id of the run.
         datasets: What `log_inputs` was given.
+        stays_open: Whether a fit does not end the run: killed before the test that follows, it has not finished.
         problems: What the run logged and the store will not have by itself, in sentences; known when it is closed.
 
     Raises:
@@ -106,7 +107,7 @@ class MlflowSpoolLogger(Logger):
         self._started = time.time()
         self._params: dict[str, str] = {}
         self._status = "RUNNING"
-        self._stays_open = False
+        self.stays_open = False
         self._replay = Replay(resume_at or 0)
         self._open_run(tracking.run_name or run_name, {**tracking.tags, **(tags or {})}, resume_at)
 
@@ -182,7 +183,7 @@ class MlflowSpoolLogger(Logger):
             **kwargs: Ignored.
         """
         given = vars(params) if isinstance(params, Namespace) else params
-        values = {clean_key(key): _cut(hide_secrets(str(value))) for key, value in given.items()}
+        values = {clean_key(key): cut_value(hide_secrets(str(value))) for key, value in given.items()}
         for key in values.keys() & self._params.keys():
             if values[key] != self._params[key]:
                 log.warning("Parameter %s is now %r; the run keeps %r.", key, values[key], self._params[key])
@@ -296,21 +297,11 @@ class MlflowSpoolLogger(Logger):
     def finalize(self, status: str) -> None:
         """Send what is left. Lightning calls it after every fit, validate or test; `fail` is for a run that failed.
 
-        The run is FINISHED then, unless it stays open until `end`.
+        The run is FINISHED then, unless it `stays_open`.
         """
-        if status in ("success", "finished") and not self._stays_open:
+        if status in ("success", "finished") and not self.stays_open:
             self._set_status("FINISHED")
         self._flush()
-
-    def stay_open(self) -> None:
-        """Be FINISHED after `end` alone: who is killed between the fit and its test has not finished."""
-        self._stays_open = True
-
-    def end(self) -> None:
-        """Be FINISHED, and close."""
-        self._stays_open = False
-        self.finalize("success")
-        self.close()
 
     @rank_zero_only
     def close(self) -> None:
@@ -453,10 +444,3 @@ class MlflowSpoolLogger(Logger):
             start = time.monotonic()
             self._sender.flush(self._patience)
             self._patience = max(0.0, self._patience - (time.monotonic() - start))
-
-
-def _cut(value: str) -> str:
-    from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
-
-    note = f" ... (cut, {len(value)} characters)"
-    return value if len(value) <= MAX_PARAM_VAL_LENGTH else value[: MAX_PARAM_VAL_LENGTH - len(note)] + note

@@ -34,6 +34,7 @@ class UntrackedLogger(Logger):
         run_id: ``untracked-<time>-<digits>``.
         store: None: there is none.
         datasets: Nothing.
+        stays_open: As of :class:`.MlflowSpoolLogger`; of no account here.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -50,6 +51,7 @@ class UntrackedLogger(Logger):
         super().__init__()
         self.run_id = run_id or os.environ.get(RUN_ID)
         self.store = None
+        self.stays_open = False
         self.datasets: list[Event] = []
         if global_rank() == 0:
             self.run_id = run_id or f"{UNTRACKED}{datetime.now():%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
@@ -94,13 +96,6 @@ class UntrackedLogger(Logger):
     def log_inputs(self, datasets: list[dict[str, Any]]) -> None:
         """Do nothing."""
 
-    def stay_open(self) -> None:
-        """Do nothing."""
-
-    def end(self) -> None:
-        """Let others have the run."""
-        self.close()
-
     def fail(self, error: BaseException) -> None:
         """Let others have the run."""
         self.close()
@@ -125,13 +120,15 @@ RunLogger = MlflowSpoolLogger | UntrackedLogger
 @contextmanager
 def tracked(logger: RunLogger) -> Generator[None]:
     """End the run at the end of the block; whatever ends the block early marks it and leaves its traceback there."""
-    logger.stay_open()
+    logger.stays_open = True
     try:
         yield
     except BaseException as error:
         logger.fail(error)
         raise
-    logger.end()
+    logger.stays_open = False
+    logger.finalize("success")
+    logger.close()
 
 
 def open_logger(

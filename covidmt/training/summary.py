@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from math import isfinite, nan
 from typing import NamedTuple
 
+import numpy as np
+
 from callbacks.epochs.history import MetricHistory
 from experiments.printing.tables import WholeTable
 from experiments.schema import Experiment, PrivacyUnit, Task, TaskKind
@@ -194,20 +196,22 @@ def decision_counts(metrics: Mapping[str, float], prefix: str, task: Task, label
     )
 
 
-def one_answer(metrics: Mapping[str, float], prefix: str, task: Task, label: str) -> str:
+def one_answer(decided: np.ndarray, label: str) -> str:
     """Say that a network decides all images alike, so that its stability is no merit; empty where it does not.
 
+    Args:
+        decided: 1 / 0 / NaN, of any shape: its decisions.
+        label: What is decided on.
+
     Example:
-        >>> confusion = {"test/t/confusion/a/b": 4.0, "test/t/confusion/b/b": 6.0}
-        >>> one_answer(confusion, "test/", Task("t", "s", labels=["a", "b"]), "a")
-        'all 10 images get the same answer (not a): a low PI is no merit here, accuracy is the share of one class'
+        >>> one_answer(np.zeros((10, 2)), "COVID-19"), one_answer(np.eye(2), "COVID-19")
+        ('all 20 images of the pairs get the same answer (not COVID-19): a low PI is no merit here', '')
     """
-    counts = decision_counts(metrics, prefix, task, label)
-    if not counts.images > 1 or counts.called not in (0, counts.images):
+    known = decided[~np.isnan(decided)]
+    if len(known) < 4 or np.ptp(known):
         return ""
-    answer = label if counts.called else f"not {label}"
-    worth = "a low PI is no merit here, accuracy is the share of one class"
-    return f"all {counts.images:.0f} images get the same answer ({answer}): {worth}"
+    answer = label if known[0] else f"not {label}"
+    return f"all {len(known):,} images of the pairs get the same answer ({answer}): a low PI is no merit here"
 
 
 def decision_interval(score: str, value: float, counts: DecisionCounts, patients: float) -> str:

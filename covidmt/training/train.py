@@ -404,7 +404,8 @@ def _finish(job: TrainingJob, logger: RunLogger) -> None:
     }
     if experiment.checkpoint.keep is Keep.all:
         lines["last"] = str(callbacks.newest.path)
-    same = _one_answer(experiment, callbacks.history, str(best.monitor))
+    decided = callbacks.robustness.decided
+    same = one_answer(decided["test"], experiment.robustness.label) if "test" in decided else ""
     if same:
         lines["caution"] = same
     if job.datamodule.without_lungs:
@@ -415,15 +416,6 @@ def _finish(job: TrainingJob, logger: RunLogger) -> None:
         command = f"{program()} serve {logger.version}{' --trust' * bool(foreign_classes(experiment))}"
         lines["service"] = f"http://localhost:8000/ takes films while this runs:\n{command}"
     print_block(lines, console)
-
-
-def _one_answer(experiment: Experiment, history: MetricHistory, monitor: str) -> str:
-    """Say that all test images, or else the best epoch's validation images, were decided alike; else nothing."""
-    task, label = experiment.tasks[experiment.robustness.task], experiment.robustness.label
-    if history.test:
-        return one_answer(history.test, "test/", task, label)
-    best = history.best(monitor)
-    return one_answer(best[1], "val/", task, label) if best else ""
 
 
 def _shortcuts(job: TrainingJob) -> str:

@@ -74,3 +74,11 @@ def clean_key(key: str) -> str:
         'val/No Lung Opacity / Not Normal _AP__ _'
     """
     return re.sub(r"[^\w/.:\- ]", "_", key, flags=re.ASCII)
+
+
+def cut_value(value: str) -> str:
+    """Return a parameter's value, cut with a note where it is longer than MLflow takes."""
+    from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+    note = f" ... (cut, {len(value)} characters)"
+    return value if len(value) <= MAX_PARAM_VAL_LENGTH else value[: MAX_PARAM_VAL_LENGTH - len(note)] + note

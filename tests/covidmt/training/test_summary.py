@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -152,13 +153,13 @@ def test_an_auroc_of_few_patients_of_a_class_has_no_interval():
 
 
 def test_a_network_that_decides_all_images_alike_is_named():
-    task = Task("t", "s", labels=["a", "b"])
-    cells = {"val/t/confusion/a/a": 3.0, "val/t/confusion/b/a": 1.0}
-    assert one_answer(cells, "val/", task, "a").startswith("all 4 images get the same answer (a): ")
-    assert one_answer(cells, "val/", task, "b").startswith("all 4 images get the same answer (not b): ")
-    assert one_answer(cells | {"val/t/confusion/b/b": 1.0}, "val/", task, "a") == ""
-    assert one_answer({"val/t/confusion/a/a": 1.0}, "val/", task, "a") == ""  # one image has one answer
-    assert one_answer({}, "val/", task, "a") == ""
+    nan = float("nan")
+    for answer, words in ((1, "(COVID-19)"), (0, "(not COVID-19)")):
+        said = one_answer(np.array([[answer, answer], [answer, nan], [answer, answer]], float), "COVID-19")
+        assert said.startswith(f"all 5 images of the pairs get the same answer {words}: ")
+    assert one_answer(np.array([[1.0, 1], [1, 0]]), "COVID-19") == ""
+    assert one_answer(np.array([[1.0, 1]]), "COVID-19") == ""  # two images alike are no sign of it
+    assert one_answer(np.full((3, 2), nan), "COVID-19") == one_answer(np.empty((0, 2)), "COVID-19") == ""
 
 
 def test_intervals_that_were_logged_stand_behind_their_scores():
