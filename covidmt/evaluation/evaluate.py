@@ -116,6 +116,8 @@ def evaluate(
     for network, said in zip(networks, complete, strict=True):
         notes += undefined_notes(network, said)
 
+    notes += pair_notes(data)
+
     # what they are worth
     history, reason = read_history(networks[0], checkpoint.store)
     notes += [
@@ -200,6 +202,21 @@ def _folder_name(checkpoint: FoundCheckpoint) -> str:
     stem = checkpoint.path.stem
     parts = [checkpoint.run_id, "" if checkpoint.run_id and stem == "best" else stem]
     return "-".join(part for part in parts if part)
+
+
+def pair_notes(data: EvaluationDataModule) -> list[str]:
+    """Say on which pairs other tasks are scored, where these came another way than the decision's."""
+    pairs = data.pair_dataset(data.split)
+    notes = []
+    for group in data.pair_groups(data.split):
+        if bool(group.pairs.channel) != bool(pairs.channel):
+            way = f"through {data.experiment.data.pairs.channel} (simulated)" if group.pairs.channel else "as received"
+            notes.append(
+                f"the stability of {', '.join(task.name for task in group.tasks)} is that of {len(group.pairs)} pairs "
+                f"of {group.source}, {way}: the pairs of {data.pair_source} came another way, so that their PI cannot "
+                "be compared with it"
+            )
+    return notes
 
 
 def _short_name(network: Network) -> str:

@@ -109,7 +109,9 @@ def _describe_masks(datamodule: MultiTaskDataModule, images: list[str]) -> None:
         log.log(logging.INFO if survey.own == survey.images else logging.WARNING, line)
     if survey.own + survey.computed < survey.images:
         count = survey.images - survey.own - survey.computed
-        log.warning(f"{count} of {survey.images} images have no lung mask, so no OLS; see data.masks")
+        log.warning(
+            f"{count} of {survey.images} images of all pairs have no lung mask, and count in no OLS; see data.masks"
+        )
 
 
 def _fill_cache(

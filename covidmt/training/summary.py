@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from typing import NamedTuple
 
@@ -163,11 +163,21 @@ def summary_table(experiment: Experiment, history: MetricHistory, monitor: str, 
                 counts = decision_counts(history.test, "test/", deciding, experiment.robustness.label)
                 cells[-1] += decision_interval(score.name.partition(",")[0], values[-1], counts, patients)
             sections[-1].append([subject, score.name, *cells])
+    rule = _decision_rule([metrics for _, metrics, _ in columns], deciding, experiment.robustness.label)
     return ScoreTable(
-        f"{experiment.name}: best = lowest {monitor}; in brackets 95 % intervals",
+        f"{experiment.name}: best = lowest {monitor}; in brackets 95 % intervals{rule}",
         ["", "", *(title for title, *_ in columns)],
         sections,
     )
+
+
+def _decision_rule(columns: Sequence[Mapping[str, float]], task: Task, label: str) -> str:
+    """Say what accuracy, sensitivity, PPV and F1 of several labels are of, as far as their confusions tell."""
+    cells = {key for metrics in columns for key in metrics if f"/{task.name}/confusion/" in key}
+    if not cells or len(task.labels) < 2:
+        return ""
+    of = f"{label} or not" if any(f"not {label}" in key for key in cells) else "the most probable label"
+    return f"; accuracy, sensitivity, PPV and F1: of {of}"
 
 
 def decision_counts(metrics: Mapping[str, float], prefix: str, task: Task, label: str) -> DecisionCounts:
@@ -308,7 +318,7 @@ def _sections(experiment: Experiment) -> dict[str, list[ScoreRow]]:
             ScoreRow("OLS score, %", f"ols_score/{side}", ".2f", "no image scored", f"ols/{side}"),
             ScoreRow("mean IOL", f"iol/{side}/mean", ".3f", "no image scored"),
             ScoreRow("images scored", f"ols/{side}/n", ".0f"),
-            ScoreRow("left out: no region", f"ols/{side}/no_region", ".0f"),
+            ScoreRow("left out: heat map zero", f"ols/{side}/no_region", ".0f"),
             ScoreRow("left out: no lung", f"ols/{side}/no_lung", ".0f"),
         ]
     return sections

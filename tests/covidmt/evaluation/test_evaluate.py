@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
+from covidmt.evaluation.evaluate import pair_notes
+from datamodules.evaluation import EvaluationDataModule
 from datamodules.sources.table import load_tables
 from experiments.load import load_experiment, override, to_dict
 from lightning_modules.multitask import MultiTaskModule
@@ -210,3 +212,20 @@ def test_a_broken_checkpoint_is_one_message(
     message = capsys.readouterr().err
     assert f"its network is broken: 1 of its tensors hold NaN or infinite values, the first is {name}" in message
     assert not (tmp_path / "predictions").exists()
+
+
+def test_pairs_of_other_tasks_that_came_another_way_are_named(demo_data: Path):
+    """The decision's were received, the others' are simulated; in validation all are."""
+    overrides = [f"data.root={demo_data}", "data.image_size=32", "data.num_workers=0"]
+    notes = {}
+    for split in ("test", "val"):
+        experiment = load_experiment(REPO / "experiments" / "demo.yaml", overrides)
+        data = EvaluationDataModule(experiment, split, [], 5, None)
+        data.setup()
+        notes[split] = pair_notes(data)
+    assert notes["val"] == []
+    of_boxes, of_findings = notes["test"]
+    assert of_boxes.startswith("the stability of rsna_boxes is that of 5 pairs of rsna, through whatsapp (simulated): ")
+    assert of_findings.startswith(
+        "the stability of infiltration, effusion, atelectasis, nodule is that of 5 pairs of nih, "
+    )

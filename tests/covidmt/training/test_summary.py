@@ -162,6 +162,19 @@ def test_a_network_that_decides_all_images_alike_is_named():
     assert one_answer(np.full((3, 2), nan), "COVID-19") == one_answer(np.empty((0, 2)), "COVID-19") == ""
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"), [("b", "the most probable label"), ("not a", "a or not")], ids=["exclusive", "decision"]
+)
+def test_what_the_accuracy_is_of_stands_above(answer: str, words: str):
+    experiment = Experiment(
+        "mine", tasks={"covidx": Task("covidx", "s", labels=["a", "b"])}, robustness=Robustness(label="a")
+    )
+    history = MetricHistory()
+    history.validations = [(0, {"val/covidx/loss": 0.5, f"val/covidx/confusion/a/{answer}": 3.0})]
+    title = summary_table(experiment, history, "val/covidx/loss").title
+    assert title.endswith(f"; accuracy, sensitivity, PPV and F1: of {words}")
+
+
 def test_intervals_that_were_logged_stand_behind_their_scores():
     history = MetricHistory()
     values = {"pi_score": 12.5, "pi/ci_low": 4.0, "pi/ci_high": 30.25, "ols_score/received": 40.0}
