@@ -28,6 +28,7 @@ OPACITY = 0.6  # of the heat map at its maximum; falls in proportion, so that th
 
 INK, PAPER, MUTED, ALARM = (20, 20, 20), (255, 255, 255), (90, 90, 90), (190, 0, 0)
 LUNG, REGION = (0, 229, 255), (255, 255, 255)
+SMOOTHING = 0.3  # of a mask's cell: an outline's blur where the mask gets larger; by 0.4 a single one vanishes
 MARGIN = 3  # pixels between an image's border and an outline along it
 _SQUARE = np.ones((3, 3), np.uint8)
 
@@ -223,10 +224,10 @@ def resize_grey(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _enlarge(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a mask as float32 of another size, its stairs smoothed where it gets larger."""
+    """Return a mask as float32 of another size, its stairs smoothed where it gets larger; one cell alone stays."""
     full = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     scale = size[0] / mask.shape[1]
-    return cv2.GaussianBlur(full, (0, 0), 0.4 * scale) if scale > 1 else full
+    return cv2.GaussianBlur(full, (0, 0), SMOOTHING * scale) if scale > 1 else full
 
 
 def blend(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:

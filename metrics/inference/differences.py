@@ -8,7 +8,7 @@ from math import isnan, nan
 import numpy as np
 
 from metrics.inference.crossed import influences, variation
-from metrics.inference.discordance import disagreement
+from metrics.inference.discordance import disagreement, images_apart
 from metrics.intervals import wilson
 
 CLEAR, LIKELY = (
@@ -137,8 +137,7 @@ def paired_difference(
         return PairedDifference(scale * value, nan, nan, nan, seeds, n_patients)
 
     parts = variation(mine, theirs)
-    shares = [np.nan_to_num(rows).mean(axis=0) for rows in (first, second)]
-    disagreeing = len(np.unique(patients[~np.isclose(*shares)]))
+    disagreeing = len(np.unique(patients[images_apart(first, second)]))
     if disagreeing == 0 or parts.patients == 0:
         half, p = max(wilson(0, n_patients)[1], abs(value)), 1.0
     else:

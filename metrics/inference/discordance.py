@@ -73,15 +73,36 @@ def disagreement(first: np.ndarray, second: np.ndarray, patients: np.ndarray) ->
     """
     known = [~np.isnan(rows) for rows in (first, second)]
     same_images = all((rows == known[0][0]).all() for rows in known)
-    before, after = (
-        np.nan_to_num(rows).sum(axis=0) / np.maximum((~np.isnan(rows)).sum(axis=0), 1) for rows in (first, second)
-    )
-    change = np.where(np.isclose(before, after), 0.0, after - before)
+    before, after = _means(first), _means(second)
 
     # by the patient's net difference, or by any, where images count in one of the two alone
     single = len(first) == len(second) == 1
     if single and same_images and np.isin(np.concatenate([before, after]), (0, 1)).all():
-        net = np.bincount(patients, change)
+        net = np.bincount(patients, after - before)
         return Disagreement(int((net != 0).sum()), int((net > 0).sum()))
-    apart = (change != 0) | (known[0].any(axis=0) != known[1].any(axis=0))
-    return Disagreement(len(np.unique(patients[apart])), None)
+    return Disagreement(len(np.unique(patients[images_apart(first, second)])), None)
+
+
+def images_apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return which images two trainings, or the means of several, disagree on: (N,) bool.
+
+    An image that counts in one of the two alone is one of them.
+
+    Args:
+        first: (S, N) as in :func:`disagreement`.
+        second: (T, N) the same.
+
+    Example:
+        The second training of the first configuration says nothing of the first image, and none of it of the last.
+
+        >>> first, second = np.array([[1.0, 0, 0, np.nan], [np.nan, 0, 1, np.nan]]), np.array([[1.0, 0, 1, 0]])
+        >>> images_apart(first, second).tolist()
+        [False, False, True, True]
+    """
+    counted = [(~np.isnan(rows)).any(axis=0) for rows in (first, second)]
+    return ~np.isclose(_means(first), _means(second)) | (counted[0] != counted[1])
+
+
+def _means(rows: np.ndarray) -> np.ndarray:
+    """Return each image's mean over the trainings in which it counts; 0 where it counts in none."""
+    return np.nan_to_num(rows).sum(axis=0) / np.maximum((~np.isnan(rows)).sum(axis=0), 1)

@@ -257,6 +257,21 @@ def test_an_outline_lies_where_its_mask_ends(size, sides):
     assert tuple(columns[[0, -1]]) == sides
 
 
+@pytest.mark.parametrize("side", [160, 300, 320])
+def test_a_region_of_a_single_cell_is_outlined(side):
+    """So the picture of a heat map whose peak is one cell shows what OLS counted."""
+    region = np.zeros((16, 16), bool)
+    region[4, 11] = True
+    grey, cold = np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.float32)
+    outlined = overlay(grey, cold, region, region & False, (side, side))
+    edge = (outlined == REGION).all(axis=2)
+    rows, columns = np.nonzero(edge)
+    cell = side / 16
+    assert abs(rows.mean() - 4.5 * cell) < 1
+    assert abs(columns.mean() - 11.5 * cell) < 1
+    assert 0.6 * cell < np.ptp(rows) + 1 < 0.9 * cell  # what is small shrinks
+
+
 def test_an_enlarged_block_is_rounded_alike_on_all_sides():
     region = np.zeros((8, 8), bool)
     region[3:5, 3:5] = True
@@ -265,7 +280,8 @@ def test_an_enlarged_block_is_rounded_alike_on_all_sides():
     assert (edge == edge.T).all()
     assert (edge == edge[::-1]).all()
     rows = np.flatnonzero(edge.any(axis=1))
-    assert 70 < rows[-1] - rows[0] < 80  # of 80: what is small shrinks a little
+    assert tuple(rows[[0, -1]]) == (119, 200)  # the block is 120 to 199, and its outline three pixels wide
+    assert not edge[120, 120]  # a round corner
 
 
 def test_each_pixel_counts_where_an_image_gets_smaller_and_a_larger_one_is_smooth():

@@ -207,3 +207,12 @@ def test_what_is_too_few_is_said_of_trainings_and_of_configurations():
     first, second = (rows.repeat(3, axis=0) for rows in changed(0, 5, 60))
     few = paired_difference(first, second, np.arange(60)).few
     assert few == "on 5 patients they disagree: too few to tell the two apart"
+
+
+def test_a_patient_who_counts_in_one_of_the_two_alone_is_one_on_whom_they_disagree():
+    """One of 400 counts as four, as above; three more of whom the second says nothing make four in truth."""
+    first, second = changed(1, 0, 400)
+    few = paired_difference(first, second, np.arange(400))
+    second[0, 100:103] = np.nan
+    four = paired_difference(first, second, np.arange(400))
+    assert four.high - four.value == pytest.approx((few.high - few.value) / 2, rel=0.02)
