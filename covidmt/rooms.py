@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def quick_imports() -> Generator[None]:
     """Where a command imports what it works with: garbage is not looked for meanwhile, which would take its time.
 
     PyTorch and the libraries around it are a million objects that stay, and Python looks through all of them time and
-    again while they come.
+    again while they come, and afterwards too: those of a process's first imports are then left out.
 
     Example:
         >>> import gc
@@ -57,5 +58,12 @@ def quick_imports() -> Generator[None]:
     try:
         yield
     finally:
+        _leave_out_imported()
         if was_enabled:
             gc.enable()
+
+
+@cache
+def _leave_out_imported() -> None:
+    """Look for garbage among later objects alone; once a process: later imports may follow work that left some."""
+    gc.freeze()
