@@ -22,7 +22,7 @@ IMAGES, FOLDERS, TEST = 112_120, 12, 25_596
 
 
 def write_tree(root: Path, rows: int, picture: bytes = b"") -> list[str]:
-    """Entries, lists and (equal) files in the published layout; about 3.6 images a patient, as in the original."""
+    """Entries, lists and files in the published layout; about 3.6 images a patient, as in the original."""
     draw = random.Random(0)
     root.mkdir(exist_ok=True)
     names = [f"{row * 30_805 // IMAGES + 1:08d}_{row % 1000:03d}.png" for row in range(rows)]
@@ -38,7 +38,7 @@ def write_tree(root: Path, rows: int, picture: bytes = b"") -> list[str]:
         images = root / f"images_{folder + 1:03d}" / "images"
         images.mkdir(parents=True)
         for name in names[folder::FOLDERS]:
-            (images / name).write_bytes(picture)
+            (images / name).write_bytes(picture and picture + name.encode())  # no two pictures are equal
     return names
 
 

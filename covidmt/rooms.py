@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -67,3 +68,4 @@ def quick_imports() -> Generator[None]:
 def _leave_out_imported() -> None:
     """Look for garbage among later objects alone; once a process: later imports may follow work that left some."""
     gc.freeze()
+    atexit.register(gc.unfreeze)  # extension modules complain of objects that are left when Python ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import multiprocessing.util
 import os
@@ -42,6 +43,7 @@ def pytest_collection_finish() -> None:
     """Libraries and tests stay: looking through them for garbage time and again took a tenth of the time."""
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,8 @@ def _describe_leaks(duplicates: pd.DataFrame, shared: pd.DataFrame, data: Data) 
     if len(shared) and not by_paper:  # under the paper's policy the split's own notes say so already
         problems.append(f"{len(shared)} patients are in more than one split: {abbreviate(shared['patient'])}")
     for kind, groups in duplicates.groupby("kind"):
-        sentence = f"{len(groups)} images occur more than once {kind}: {abbreviate(groups['files'])}"
+        names = abbreviate([abbreviate(files, joint=" = ") for files in groups["files"]])
+        sentence = f"{len(groups)} images occur more than once {kind}: {names}"
         if kind == ACROSS_SPLITS and not by_paper and data.duplicates is not Duplicates.keep:
             remedy = (
                 "remove one of each, or give both one patient; data.duplicates=join does so for files that are equal"

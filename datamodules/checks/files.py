@@ -115,7 +115,7 @@ def find_duplicates(files: pd.DataFrame) -> pd.DataFrame:
     """Group the images that have the same pixels.
 
     Returns:
-        A row a group: kind (across splits, across sources, within a source), images, sources, splits, files.
+        A row a group: kind (across splits, across sources, within a source), images, sources, splits, files (a list).
     """
     images = files[(files["role"] == "image") & (files["digest"] != "")].drop_duplicates("image")
     rows = []
@@ -125,7 +125,7 @@ def find_duplicates(files: pd.DataFrame) -> pd.DataFrame:
         if len(splits) > 1:
             kind = ACROSS_SPLITS
         names = [f"{source}/{Path(image).name}" for source, image in zip(group["source"], group["image"], strict=True)]
-        rows.append((kind, len(group), ", ".join(sources), ", ".join(splits), " = ".join(names)))
+        rows.append((kind, len(group), ", ".join(sources), ", ".join(splits), names))
     return pd.DataFrame(rows, columns=["kind", "images", "sources", "splits", "files"])
 
 

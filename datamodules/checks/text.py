@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from datamodules.checks.check import CheckReport
+from datamodules.sources.files import abbreviate
 from experiments.names import printable
 from experiments.printing.tables import WholeTable
 
@@ -40,8 +41,9 @@ def print_report(report: CheckReport, console: Console) -> None:
         title = f"Class by {attribute}, training split of the primary task"
         _print_table(console, title, counts.reset_index(names="class"))
     _print_table(console, "Unreadable images", report.unreadable.head(20))
-    duplicates = report.duplicates[report.duplicates["kind"] != "across sources"]
-    _print_table(console, "Duplicates", duplicates[["kind", "splits", "files"]].head(20))
+    duplicates = report.duplicates[report.duplicates["kind"] != "across sources"].head(20)
+    duplicates = duplicates.assign(files=[abbreviate(files, joint=" = ") for files in duplicates["files"]])
+    _print_table(console, "Duplicates", duplicates[["kind", "splits", "files"]])
     _print_table(console, "Patients in several splits", report.shared.head(10))
 
     # sentences

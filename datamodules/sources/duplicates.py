@@ -132,7 +132,7 @@ def refuse_duplicates(tables: dict[str, pd.DataFrame]) -> None:
         group for group in find_equal_files(rows["image"]) if len(set().union(*(splits[path] for path in group))) > 1
     ]
     if crossing:
-        names = abbreviate([" = ".join(group) for group in crossing], 2)
+        names = abbreviate([abbreviate(group, joint=" = ") for group in crossing], 2)
         raise UserError(
             f"data.duplicates: {len(crossing)} images lie in two splits under several names: {names}; remove one of "
             "each, or set data.duplicates=join: equal files are one patient then"

@@ -54,7 +54,7 @@ def find_file(root: Path, pattern: str, key: str) -> Path:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        names = ", ".join(path.name for path in matches)
+        names = abbreviate([path.name for path in matches], 5)
         raise UserError(f"{key}: {pattern!r} matches several files in {root} ({names}); name one of them")
     raise UserError(f"{key}: no file {pattern!r} in {root}")
 
@@ -155,13 +155,15 @@ def path_below(root: Path, name: str, where: str) -> Path:
     return root / os.path.relpath(path, folder)
 
 
-def abbreviate(names: pd.Series | list[str], n: int = 3) -> str:
+def abbreviate(names: pd.Series | list[str], n: int = 3, joint: str = ", ") -> str:
     """Return the first few names, sorted, and how many more there are.
 
     Example:
         >>> abbreviate(["d", "a", "c", "b"])
         'a, b, c and 1 more'
+        >>> abbreviate(["d", "a", "c", "b"], joint=" = ")
+        'a = b = c and 1 more'
     """
     ordered = sorted(printable(str(name)) for name in names)
     more = f" and {len(ordered) - n} more" if len(ordered) > n else ""
-    return ", ".join(ordered[:n]) + more
+    return joint.join(ordered[:n]) + more

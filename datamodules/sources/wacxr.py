@@ -96,7 +96,7 @@ def _stems(folder: Path, key: str, label: str, others: list[str]) -> dict[tuple[
     classes = subfolders(folder)
     wrong = [path.name for path in classes if not path.name.startswith(("0_", "1_"))]
     if wrong or not classes:
-        names = ", ".join(wrong) or "none"
+        names = abbreviate(wrong) or "none"
         raise UserError(f"{folder}: class folders begin with 0_ (not {label}) or 1_ ({label}); found {names}")
 
     images: dict[tuple[str, str], str] = {}

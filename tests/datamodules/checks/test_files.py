@@ -21,7 +21,7 @@ def test_what_files_tell(tmp_path: Path) -> None:
     assert files["size"].tolist() == ["40x30", "40x30", ""]
     assert "broken.png" in files["problem"][2]
     assert find_duplicates(files).iloc[0].tolist() == [
-        "across splits", 2, "own", "test, train", "own/a.png = own/same.bmp",
+        "across splits", 2, "own", "test, train", ["own/a.png", "own/same.bmp"],
     ]  # fmt: skip
     assert find_boxes_outside({"own": table}, files) == [names[1]]
     framed = table.assign(frame=[(80, 60)] * 3)  # 40x30 is a scaled copy of it

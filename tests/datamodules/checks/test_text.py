@@ -1,11 +1,12 @@
 import io
+import json
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
 from datamodules.checks.check import CheckReport
-from datamodules.checks.text import print_report
+from datamodules.checks.text import print_report, report_json
 
 
 def test_a_report_without_problems_says_so(tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ def test_no_cell_is_cut_in_a_terminal_of_80_columns() -> None:
     word = "Enlarged_Cardiomediastinum"
     found = {name: pd.array([1, None], "Int64") for name in "abcdefghijklmnopqrst"}
     sources = pd.DataFrame({"source": ["first", "second"]} | found)
-    files = ["covidx/a_film_of_a_very_long_name.png = nih/another_film_of_a_very_long_name.png"]
+    files = [["covidx/a_film_of_a_very_long_name.png", "nih/another_film_of_a_very_long_name.png"]]
     duplicates = pd.DataFrame({"kind": ["within a source"], "splits": ["train, test"], "files": files})
     shortcuts = {"source": pd.DataFrame({f"hospital_{number}": {word: number} for number in range(12)})}
     report = CheckReport(sources, empty, empty, shortcuts, empty, duplicates, empty, (3, 4), {}, [], [], [])
@@ -35,3 +36,15 @@ def test_no_cell_is_cut_in_a_terminal_of_80_columns() -> None:
     assert max(map(len, text.splitlines())) <= 80
     for part in ("│ t │     1 │        │", word, "  hospital_11  11", "train, test"):
         assert part in text
+
+
+def test_a_group_of_many_equal_images_is_named_in_short() -> None:
+    empty = pd.DataFrame()
+    rows = [("across splits", "test, train", [f"own/{number:02}.png" for number in range(60)])]
+    duplicates = pd.DataFrame(rows, columns=["kind", "splits", "files"])
+    sources = pd.DataFrame({"source": ["own"]})
+    report = CheckReport(sources, empty, empty, {}, empty, duplicates, empty, (60, 60), {}, [], [], [])
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_report(report, console)
+    assert "own/00.png = own/01.png = own/02.png and 57 more" in console.export_text()
+    assert len(json.loads(report_json(report))["duplicates"][0]["files"]) == 60

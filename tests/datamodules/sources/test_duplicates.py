@@ -41,3 +41,12 @@ def test_equal_files_in_two_splits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1 images lie in two splits under several names: .*/c = .*/d; .*=join"):
         refuse_duplicates({"x": table})
     refuse_duplicates({"x": table[:3]})
+
+
+def test_a_thousand_equal_files_are_a_short_message(tmp_path: Path) -> None:
+    """Such as black frames, or one placeholder for what could not be exported."""
+    files = list(write(tmp_path, **{f"f{number:03}": b"black" for number in range(999)}).values())
+    table = pd.DataFrame({"image": files, "split": ["train", "val", "test"] * 333})
+    with pytest.raises(UserError, match=r"1 images lie in .*/f000 = .*/f001 = .*/f002 and 996 more; remove") as refusal:
+        refuse_duplicates({"x": table})
+    assert len(str(refusal.value)) < 1000
