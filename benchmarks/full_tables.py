@@ -1,4 +1,4 @@
-"""All three training data sets with as many rows as the published ones, their files links to a few small pictures."""
+"""All three training data sets with as many rows as the published ones, their files a few small pictures and a hole."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import random
 import uuid
 from pathlib import Path
 
-from nih_table import IMAGES, write_tree
+from nih_table import IMAGES, write_film, write_tree
 
 from datamodules.demo.write import write_demo
 
 RSNA, POSITIVE, COVIDX = 26_684, 6_012, 15_000  # images; of RSNA's those with boxes; about as many as COVIDx 3 has
+PADDING = b"\xfc\xff\xfc\xffOB\0\0" + (1 << 20).to_bytes(4, "little")  # DICOM's trailing padding: more than follows
 
 
 def write_full(root: Path, rows: int = IMAGES) -> None:
@@ -35,9 +36,9 @@ def _write_rsna(root: Path, films: dict[str, str], scan: Path) -> None:
     folder.mkdir(parents=True)
     labels: list[tuple] = [("patientId", "x", "y", "width", "height", "Target")]
     classes = [("patientId", "class")]
-    pixels = scan.read_bytes()
+    content = scan.read_bytes() + PADDING
     for i, name in enumerate(films):
-        (folder / f"{name}.dcm").write_bytes(pixels.replace(scan.stem.encode(), name.encode()))  # no two are equal
+        write_film(folder / f"{name}.dcm", content)
         positive = i * POSITIVE // RSNA != (i + 1) * POSITIVE // RSNA
         for _ in range(2 if positive and i % 2 else 1):
             labels.append((name, 10, 20, 15, 20, 1) if positive else (name, "", "", "", "", 0))
@@ -57,7 +58,7 @@ def _write_covidx(root: Path, films: list[str], picture: Path) -> None:
     for i, film in enumerate(films):
         split = "test" if i % 10 == 0 else "val" if i % 10 == 1 else "train"
         kind, patient = ("COVID-19", f"p{i}") if i % 30 < 3 else (("normal", "pneumonia")[i % 2], film)
-        (root / ("test" if split == "test" else "train") / f"{i}.png").write_bytes(pixels + film.encode())
+        write_film(root / ("test" if split == "test" else "train") / f"{i}.png", pixels)
         lists[split].append(f"{patient} {i}.png {kind} {'cohen' if kind == 'COVID-19' else 'rsna'}\n")
     for split, lines in lists.items():
         (root / f"{split}_COVIDx.txt").write_text("".join(lines))

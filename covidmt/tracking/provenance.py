@@ -9,16 +9,15 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from covidmt.tracking.untracked import RunLogger
+from datamodules.reading.many_files import ask_files
 from experiments.errors import UserError
 
 CODE = Path(__file__).parents[2]
@@ -43,15 +42,22 @@ def log_code(logger: RunLogger, experiment_yaml: str) -> None:
     logger.log_text_file(environment(), "environment.txt")
 
 
-def log_datasets(logger: RunLogger, tables: Mapping[str, pd.DataFrame], roots: Mapping[str, str | Path]) -> None:
+def log_datasets(
+    logger: RunLogger,
+    tables: Mapping[str, pd.DataFrame],
+    roots: Mapping[str, str | Path],
+    digests: Mapping[str, str] | None = None,
+) -> None:
     """Log every source's sample table as an input of the run.
 
     Args:
         logger: The run.
         tables: Source name -> sample table (`datamodules.sources.table.load_tables`).
         roots: Source name -> its folder.
+        digests: Source name -> :func:`dataset_digest`, where they are known already.
     """
-    logger.log_inputs([dataset_input(name, table, roots[name]) for name, table in tables.items()])
+    known = digests or {}
+    logger.log_inputs([dataset_input(name, table, roots[name], known.get(name)) for name, table in tables.items()])
 
 
 def git_tags(root: Path = CODE) -> dict[str, str]:
@@ -156,9 +162,7 @@ def dataset_digest(table: pd.DataFrame, root: str | Path) -> str:
     """
     rows = table.drop(columns="source", errors="ignore").copy()
     for column in rows.columns.intersection(["image", "received"]):
-        with ThreadPoolExecutor(16) as pool:  # a network file system answers one call in milliseconds
-            parts = pool.map(_file_sizes, np.array_split(rows[column].to_numpy(), 64))
-        rows[f"{column}_bytes"] = np.concatenate(list(parts))
+        rows[f"{column}_bytes"] = ask_files(_file_size, rows[column])
         rows[column] = [_relative_to(path, str(root)) for path in rows[column]]
 
     # as text, in an order of its own
@@ -168,9 +172,9 @@ def dataset_digest(table: pd.DataFrame, root: str | Path) -> str:
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:32]
 
 
-def _file_sizes(paths: np.ndarray) -> np.ndarray:
+def _file_size(path: str) -> int:
     try:
-        return np.array([os.path.getsize(path) for path in paths], np.int64)
+        return os.path.getsize(path)
     except OSError as error:  # a link to nowhere, or deleted meanwhile
         raise UserError(
             f"{error.filename}: this image cannot be read ({error.strerror}); restore it or remove it from the data set"
@@ -183,7 +187,7 @@ def _relative_to(path: str, root: str) -> str:
     return path[len(root) + 1 :] if plain else os.path.relpath(path, root)
 
 
-def dataset_input(name: str, table: pd.DataFrame, root: str | Path) -> dict[str, Any]:
+def dataset_input(name: str, table: pd.DataFrame, root: str | Path, digest: str | None = None) -> dict[str, Any]:
     """Return a source as an ``inputs`` event: the fields of MLflow's Dataset, and the splits as its context tag.
 
     The profile counts images and positives a label in every split.
@@ -192,6 +196,7 @@ def dataset_input(name: str, table: pd.DataFrame, root: str | Path) -> dict[str,
         name: Name of the source.
         table: Its sample table, one row an image.
         root: Its folder.
+        digest: Its :func:`dataset_digest`, where that is known already.
     """
     labels = [column for column in table if table[column].dtype.kind == "f"]
     counts = {
@@ -202,7 +207,7 @@ def dataset_input(name: str, table: pd.DataFrame, root: str | Path) -> dict[str,
     return {
         "dataset": {
             "name": name,
-            "digest": dataset_digest(table, root),
+            "digest": digest or dataset_digest(table, root),
             "source_type": "local",
             "source": json.dumps({"uri": str(root)}),
             "schema": json.dumps(schema),

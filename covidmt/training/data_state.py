@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
@@ -22,6 +21,7 @@ from covidmt.tracking.provenance import dataset_digest
 from datamodules.images.cache import ImageCache
 from datamodules.images.cache_index import CacheIndex, read_stamp
 from datamodules.images.mask_folders import MaskFolders
+from datamodules.reading.many_files import ask_files
 from experiments.errors import UserError
 from experiments.schema import Data
 
@@ -99,9 +99,7 @@ def read_files_state(table: str, paths: Sequence[str], index: CacheIndex) -> Fil
     """
     known = _known_contents(paths, index)
     chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(SAMPLE, len(paths)), dtype=int))]
-    with ThreadPoolExecutor(16) as pool:  # a network file system answers one call in milliseconds
-        stamps = list(pool.map(_stamp, paths))
-        contents = list(pool.map(_read_parts, chosen))
+    stamps, contents = ask_files(_stamp, paths), ask_files(_read_parts, chosen)
     return FilesState(
         table=table,
         files=len(paths),

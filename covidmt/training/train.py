@@ -375,7 +375,9 @@ def _describe_run(job: TrainingJob, logger: RunLogger) -> None:
 
     # experiment, code, data
     log_code(logger, to_yaml(experiment))
-    log_datasets(logger, job.datamodule.tables, {name: source.folder for name, source in data.sources.items()})
+    roots = {name: source.folder for name, source in data.sources.items()}
+    digests = {name: str(state["table"]) for name, state in (job.callbacks.newest.data or {}).items()}
+    log_datasets(logger, job.datamodule.tables, roots, digests)
 
 
 @rank_zero_only

@@ -23,12 +23,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from datamodules.reading.many_files import ask_files
 from datamodules.sources.files import find_file, path_below, read_csv, source_root
 from datamodules.sources.notes import SourceNotes, drop_missing
 from datamodules.sources.patients import PatientRegistry
@@ -118,8 +118,7 @@ def _locate(files: pd.Series, root: Path, path: Path) -> list[str]:
 def _existing(images: Iterable[str]) -> list[str | None]:
     """Return the images that are there, None for the others; nearly every one lies in a folder of its own."""
     images = list(images)
-    with ThreadPoolExecutor(16) as pool:
-        there = list(pool.map(os.path.isfile, images))
+    there = ask_files(os.path.isfile, images)
     return [image if is_there else None for image, is_there in zip(images, there, strict=True)]
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable
 from hashlib import blake2b
 from itertools import chain
 
 import pandas as pd
 
+from datamodules.reading.many_files import ask_files
 from datamodules.sources.files import abbreviate
 from experiments.errors import UserError
 
-_THREADS = 16  # a network file system answers one call in milliseconds
 _PART = 4096  # bytes
 
 
@@ -39,19 +38,17 @@ def find_equal_files(paths: Iterable[str]) -> list[list[str]]:
         ...     [[os.path.basename(path) for path in group] for group in groups]
         [['a', 'c']]
     """
-    groups = [list(dict.fromkeys(paths))]
+    keys: dict[str, tuple[Hashable, ...]] = dict.fromkeys(paths, ())
     for key in (_size, _digest_part, _digest):
-        groups = list(chain.from_iterable(_split_by(key, group) for group in groups))
-    return sorted(sorted(group) for group in groups)
+        values = ask_files(key, keys)
+        keys = {path: (*keys[path], value) for path, value in zip(keys, values, strict=True) if value}
+        times = Counter(keys.values())
+        keys = {path: known for path, known in keys.items() if times[known] > 1}
 
-
-def _split_by(key: Callable[[str], Hashable], paths: list[str]) -> list[list[str]]:
-    """Return the groups of several files with one key; a key that is false belongs to no group."""
-    by_key: dict[Hashable, list[str]] = defaultdict(list)
-    with ThreadPoolExecutor(_THREADS if len(paths) > _THREADS else 1) as pool:
-        for path, value in zip(paths, pool.map(key, paths), strict=True):
-            by_key[value].append(path)
-    return [group for value, group in by_key.items() if value and len(group) > 1]
+    groups: dict[tuple[Hashable, ...], list[str]] = defaultdict(list)
+    for path, known in keys.items():
+        groups[known].append(path)
+    return sorted(sorted(group) for group in groups.values())
 
 
 def _size(path: str) -> int:
@@ -72,7 +69,7 @@ def _digest(path: str) -> bytes:
 
 def _read(path: str, start: int, length: int) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             file.seek(start)
             return file.read(length)
     except OSError:
@@ -127,10 +124,9 @@ def refuse_duplicates(tables: dict[str, pd.DataFrame]) -> None:
         UserError: Naming them.
     """
     rows = pd.concat([table[["image", "split"]] for table in tables.values()])
-    splits = rows.groupby("image")["split"].agg(set)
-    crossing = [
-        group for group in find_equal_files(rows["image"]) if len(set().union(*(splits[path] for path in group))) > 1
-    ]
+    groups = find_equal_files(rows["image"])
+    splits = rows[rows["image"].isin(list(chain(*groups)))].groupby("image")["split"].agg(set)
+    crossing = [group for group in groups if len(set().union(*(splits[path] for path in group))) > 1]
     if crossing:
         names = abbreviate([abbreviate(group, joint=" = ") for group in crossing], 2)
         raise UserError(
