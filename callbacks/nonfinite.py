@@ -125,7 +125,7 @@ class NonfiniteGuard(Callback):
             broken = [name for name, flag in zip(names, flags.tolist(), strict=True) if flag]
             if broken:
                 self.steps += 1
-                self._report(f"{_subject(broken)} no finite number in step {step} (epoch {trainer.current_epoch})")
+                self._report(f"{_subject(broken)} no finite number in step {step} (epoch {trainer.current_epoch + 1})")
 
     def _report(self, what: str) -> None:
         if self.stop:

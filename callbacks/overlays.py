@@ -90,7 +90,7 @@ class GradCamOverlays(Callback):
                 received[row],
                 pair.lung[row].cpu().numpy(),
                 label=float(pair.label[row]),
-                caption=f"{name}   ·   epoch {trainer.current_epoch}",
+                caption=f"{name}   ·   epoch {trainer.current_epoch + 1}",
                 decision=self.maps.decision,
                 settings=self.robustness,
             )

@@ -131,7 +131,7 @@ def describe_few_patients(task: Task, label: str, table: pd.DataFrame) -> list[s
             sentences.append(
                 f"tasks.{task.name}: {split} has {positive} patient{'s' if positive != 1 else ''} with {label} and "
                 f"{negative} without: fewer than {ENOUGH} of either cannot judge a network, and an evaluation gives "
-                "no interval then"
+                "its AUROC no interval then"
             )
     return sentences
 

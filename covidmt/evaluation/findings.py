@@ -244,10 +244,21 @@ def _decision(evaluation: Evaluation) -> list[str]:
         rates.append(f"{right} of {n - positive} labelled negatives are left alone")
     sentences.append(f"On originals, called {evaluation.settings.decision}, {' and '.join(rates)}.")
     accuracy, most = scores["decision/original/accuracy"], first.most_frequent("original")
-    included = ", which the interval includes" if accuracy.estimate.low <= most <= accuracy.estimate.high else ""
     of = f"Accuracy of {evaluation.settings.label} or not, on {n} originals: {_share(accuracy)}"
-    sentences.append(f"{of}; always giving the more frequent answer would reach {most:.2f}{included}.")
+    beside = f"always giving the more frequent answer would reach {most:.2f}"
+    sentences.append(f"{of}; {beside}{_beside_guessing(accuracy.estimate, most)}.")
     return sentences + [each for each in source_sentences(evaluation) if each.startswith("Of these")]
+
+
+def _beside_guessing(accuracy: Estimate, guessed: float) -> str:
+    """Say what an accuracy is worth beside that of always giving the more frequent answer; nothing without interval."""
+    if accuracy.low > guessed:
+        return ", below the whole interval: the network does better than guessing"
+    if accuracy.high < guessed:
+        return ", above the whole interval: the network does worse than guessing"
+    if accuracy.low <= guessed <= accuracy.high:
+        return ", which the interval includes: better than guessing is not shown"
+    return ""
 
 
 def _both_aurocs(original: ResampledScore, received: ResampledScore) -> str:

@@ -17,6 +17,7 @@ from covidmt.evaluation.task_scores import task_scores
 from covidmt.evaluation.tasks.answers import LabelRows
 from covidmt.evaluation.tasks.scores import box_stability, label_stability
 from covidmt.tracking.identity import same_but_seed
+from datamodules.channels.registry import channel_numbers
 from datamodules.checks.counts import class_masks
 from datamodules.demo.write import is_made_up
 from datamodules.evaluation import EvaluationDataModule
@@ -48,6 +49,7 @@ class PairSet:
         masks: Pairs with a lung mask.
         masks_drawn: Of these, pairs whose mask a segmentation network drew.
         made_up: They are drawings of ``covidmt data demo``.
+        channel_numbers: Of the simulated channel, see :func:`datamodules.channels.registry.channel_numbers`.
     """
 
     source: str
@@ -60,11 +62,25 @@ class PairSet:
     masks: int = 0
     masks_drawn: int = 0
     made_up: bool = False
+    channel_numbers: str = ""
 
     @property
     def is_simulated(self) -> bool:
         """Whether the received images were made here."""
         return self.channel != AS_RECEIVED
+
+    @property
+    def way(self) -> str:
+        """The channel in words.
+
+        Example:
+            >>> pairs = PairSet("own", "test", "whatsapp", 9, 8, 0, 1, channel_numbers="side 1600, quality 70")
+            >>> pairs.way
+            'whatsapp (simulated; side 1600, quality 70)'
+        """
+        if not self.is_simulated:
+            return f"{self.channel} (the files that came through it)"
+        return f"{self.channel} (simulated{'; ' if self.channel_numbers else ''}{self.channel_numbers})"
 
     @property
     def people(self) -> str:
@@ -296,10 +312,12 @@ def _describe_pairs(answers: Answers, data: EvaluationDataModule) -> PairSet:
         patient.startswith(f"{data.pair_source}:") and squeeze(stems[name]) in squeeze(patient)  # named for its file
         for name, patient in zip(answers.ids, answers.patients, strict=True)
     ]
+    channel = data.experiment.data.pairs.channel
     return PairSet(
         source=data.pair_source,
         split=data.split,
-        channel=AS_RECEIVED if received else data.experiment.data.pairs.channel,
+        channel=AS_RECEIVED if received else channel,
+        channel_numbers="" if received else channel_numbers(channel),
         n=len(answers.ids),
         patients=len(set(answers.patients)),
         unknown=sum(unknown),

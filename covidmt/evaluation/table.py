@@ -32,7 +32,7 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
     first, pairs = evaluation.first, evaluation.pairs
     console.print(
         f"{first.name} on {pairs.n} pairs of {pairs.source} ({pairs.split}), {pairs.people}, "
-        f"channel: {pairs.channel}{' (simulated)' if pairs.is_simulated else ''}; "
+        f"channel: {pairs.way}; "
         f"masks: {evaluation.settings.masks}, {HEARTS[evaluation.settings.heart]}; "
         f"decided: {evaluation.settings.decision}; maps "
         f"explain {evaluation.settings.explained}",

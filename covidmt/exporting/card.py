@@ -48,7 +48,7 @@ def _describe_network(facts: ModelFacts) -> str:
         "input": f"a chest X-ray, grey, resized to {data.image_size} x {data.image_size} pixels",
         "checked": f"the decision after {data.pairs.channel}, and the share of the heat map inside the lungs "
         f"({HEARTS[data.masks.heart]}; warned of below {robustness.eta:g})",
-        "weights": f"of epoch {facts.epoch}" if facts.epoch is not None else "of the best epoch",
+        "weights": f"of epoch {facts.epoch + 1}" if facts.epoch is not None else "of the best epoch",
         "run": facts.run_id or "not known",
     }
     return "\n".join(f"- {name}: {text}" for name, text in lines.items())

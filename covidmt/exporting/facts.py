@@ -27,7 +27,7 @@ class ModelFacts:
     Attributes:
         experiment: What was trained.
         run_id: The run that trained it; None: it is not known.
-        epoch: Epoch of the weights; None: it is not known.
+        epoch: Epoch of the weights, from 0; None: it is not known.
         scores: A Markdown table, the one that the training ended with; "" where there is none.
         datasets: Fields of MLflow's data sets, see :func:`.dataset_input`.
         shortcuts: What gives a class away besides the disease, a sentence each; None: it was not looked for.

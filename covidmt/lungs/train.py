@@ -111,7 +111,7 @@ def _finish_run(experiment: LungsExperiment, logger: RunLogger, history: MetricH
 
     console = Terminal(markup=False)
     console.print()
-    which = "last epoch" if best_epoch is None else f"best epoch {best_epoch}"
+    which = "last epoch" if best_epoch is None else f"best epoch {best_epoch + 1}"
     console.print(lungs_table(experiment, which, scores, history.test))
     console.print(f"run          {experiment.tracking.run_name or experiment.name}  {logger.version}", soft_wrap=True)
     console.print(f"checkpoint   {best}", soft_wrap=True)

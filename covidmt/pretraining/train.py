@@ -99,7 +99,7 @@ def _finish_run(
     if history.validations:
         epoch, scores = history.validations[-1]
         found = f"{scores['val/retrieval']:.1%} of the validation views find their partner"
-        console.print(f"epoch {epoch}: val/loss {scores['val/loss']:.3f}; {found}", highlight=False)
+        console.print(f"epoch {epoch + 1}: val/loss {scores['val/loss']:.3f}; {found}", highlight=False)
     console.print(f"run         {experiment.tracking.run_name or experiment.name}  {logger.version}", soft_wrap=True)
     console.print(f"weights     {path}", soft_wrap=True, highlight=False)
     console.print(

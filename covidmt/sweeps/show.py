@@ -58,7 +58,7 @@ def print_status(sweep: SweepFolder, interval: float | None = None, *, as_json: 
 
 
 def status_table(sweep: SweepFolder, statuses: dict[str, TrialStatus]) -> Group:
-    """Return a table of state, epoch, newest PI and OLS, node, time and log of every trial.
+    """Return a table of state, epoch (from 1), PI and OLS of the newest validation, node, time and log of every trial.
 
     Args:
         sweep: The sweep.
@@ -139,12 +139,19 @@ def print_log(name: str, rank: int) -> None:
 
 
 def _read_metrics(sweep: SweepFolder) -> dict[str, dict[str, float]]:
-    """Return run id -> newest metrics, of all trials in one question; empty where the store is away."""
+    """Return run id -> newest metrics, of all trials in one question; empty where the store is away.
+
+    Epochs are counted from 1, as a training's lines count them.
+    """
     try:
-        return {run.info.run_id: run.data.metrics for run in children(sweep.submitted)}
+        metrics = {run.info.run_id: dict(run.data.metrics) for run in children(sweep.submitted)}
     except Exception as error:
         log.warning("The tracking store %s does not answer: %s", sweep.submitted.store, error)
         return {}
+    return {
+        run_id: {**newest, "epoch": newest["epoch"] + 1} if "epoch" in newest else newest
+        for run_id, newest in metrics.items()
+    }
 
 
 def format_duration(seconds: float | None) -> str:

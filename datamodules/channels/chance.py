@@ -26,6 +26,15 @@ class Range(NamedTuple):
     low: int
     high: int
 
+    def __str__(self) -> str:
+        """As a channel's name has it.
+
+        Example:
+            >>> str(Range(60, 92))
+            '60..92'
+        """
+        return f"{self.low}..{self.high}"
+
 
 @dataclass(frozen=True)
 class Step:

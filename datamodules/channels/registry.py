@@ -71,6 +71,29 @@ def get_channel(name: str, key: str = "data.pairs.channel", seed: int = 0) -> Ch
     return channels[0] if len(channels) == 1 else partial(send_through, channels=channels)
 
 
+def channel_numbers(name: str) -> str:
+    """Return the numbers that a channel's apps use, also those that its name leaves out; empty where it has none.
+
+    Args:
+        name: As :func:`get_channel` takes it.
+
+    Example:
+        >>> channel_numbers("whatsapp"), channel_numbers("whatsapp:quality=60..92"), channel_numbers("jpeg:70")
+        ('side 1600, quality 70', 'side 1600, quality 60..92', '')
+        >>> channel_numbers("signal+whatsapp:side=800")
+        'quality 70; side 800, quality 70'
+    """
+    said = []
+    for step in split_chain(name):
+        settings = _SETTABLE.get(step.partition(":")[0], ())
+        if settings:
+            parsed = _parse_step(step, "channel")
+            defaults = inspect.signature(parsed.function).parameters
+            numbers = {name: parsed.options.get(name, defaults[name].default) for name in sorted(settings)[::-1]}
+            said.append(", ".join(f"{name} {number}" for name, number in numbers.items()))
+    return "; ".join(said)
+
+
 @dataclass(frozen=True)
 class OwnChannel:
     """A channel of the user's own, whose answers are looked at.

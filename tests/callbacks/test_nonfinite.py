@@ -47,7 +47,7 @@ class Breaking(Tiny):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_first_loss_that_is_no_number_ends_the_training(bad: float):
     run, module = trainer(max_epochs=4, callbacks=[NonfiniteGuard()]), Breaking(step=4, bad=bad)
-    with pytest.raises(UserError, match=r"the loss of nodule is no finite number in step 4 \(epoch 1\)"):
+    with pytest.raises(UserError, match=r"the loss of nodule is no finite number in step 4 \(epoch 2\)"):
         run.fit(module, TinyData())
     assert run.global_step == 4
 
@@ -122,7 +122,7 @@ def test_all_processes_stop_at_the_same_step(tmp_path: Path):
     texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert texts.keys() == {"0", "1"}
     assert texts["0"] == texts["1"]
-    assert texts["0"].startswith("2 the training stopped: the loss of nodule is no finite number in step 2 (epoch 0)")
+    assert texts["0"].startswith("2 the training stopped: the loss of nodule is no finite number in step 2 (epoch 1)")
 
 
 def main(out: str) -> None:

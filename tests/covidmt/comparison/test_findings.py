@@ -140,8 +140,23 @@ def test_one_seed_each_is_never_a_word_on_configurations(store: Store):
     assert VERDICTS[headline.verdict] not in (VERDICTS["clear"], VERDICTS["likely"])
     table = csv_tables(made)["comparisons"]
     assert set(table["verdict"]) == {"these trainings only"}
+    assert set(table["holm_over"]) == {"fewest against most tasks"}
     assert set(table["interval_over"]) == {"patients, of these trainings"}
     assert "over patients, of each configuration's single training alone" in latex(made)
+
+
+def test_each_p_value_of_the_csv_says_what_it_was_adjusted_for(store: Store):
+    """The couple of fewest and most tasks is asked alone and among all against the lowest PI: two adjusted p-values."""
+    answers = {1: flipped(*range(20)), 3: flipped(*range(12)), 6: flipped()}
+    runs = [store.trial(n_tasks=count, pairs=pairs) for count, pairs in answers.items()]
+    table = csv_tables(analyse(collect_runs(runs, store)))["comparisons"]
+    flips = table[table["score"] == "pi"]
+    families = flips.groupby("holm_over")["p_holm"].apply(len).to_dict()
+    assert families == {
+        "fewest against most tasks": 1, "all others against fewest tasks": 1, "all against the lowest PI": 2,
+    }  # fmt: skip
+    couple = flips[flips["holm_over"] == "fewest against most tasks"].iloc[0]
+    assert couple["p_holm"] == couple["p"]
 
 
 def test_the_lowest_pi_is_not_called_the_most_stable_and_a_constant_answer_is_never_sure(store: Store):

@@ -39,6 +39,7 @@ def test_the_layout_of_the_json(data: EvaluationDataModule):
         "masks",
         "masks_drawn",
         "made_up",
+        "channel_numbers",
     ]
     assert list(found["settings"]) == [
         *(

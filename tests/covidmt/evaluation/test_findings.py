@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from covidmt.evaluation.findings import RULES, _beside_shuffled, describe_findings
+from covidmt.evaluation.findings import RULES, _beside_guessing, _beside_shuffled, describe_findings
 from covidmt.evaluation.scores import mean_score
 from datamodules.evaluation import EvaluationDataModule
 from metrics.bootstrap import PatientBootstrap
@@ -23,6 +23,21 @@ def test_constant_answers_are_no_merit(data: EvaluationDataModule):
     evaluation = evaluation_of(data, same)
     (stability, *_) = describe_findings(evaluation)
     assert any("calls every original positive" in sentence for sentence in stability.sentences)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.78, 0.95, "does better than guessing"),
+        (0.77, 0.95, "better than guessing is not shown"),
+        (0.42, 0.87, "better than guessing is not shown"),
+        (0.42, 0.77, "better than guessing is not shown"),
+        (0.42, 0.76, "does worse than guessing"),
+    ],
+)
+def test_an_accuracy_is_set_beside_guessing(low, high, words):
+    assert _beside_guessing(Estimate(0.69, low, high), 0.77).endswith(words)
+    assert _beside_guessing(Estimate(0.69, np.nan, np.nan), 0.77) == ""
 
 
 @pytest.mark.parametrize(("control", "differs"), [(50.0, True), (0.0, False)])

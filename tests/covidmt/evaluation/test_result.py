@@ -14,7 +14,11 @@ from tests.helpers.evaluation import N, evaluation_of, make_answers, network
 def test_pairs_and_definitions(data: EvaluationDataModule):
     evaluation = evaluation_of(data, make_answers(data, 3))
     channel = data.experiment.data.pairs.channel
-    assert evaluation.pairs == PairSet("own", "test", channel, n=N, patients=N, unknown=N, positive=N // 2)
+    numbers = "side 1600, quality 70"
+    assert evaluation.pairs == PairSet(
+        "own", "test", channel, n=N, patients=N, unknown=N, positive=N // 2, channel_numbers=numbers
+    )
+    assert evaluation.pairs.way == "whatsapp (simulated; side 1600, quality 70)"
     assert evaluation.settings == Definitions(
         "COVID-19",
         threshold=0.5,

@@ -13,7 +13,7 @@ def test_a_card_says_what_is_known():
     datasets = [{"name": "covidx", "digest": "d", "profile": profile}]
     facts = ModelFacts(experiment(), "4f0c", 7, "| PI | 2.5 |", datasets, ["COVID-19 is given away by source."], {})
     card = model_card(facts)
-    for words in (NOTICE, "of epoch 7", "| covidx | test | 1 | COVID-19 0 |", "| PI | 2.5 |", "given away by source"):
+    for words in (NOTICE, "of epoch 8", "| covidx | test | 1 | COVID-19 0 |", "| PI | 2.5 |", "given away by source"):
         assert words in card
     assert "covidmt serve 4f0c" in card
     assert "nodule (nodule)" in card or "nodule (Nodule)" in card

@@ -173,7 +173,7 @@ def test_a_training_without_numbers_fails_with_a_word(
     broken = ["optimizer.lr=1e30", "data.epoch_length=4", "trainer.max_epochs=1"]
     assert covidmt("train", *SMALL, f"data.root={demo_data}", *broken) == 2
     message = capsys.readouterr().err
-    assert re.search(r"the training stopped: the loss of .*covidx.* is no finite number in step 2 \(epoch 0\)", message)
+    assert re.search(r"the training stopped: the loss of .*covidx.* is no finite number in step 2 \(epoch 1\)", message)
     assert "Traceback" not in message
     (run,) = runs(tmp_path)
     assert run.info.status == "FAILED"
