@@ -94,7 +94,7 @@ def predict_images(
             _append(lines, json.dumps(record | origin, ensure_ascii=False, allow_nan=False))
 
     # the report on the terminal
-    _print_report(predictions, pictures, out, checkpoint.title(predictor.module.experiment.name))
+    _print_report(predictions, pictures, out, checkpoint.title_of(predictor.module.experiment))
     if errors:
         more = [f"and {len(errors) - LISTED} more"] if len(errors) > LISTED else []
         listed = [*list(errors.values())[:LISTED], *more]

@@ -78,7 +78,7 @@ def describe_model(predictor: Predictor, reference: str, found: FoundCheckpoint,
     experiment, decision = predictor.module.experiment, predictor.maps.decision
     return {
         "name": experiment.name,
-        "title": found.title(experiment.name),
+        "title": found.title_of(experiment),
         "reference": Path(reference).name if Path(reference).exists() else reference,  # no folders of this machine
         "run_id": found.run_id,
         "backbone": experiment.model.backbone,

@@ -13,9 +13,10 @@ from covidmt.tracking.folders import UNTRACKED, RunFolder, mlruns_dir
 from covidmt.tracking.models.registry import MODEL
 from covidmt.tracking.runs.naming import RUN_ID, find_run
 from covidmt.tracking.store import Store
+from datamodules.demo.write import is_made_up
 from experiments.errors import UserError, first_line
 from experiments.paths import expand, require_name
-from experiments.schema import Tracking
+from experiments.schema import Experiment, Tracking
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,19 @@ class FoundCheckpoint(NamedTuple):
             'demo (3fce2ff7)'
         """
         return f"{experiment} ({self.run_id[:8] if self.run_id else self.path.name})"
+
+    def title_of(self, experiment: Experiment) -> str:
+        """Return the title beside an answer: where the network learned from drawings, and they are here, it says so.
+
+        Example:
+            >>> from experiments.load import load_experiment
+            >>> demo = load_experiment("experiments/demo.yaml", ["data.root=/data/cxr"])
+            >>> FoundCheckpoint(Path("best.ckpt"), None, Store("sqlite:///x.db")).title_of(demo)
+            'demo (best.ckpt)'
+        """
+        folders = {experiment.data.sources[task.source].folder for task in experiment.active}
+        drawn = ", trained on made-up films" if any(map(is_made_up, folders)) else ""
+        return f"{self.title(experiment.name)}{drawn}"
 
 
 def find_checkpoint(reference: str, store: Store | None = None) -> FoundCheckpoint:

@@ -53,6 +53,7 @@ def open_ui(store: Store, port: int = PORT, host: str = "127.0.0.1", run: str | 
 
     # By the environment, not by the arguments, which everybody on the machine can read: a URI may hold a password.
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), _NO_WORD_OF_WSGI]))
     if path is not None:
         environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = str(path.parent / "artifacts")
     arguments = ["-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
@@ -89,6 +90,7 @@ def experiment_page(experiment_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs?{_TRAINING}"
 
 
+_NO_WORD_OF_WSGI = "ignore::UserWarning:mlflow.server.fastapi_app"  # starlette's, which nobody here can act on
 _TRAINING = "workflowType=machine_learning"  # without it MLflow's UI opens on its pages about language models
 
 

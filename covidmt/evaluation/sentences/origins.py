@@ -78,5 +78,7 @@ def _outside_by_class(evaluation: Evaluation, side: str) -> str:
     several = len({origin for each in evaluation.pairs_by_source.values() for origin in each}) > 1
     source = f", from {next(iter(origins))}" if several and len(origins) == 1 else ""
     unlabelled = evaluation.first.scores[f"ols/{side}/score"].n - sum(score.n for score in scores.values())
-    which = f"all {total}{' that have a label' if unlabelled else ''} are labelled {name}"
+    which = (
+        f"all {total} maps out of the lungs{' that have a label' if unlabelled else ''} are of images labelled {name}"
+    )
     return f"{which} ({shares[name]}; {shares[other]} {other}s){source}: {depends}"

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 
-from covidmt.tracking.checkpoints import find_checkpoint
+from covidmt.tracking.checkpoints import FoundCheckpoint, find_checkpoint
 from covidmt.tracking.folders import RunFolder
 from covidmt.tracking.store import Store
 from experiments.errors import UserError
+from experiments.load import load_experiment
 
 RUN = "0123456789abcdef0123456789abcdef"
 
@@ -72,3 +75,9 @@ def test_what_is_not_there_is_said(tmp_path):
         find_checkpoint(RUN, store)
     with pytest.raises(UserError, match="does not answer"):
         find_checkpoint(RUN, Store("http://127.0.0.1:9"))
+
+
+def test_a_network_of_drawings_is_called_so(demo_data: Path, tmp_path: Path) -> None:
+    found = FoundCheckpoint(Path("best.ckpt"), None, Store(f"sqlite:///{tmp_path}/mlflow.db"))
+    demo = load_experiment("experiments/demo.yaml", [f"data.root={demo_data}"])
+    assert found.title_of(demo) == "demo (best.ckpt), trained on made-up films"

@@ -14,6 +14,8 @@ from metrics.bootstrap import PatientBootstrap
 from metrics.paired import SIDES
 from tests.helpers.evaluation import N, evaluation_of, make_answers, make_data
 
+OUTSIDE = "maps out of the lungs are of images labelled"
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> EvaluationDataModule:
@@ -64,11 +66,15 @@ def test_the_same_images_are_told_of_once(data: EvaluationDataModule):
 @pytest.mark.parametrize(
     ("negatives", "positives", "said"),
     [
-        (6, 0, "On originals, all 6 are labelled negative (6 of 12; none of 12 positives), from nih: the total {} on"),
+        (
+            6,
+            0,
+            f"On originals, all 6 {OUTSIDE} negative (6 of 12; none of 12 positives), from nih: the total {{}} on",
+        ),
         (
             0,
             2,
-            "On originals, all 2 are labelled positive (2 of 12; none of 12 negatives), from cohen: the total {} on",
+            f"On originals, all 2 {OUTSIDE} positive (2 of 12; none of 12 negatives), from cohen: the total {{}} on",
         ),
         (1, 0, None),
         (5, 4, None),
@@ -98,7 +104,11 @@ def test_maps_out_of_the_lungs_of_one_class(data: EvaluationDataModule, negative
 @pytest.mark.parametrize(
     ("negatives", "positives", "said"),
     [
-        (6, 0, "all 6 are labelled negative (6 of 22; none of 25 positives), from nih: the total depends on the mix"),
+        (
+            6,
+            0,
+            f"all 6 {OUTSIDE} negative (6 of 22; none of 25 positives), from nih: the total depends on the mix",
+        ),
         (15, 2, "2 of 25 labelled positive and 15 of 22 labelled negative lie outside: the total depends on the mix"),
         (3, 2, None),
     ],
