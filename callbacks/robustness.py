@@ -270,8 +270,7 @@ class RobustnessCallback(Callback):
 
     def _intervals(self, table: pd.DataFrame, split: str, sides: Collection[str]) -> dict[str, float]:
         """Return the intervals of PI, and of some sides' OLS, over patients; a pair of an unknown one is a patient."""
-        before, after = (table[f"positive_{side}"].to_numpy(float) for side in SIDES)
-        events = {"pi": flips(before, after)}
+        events = {"pi": flips(*self.decided[split].T)}
         events |= {
             f"ols/{side}": out_of_lungs(table[f"iol_{side}"].to_numpy(float), self.robustness.eta) for side in sides
         }

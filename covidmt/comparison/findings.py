@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 
 from covidmt.comparison.analysis import Analysis
 from covidmt.comparison.comparisons import IMAGES as SEEDS_ON_IMAGES
 from covidmt.comparison.comparisons import Comparison
 from covidmt.comparison.configurations import ROBUSTNESS, SCORES, Configuration, also_differs
-from covidmt.comparison.pair_words import describe_pairs, describe_sources
+from covidmt.comparison.pair_words import describe_pairs, describe_sources, guessing_share
 from covidmt.comparison.trained_runs import TrainedRun
 from covidmt.exporting.facts import NO_SHORTCUT, SHORTCUTS
 from covidmt.pages.numbers import NBSP, p_value, points, points_interval, relative_change, relative_percent
@@ -142,7 +142,16 @@ def _right_words(better: Configuration, other: Configuration) -> str:
     if not all("pairs_original" in c.scores for c in (better, other)):
         return ""
     first, second = (c.scores["pairs_original"].value for c in (better, other))
-    return f" Of the originals {first:.1f}{NBSP}% and {second:.1f}{NBSP}% are answered rightly."
+    words = f" Of the originals {first:.1f}{NBSP}% and {second:.1f}{NBSP}% are answered rightly."
+
+    # beside guessing, where that is right more often
+    pairs = next((run.pairs for run in better.runs if run.pairs is not None), None)
+    guessed = nan if pairs is None else guessing_share(pairs)
+    below = [c.label for c, value in ((better, first), (other, second)) if value < guessed]
+    if below:
+        words += f" Always giving the more frequent answer would be right on {guessed:.1f}{NBSP}%: "
+        words += f"the stability of {' and of '.join(below)} is little merit."
+    return words
 
 
 def _how_sure(row: Comparison) -> str:

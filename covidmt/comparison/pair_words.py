@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pandas as pd
 
 from covidmt.comparison.trained_runs import TrainedRuns
@@ -49,6 +51,18 @@ def describe_sources(collected: TrainedRuns) -> list[str]:
     return list(filter(None, [_describe_origins(label, pd.concat(own)) for label, own in tables.items()]))
 
 
+def guessing_share(pairs: pd.DataFrame) -> float:
+    """Return the percentage of pairs that the more frequent answer is right on; NaN where they are not of two classes.
+
+    Example:
+        >>> guessing_share(pd.DataFrame({"label": [1.0, 0.0, 0.0, 0.0, float("nan")]}))
+        75.0
+    """
+    labels = pairs["label"].dropna()
+    positive = float(labels.mean())
+    return 100 * max(positive, 1 - positive) if labels.nunique() > 1 else nan
+
+
 def _describe_origins(label: str, pairs: pd.DataFrame) -> str:
     """Write the sentence of one label; empty where the pairs are not known to be of two classes."""
     pairs = pairs[~pairs.index.duplicated()].dropna(subset=["label"])
@@ -60,5 +74,5 @@ def _describe_origins(label: str, pairs: pd.DataFrame) -> str:
 
     told = giveaway_of_pairs(find_giveaways(counts), label)
     told = told or f"There are {len(pairs)} pairs of which it is known whether they are labelled {label}."
-    often = 100 * max(positive.mean(), 1 - positive.mean())
+    often = guessing_share(pairs)
     return f"{told} Always giving the more frequent answer would be right on {often:.1f}\N{NO-BREAK SPACE}% of them."

@@ -9,6 +9,7 @@ from covidmt.comparison.style import VERDICTS
 from covidmt.comparison.tables import configuration_notes, csv_tables, interval_words, latex
 from covidmt.comparison.trained_runs import collect_runs
 from datamodules.demo.write import MADE_UP
+from metrics.paired import SIDES
 from tests.helpers.sweeps import N, Store, flipped, pairs_table, scores
 
 ALIKE = pairs_table(*np.zeros((3, N), bool)).assign(p_original=0.2, p_received=0.3)
@@ -84,6 +85,24 @@ def test_how_much_is_counted_and_relative_only_where_it_is_shown(store: Store):
     runs = [store.trial(pairs=flipped(*range(20))), store.trial(n_tasks=6, pairs=flipped(0, 1))]
     (headline,) = headlines(analyse(collect_runs(runs, store)))
     assert "45.00 points (90\N{NO-BREAK SPACE}% fewer)." in headline.lines[0]
+
+
+def test_a_stable_network_that_is_right_less_often_than_guessing_is_no_merit(store: Store):
+    """A quarter of the images has the label. The second network calls 30 of 40 positive, always: stable, and wrong."""
+    good, bad = flipped(0, 1), flipped()
+    for pairs in (good, bad):
+        pairs["label"] = np.arange(N) < 10.0
+        for side in SIDES:
+            pairs[f"positive_{side}"] = (np.arange(N) < 10) * 1.0
+    good.loc[good.index[:2], "positive_received"] = 0.0
+    for side in SIDES:
+        bad[f"positive_{side}"] = (np.arange(N) >= 10) * 1.0
+    (headline,) = headlines(analyse(collect_runs([store.trial(pairs=good), store.trial(n_tasks=6, pairs=bad)], store)))
+    assert headline.lines[0].endswith(
+        "Of the originals 0.0\N{NO-BREAK SPACE}% and 100.0\N{NO-BREAK SPACE}% are answered rightly. Always giving the "
+        "more frequent answer would be right on 75.0\N{NO-BREAK SPACE}%: the stability of ResNet-50, 6 tasks is little "
+        "merit."
+    )
 
 
 def test_where_the_origin_tells_the_label_it_is_said(store: Store):

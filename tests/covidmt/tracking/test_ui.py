@@ -68,4 +68,5 @@ def test_ui_serves_the_store_on_this_machine_alone(tmp_path: Path) -> None:
     assert b"MLflow" in page
     assert b'"xray"' in experiments
     assert f"127.0.0.1:{port}" in (tmp_path / "log").read_text()
+    assert "Warning" not in (tmp_path / "log").read_text()
     assert "0.0.0.0" not in (tmp_path / "log").read_text().replace("--host 0.0.0.0", "")
