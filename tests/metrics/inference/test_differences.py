@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metrics.inference.differences import PairedDifference, paired_difference, verdict
+from metrics.inference.differences import PairedDifference, paired_difference, require_exact, verdict
 from metrics.intervals import wilson
 from tests.helpers.coverage import simulations
 
@@ -216,3 +216,16 @@ def test_a_patient_who_counts_in_one_of_the_two_alone_is_one_on_whom_they_disagr
     second[0, 100:103] = np.nan
     four = paired_difference(first, second, np.arange(400))
     assert four.high - four.value == pytest.approx((few.high - few.value) / 2, rel=0.02)
+
+
+def test_where_all_patients_change_alike_nothing_tells_how_far_others_would():
+    """No image of thirty is answered alike: the patients do not vary, so the interval reaches from all to none."""
+    row = paired_difference(np.zeros((1, 30)), np.ones((1, 30)), np.arange(30))
+    assert (row.value, row.low, row.high, row.p) == (1, 0, 1, 1)
+
+
+def test_a_whole_difference_is_held_to_the_exact_test_too():
+    found = PairedDifference(1.0, 0.9, 1.0, p=0.001, seeds=1, patients=5)
+    row = require_exact(found, np.zeros((1, 5)), np.ones((1, 5)), np.arange(5))
+    assert (row.p, row.verdict) == (0.0625, "unknown")
+    assert row.low <= 0
