@@ -12,6 +12,13 @@ from covidmt.comparison.trained_runs import TrainedRuns
 
 Couple = tuple[Configuration, Configuration]
 
+# what the p-values of one score are adjusted for (Holm)
+COUPLES, AGAINST_BASE, AGAINST_BEST = (
+    "fewest against most tasks",
+    "all others against fewest tasks",
+    "all against the lowest PI",
+)
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -71,8 +78,8 @@ def analyse(collected: TrainedRuns) -> Analysis:
         couples=couples,
         single=[base for base in bases.values() if base not in references],
         references=references,
-        against_base=compare(couples, paired) + compare(others, paired),
-        against_best=compare(against_best, paired),
+        against_base=compare(couples, paired, COUPLES) + compare(others, paired, AGAINST_BASE),
+        against_best=compare(against_best, paired, AGAINST_BEST),
         paired=paired,
         representations=hide_and_seek_rows(configurations, collected.split),
     )

@@ -38,6 +38,7 @@ class Comparison:
         p: Of no difference, for the same question as the interval; NaN where it cannot be told, as with fewer than 20
             patients.
         p_adjusted: Adjusted for the number of comparisons in the same table (Holm).
+        family: That table, in words.
 
     Example:
         >>> from covidmt.comparison.comparisons import TRAININGS, Comparison
@@ -56,6 +57,7 @@ class Comparison:
     patients: int = 0
     p: float = nan
     p_adjusted: float = nan
+    family: str = ""
 
     @property
     def difference(self) -> float:
@@ -133,14 +135,16 @@ class PairedResults:
         return None if np.isnan(rows).all(axis=1).any() else rows
 
 
-def compare(couples: Sequence[tuple[Configuration, Configuration]], paired: PairedResults) -> list[Comparison]:
+def compare(
+    couples: Sequence[tuple[Configuration, Configuration]], paired: PairedResults, family: str = ""
+) -> list[Comparison]:
     """Compare (first, second) couples on every robustness score both have; one table, so Holm over its couples."""
     table = []
     for score in ROBUSTNESS:
         shared = [couple for couple in couples if all(score in c.scores for c in couple)]
         rows = [paired.compare(score, *couple) or _compare_seeds(score, *couple) for couple in shared]
         adjusted = holm([row.p for row in rows])
-        table += [replace(row, p_adjusted=p) for row, p in zip(rows, adjusted, strict=True)]
+        table += [replace(row, p_adjusted=p, family=family) for row, p in zip(rows, adjusted, strict=True)]
     return table
 
 

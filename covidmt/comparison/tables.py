@@ -21,13 +21,6 @@ from datamodules.demo.write import MADE_UP
 
 NOT_IN_TEXT = Fact(nan, "")
 
-# in comparisons.csv: what the p-values of one score were adjusted for (Holm)
-COUPLES, AGAINST_BASE, AGAINST_BEST = (
-    "fewest against most tasks",
-    "all others against fewest tasks",
-    "all against the lowest PI",
-)
-
 
 @dataclass(frozen=True)
 class TaskCountChange:
@@ -265,22 +258,17 @@ def _configurations(analysis: Analysis) -> list[dict[str, object]]:
 
 
 def _comparisons(analysis: Analysis) -> list[dict[str, object]]:
-    couples = {tuple(map(id, couple)) for couple in analysis.couples}
-    rows = [
-        (COUPLES if (id(row.first), id(row.second)) in couples else AGAINST_BASE, row) for row in analysis.against_base
-    ]
-    rows += [(AGAINST_BEST, row) for row in analysis.against_best]
     return [
         {
             "score": row.score, "first": row.first.label, "second": row.second.label,
             "first_mean": row.values[0], "second_mean": row.values[1],
             "difference": row.difference, "low": row.low, "high": row.high, "interval_over": row.basis,
-            "relative_percent": row.relative, "p": row.p, "p_holm": row.p_adjusted, "holm_over": family,
+            "relative_percent": row.relative, "p": row.p, "p_holm": row.p_adjusted, "holm_over": row.family,
             "verdict": row.verdict, "seeds_first": len(row.first.runs), "seeds_second": len(row.second.runs),
             "patients": row.patients or None,
             "also_differs": "; ".join(map(str, other_differences(row.second, row.first))),
         }
-        for family, row in rows
+        for row in [*analysis.against_base, *analysis.against_best]
     ]  # fmt: skip
 
 
